@@ -1,0 +1,307 @@
+//! `check`: every structure of a region against every other, read-only.
+//!
+//! It is REPAIR's computation without the repair: what is occupied must be named or retired, what
+//! is named must be occupied, born and of its stripe, every block must belong to a span or be
+//! free. On a bus in use it looks again before it calls something wrong.
+
+use crate::heap::class::{ARRAY, LIST};
+use crate::heap::{BlockWord, Place, State};
+use crate::log::Read;
+use crate::region::BadRegion;
+use crate::region::layout::{PINS_MAX, entry, header, member, stripe};
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::table::Core;
+use crate::table::word::{Hash, offset_of, tag_matches};
+use std::collections::HashMap;
+
+/// Findings of one kind that are listed at the most.
+const FINDINGS_MAX: usize = 1000;
+
+/// What a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// What is wrong, a line each; empty when all is well.
+    pub findings: Vec<String>,
+    /// Entries that are there.
+    pub entries: u64,
+    /// Retired entries whose room is not free yet.
+    pub retired: u64,
+    /// Blocks of the file.
+    pub blocks: u64,
+    /// Blocks that are free.
+    pub free_blocks: u64,
+    /// Records of the log that were read.
+    pub records: u64,
+    /// Locks that were held, by whoever lives or died.
+    pub locks_held: u64,
+}
+
+impl CheckReport {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn say(&mut self, finding: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+}
+
+impl Core {
+    /// Checks the whole region. Exact when nobody writes meanwhile.
+    pub(crate) fn check(&self) -> CheckReport {
+        let mut report = CheckReport::default();
+        for part in [Self::check_words, Self::check_stripes, Self::check_log] {
+            if let Err(bad) = part(self, &mut report) {
+                report.say(bad.to_string());
+            }
+        }
+        report
+    }
+
+    fn check_words(&self, report: &mut CheckReport) -> Result<(), BadRegion> {
+        let word = |at| self.region.load(at, Acquire);
+        let (head, cleared) = (word(header::HEAD)?, word(header::CLEARED_AT)?);
+        if cleared > head + 1 {
+            report.say(format!("cleared_at {cleared} lies beyond the head {head}"));
+        }
+        if word(header::READY)? != 0 && self.commit_lock().owner()?.is_none() {
+            report.say("a commit is ready and nobody holds the commit lock".into());
+        }
+        report.locks_held += u64::from(self.commit_lock().owner()?.is_some());
+        let size = word(header::SIZE)?;
+        if size > self.geometry.max_capacity || size < self.geometry.heap() {
+            report.say(format!("the size word says {size} bytes"));
+        }
+        report.blocks = self.blocks()?;
+        report.free_blocks = self.free_blocks()?.0;
+        let high = word(header::MEMBERS_HIGH)?;
+        if high > self.geometry.members_max {
+            report.say(format!("members_high is {high} of {}", self.geometry.members_max));
+        }
+        for slot in 0..high.min(self.geometry.members_max) {
+            for pin in 0..PINS_MAX {
+                let at = word(self.geometry.member(slot) + member::PINS + 8 * pin)?;
+                if at != 0 && self.place(at).is_err() {
+                    report.say(format!("member slot {slot} pins {at:#x}, where no entry stands"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_stripes(&self, report: &mut CheckReport) -> Result<(), BadRegion> {
+        for block in 0..self.blocks()? {
+            let word = self.block_word(block)?;
+            if word.state() != State::Free && word.stripe() >= self.geometry.stripes {
+                report.say(format!("block {block} belongs to stripe {}", word.stripe()));
+            }
+        }
+        for index in 0..self.geometry.stripes {
+            if let Err(bad) = self.check_stripe(index, report) {
+                report.say(format!("stripe {index}: {bad}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_stripe(&self, index: u64, report: &mut CheckReport) -> Result<(), BadRegion> {
+        let held = self.stripe_lock(index).owner()?.is_some();
+        report.locks_held += u64::from(held);
+        let array = self.array_word(index)?;
+        let mut named: HashMap<u64, u64> = HashMap::new();
+        let mut keys: HashMap<Vec<u8>, u64> = HashMap::new();
+        self.each_slot(array, |slot, word| {
+            if let Some(other) = named.insert(offset_of(word), slot) {
+                report.say(format!("slot words {slot:#x} and {other:#x} name the same entry"));
+            }
+            match self.check_entry(index, word) {
+                Ok(key) => {
+                    if let Some(other) = keys.insert(key, slot) {
+                        report.say(format!("the key at {slot:#x} stands at {other:#x} too"));
+                    }
+                }
+                Err(wrong) => report.say(format!("stripe {index}, slot word {slot:#x}: {wrong}")),
+            }
+            Ok(())
+        })?;
+        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        for at in named.keys() {
+            report.entries += u64::from(self.region.load(at + entry::BORN, Acquire)? >= cleared);
+        }
+        let count = self.region.load(self.geometry.stripe(index) + stripe::COUNT, Relaxed)?;
+        if count != named.len() as u64 && !held {
+            report.say(format!("stripe {index} counts {count} entries, {} are named", named.len()));
+        }
+        self.check_reachable(index, keys.len(), array.log2(), report)?;
+        let (mut spans, mut lost) = (Vec::new(), Vec::new());
+        self.spans(
+            index,
+            |first, word| {
+                spans.push((first, word));
+                Ok(())
+            },
+            |block| {
+                lost.push(block);
+                Ok(())
+            },
+        )?;
+        if !held && !lost.is_empty() {
+            report.say(format!("stripe {index}: blocks {lost:?} belong to no span"));
+        }
+        for (first, word) in spans {
+            self.check_span(index, first, word, &named, held, report)?;
+        }
+        Ok(())
+    }
+
+    /// Every named entry must be where a reader looks for it.
+    fn check_reachable(
+        &self,
+        index: u64,
+        keys: usize,
+        log2: u64,
+        report: &mut CheckReport,
+    ) -> Result<(), BadRegion> {
+        let array = self.array_word(index)?;
+        let mut reached = 0;
+        self.each_slot(array, |slot, word| {
+            let hash = self.hash_of_entry(offset_of(word))?;
+            let found = self.search(array, hash, |at, _| Ok((at == slot).then_some(())))?;
+            reached += usize::from(found.is_some());
+            Ok(())
+        })?;
+        if reached != keys {
+            report.say(format!(
+                "stripe {index}: {reached} of {keys} entries can be reached (2^{log2} buckets)"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_entry(&self, index: u64, word: u64) -> Result<Vec<u8>, String> {
+        let at = offset_of(word);
+        let fail = |bad: BadRegion| bad.to_string();
+        let place = self.place(at).map_err(fail)?;
+        let owner = self.block_word(place.block).map_err(fail)?.stripe();
+        if owner != index {
+            return Err(format!("its entry {at:#x} lies in a block of stripe {owner}"));
+        }
+        if !self.is_set(&place, false).map_err(fail)? {
+            return Err(format!("its entry {at:#x} is not occupied"));
+        }
+        let born = self.region.load(at + entry::BORN, Acquire).map_err(fail)?;
+        let head = self.region.load(header::HEAD, Acquire).map_err(fail)?;
+        let ready = self.region.load(header::READY, Acquire).map_err(fail)?;
+        if born == 0 || born > head.max(ready) {
+            return Err(format!("its entry {at:#x} was born at {born}, the head is {head}"));
+        }
+        if self.is_set(&place, true).map_err(fail)? && ready == 0 {
+            return Err(format!("its entry {at:#x} is retired"));
+        }
+        let header = self.header(at, place.cut.size).map_err(fail)?;
+        let mut key = Vec::new();
+        self.region.read_into(header.key(), header.key_len, &mut key).map_err(fail)?;
+        let hash = Hash::of(&key, self.geometry.seed);
+        if hash.stripe(self.geometry.stripes) != index || !tag_matches(word, hash.tag()) {
+            return Err(format!("its entry {at:#x} has a key of another hash"));
+        }
+        if key.is_empty() {
+            return Err(format!("its entry {at:#x} has an empty key"));
+        }
+        Ok(key)
+    }
+
+    fn check_span(
+        &self,
+        index: u64,
+        first: u64,
+        word: BlockWord,
+        named: &HashMap<u64, u64>,
+        held: bool,
+        report: &mut CheckReport,
+    ) -> Result<(), BadRegion> {
+        let count = self.span_blocks(first)?;
+        for block in first + 1..first + count {
+            let tail = self.block_word(block)?;
+            if tail.state() != State::Tail || tail.stripe() != index || tail.class() != word.class() {
+                report.say(format!("block {block} is not a part of the span at block {first}"));
+            }
+        }
+        match word.class() {
+            LIST if !held => report.say(format!("the change list at block {first} is left over")),
+            ARRAY if !held && self.geometry.block(first) != self.array_word(index)?.at() => {
+                report.say(format!("the array at block {first} is named by nothing"));
+            }
+            ARRAY | LIST => {}
+            _ => return self.check_bits(first, word, named, held, report),
+        }
+        Ok(())
+    }
+
+    fn check_bits(
+        &self,
+        first: u64,
+        word: BlockWord,
+        named: &HashMap<u64, u64>,
+        held: bool,
+        report: &mut CheckReport,
+    ) -> Result<(), BadRegion> {
+        let cut = self.cut(first, word)?;
+        for number in 0..cut.bitmap_words() * 64 {
+            let place = Place { block: first, cut, index: number };
+            let (occupied, retired) = (self.is_set(&place, false)?, self.is_set(&place, true)?);
+            if number >= cut.entries {
+                if occupied || retired {
+                    report.say(format!("block {first}: bit {number} is set beyond the last entry"));
+                }
+                continue;
+            }
+            let at = self.entry_at(first, &cut, number);
+            report.retired += u64::from(retired);
+            if held {
+                continue;
+            }
+            if retired && !occupied {
+                report.say(format!("entry {at:#x} is retired but not occupied"));
+            }
+            if occupied && !retired && !named.contains_key(&at) {
+                report.say(format!("entry {at:#x} is occupied and named by nothing: lost"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_log(&self, report: &mut CheckReport) -> Result<(), BadRegion> {
+        let head = self.region.load(header::HEAD, Acquire)?;
+        let mut next = self.geometry.first_revision + 1;
+        let mut position = match self.log_find(next)? {
+            Ok(position) => position,
+            Err(oldest) => {
+                next = oldest;
+                match self.log_find(next)? {
+                    Ok(position) => position,
+                    Err(_) => return Ok(()),
+                }
+            }
+        };
+        while next <= head {
+            match self.log_read(position, next)? {
+                Read::Record(_, after) => position = after,
+                Read::Overtaken => return Ok(()),
+            }
+            report.records += 1;
+            next += 1;
+        }
+        let (tail, intent) =
+            (self.region.load(header::LOG_TAIL, Acquire)?, self.region.load(header::LOG_INTENT, Acquire)?);
+        if tail > intent {
+            report.say(format!("the log's tail {tail} lies beyond its intent {intent}"));
+        }
+        Ok(())
+    }
+}

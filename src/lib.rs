@@ -1,0 +1,11 @@
+//! membus
+#![allow(dead_code, unused)]
+mod sync;
+mod sys;
+mod region;
+mod lock;
+mod heap;
+mod log;
+mod commit;
+mod table;
+mod check;

@@ -1,0 +1,168 @@
+//! The robust lock: a 32-bit word that survives the death of its owner.
+//!
+//! | bit 31 contended | bits 0-30 owner | meaning                  |
+//! |------------------|-----------------|--------------------------|
+//! | 0                | 0               | free                     |
+//! | 0                | slot + 1        | held, nobody sleeps      |
+//! | 1                | slot + 1        | held, somebody may sleep |
+//!
+//! 1. Who waits longer than [`PATIENCE`] asks [`Liveness`] to *acquire* the owner's byte. Acquired
+//!    means: the owner is dead, and its slot can't be handed out again while the byte is held.
+//! 2. The word changes from a dead owner to a living one by one compare-and-swap, under that byte.
+//! 3. A stopped owner is alive and is never robbed: the wait ends at its deadline.
+//!
+//! A death while holding leaves the word in the dead slot's name. What the lock protects is
+//! repaired by whoever takes it over ([`LockOutcome::OwnerDied`]); the steps are in
+//! `docs/design.md`, LOCK. Futexes: `man 2 futex`; the shape of the fast path follows Drepper,
+//! "Futexes Are Tricky".
+
+use crate::region::{BadRegion, Region, hook};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use std::time::{Duration, Instant};
+
+/// How long a waiter sleeps before it asks whether the owner lives.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(5);
+/// Looks at the word before the first sleep.
+const SPINS: u32 = 100;
+const FREE: u32 = 0;
+const CONTENDED: u32 = 1 << 31;
+
+/// How the lock was got.
+#[must_use = "after `OwnerDied`, repair what the lock protects before touching it"]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockOutcome {
+    Clean,
+    OwnerDied,
+}
+
+/// Why a lock was not got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockError {
+    /// The deadline passed; this slot held the lock.
+    Stalled { owner: u32 },
+    Bad(BadRegion),
+}
+
+impl From<BadRegion> for LockError {
+    fn from(bad: BadRegion) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+/// Tells the living from the dead.
+pub(crate) trait Liveness: Send + Sync + std::fmt::Debug {
+    /// Begins to probe: nobody else of this process probes until the [`Probe`] is dropped.
+    fn probe(&self) -> Box<dyn Probe + '_>;
+}
+
+/// Bytes of dead members, held until this is dropped.
+pub(crate) trait Probe {
+    /// Acquires the byte of a dead member. `false`: alive, or no telling.
+    fn acquire(&mut self, slot: u32) -> bool;
+}
+
+/// Which member slot a lock word names.
+pub(crate) fn owner_of(word: u32) -> Option<u32> {
+    (word & !CONTENDED).checked_sub(1)
+}
+
+/// One lock of a region.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RobustLock<'r> {
+    region: &'r Region,
+    at: u64,
+}
+
+impl<'r> RobustLock<'r> {
+    pub(crate) fn at(region: &'r Region, at: u64) -> Self {
+        Self { region, at }
+    }
+
+    /// The slot that holds it, if any.
+    pub(crate) fn owner(self) -> Result<Option<u32>, BadRegion> {
+        // ORDERING: [lock.word] Acquire; pairs with the Release swap in `unlock`.
+        Ok(owner_of(self.region.half(self.at)?.load(Acquire)))
+    }
+
+    fn swap_in(self, old: u32, new: u32) -> Result<bool, BadRegion> {
+        let word = self.region.half(self.at)?;
+        // ORDERING: [lock.word] Acquire; pairs with the Release swap in `unlock`.
+        Ok(hook::step() && word.compare_exchange(old, new, Acquire, Relaxed).is_ok())
+    }
+
+    /// Takes the lock for `me`, until `deadline`. `on_dead` is asked with the owner after
+    /// [`PATIENCE`]; it answers `true` when the word is now ours.
+    #[inline]
+    pub(crate) fn lock<E: From<LockError>>(
+        self,
+        me: u32,
+        deadline: Instant,
+        on_dead: impl FnMut(u32) -> Result<bool, E>,
+    ) -> Result<LockOutcome, E> {
+        if self.swap_in(FREE, me + 1).map_err(LockError::Bad)? {
+            return Ok(LockOutcome::Clean);
+        }
+        self.lock_contended(me, deadline, on_dead)
+    }
+
+    #[cold]
+    fn lock_contended<E: From<LockError>>(
+        self,
+        me: u32,
+        deadline: Instant,
+        mut on_dead: impl FnMut(u32) -> Result<bool, E>,
+    ) -> Result<LockOutcome, E> {
+        let word = self.region.half(self.at).map_err(LockError::Bad)?;
+        for _ in 0..SPINS {
+            if word.load(Relaxed) == FREE
+                && self.swap_in(FREE, me + 1).map_err(LockError::Bad)?
+            {
+                return Ok(LockOutcome::Clean);
+            }
+            crossbeam_utils::Backoff::new().spin();
+        }
+        let mut slept_on = FREE;
+        loop {
+            let seen = word.load(Relaxed);
+            let Some(owner) = owner_of(seen) else {
+                // Somebody may still sleep: the contended bit is kept.
+                if self.swap_in(FREE, (me + 1) | CONTENDED).map_err(LockError::Bad)? {
+                    return Ok(LockOutcome::Clean);
+                }
+                continue;
+            };
+            let sleepy = seen | CONTENDED;
+            if seen != sleepy && !self.swap_in(seen, sleepy).map_err(LockError::Bad)? {
+                continue;
+            }
+            if slept_on == sleepy && on_dead(owner)? {
+                return Ok(LockOutcome::OwnerDied);
+            }
+            if Instant::now() >= deadline {
+                return Err(LockError::Stalled { owner }.into());
+            }
+            crate::sys::futex::wait(word, sleepy, PATIENCE);
+            slept_on = sleepy;
+        }
+    }
+
+    /// Takes the word over from a dead owner. The caller holds the owner's byte.
+    pub(crate) fn take_over(self, owner: u32, me: u32) -> Result<bool, BadRegion> {
+        let word = self.region.half(self.at)?;
+        let seen = word.load(Relaxed);
+        Ok(owner_of(seen) == Some(owner) && self.swap_in(seen, (me + 1) | CONTENDED)?)
+    }
+
+    /// Gives the lock back and wakes one waiter.
+    #[inline]
+    pub(crate) fn unlock(self) {
+        if !hook::step() {
+            return;
+        }
+        let Ok(word) = self.region.half(self.at) else { return };
+        // ORDERING: [lock.word] Release; pairs with the Acquire compare-and-swap in `swap_in`.
+        if word.swap(FREE, Release) & CONTENDED != 0 {
+            crate::sys::futex::wake_one(word);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The log: a ring of records, one for each revision, filled under the commit lock.
+//!
+//! ```text
+//! | revision 8 | length 4, kind 1, flags 1, value kind 1, who length 1 | value length 8 |
+//! | time 8 | key length 8 after it: who, key, value, each padded to 8 bytes              |
+//! ```
+//!
+//! 1. Positions are bytes since the region was made and only grow; a record never wraps: what is
+//!    left at the ring's end is a gap, told by a revision of 0.
+//! 2. `LOG_INTENT` is moved before old bytes are overwritten and never goes back: a copy is good
+//!    when, after it, the intent is still within one ring of it.
+//! 3. Revisions are dense, so a reader knows that the record after revision r is that of r + 1.
+//!
+//! A death leaves bytes beyond the tail, which the next commit overwrites.
+
+use crate::heap::Space;
+use crate::region::geometry::align;
+use crate::region::layout::{INDEX_STRIDE, header, record};
+use crate::region::BadRegion;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::fence;
+
+/// Largest value that a record carries, in bytes; larger ones are told by their size.
+pub(crate) const RECORD_VALUE_MAX: u64 = 1024;
+/// The value did not fit into the record.
+pub(crate) const FLAG_TOO_LARGE: u8 = 1;
+/// Bytes of a record beyond who, key and value.
+pub(crate) const RECORD_FIXED: u64 = record::BYTES + 8;
+
+/// What a record tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum RecordKind {
+    Set = 1,
+    Delete = 2,
+    Expire = 3,
+    Clear = 4,
+    Message = 5,
+    Snapshot = 6,
+    Restore = 7,
+    Joined = 8,
+    Left = 9,
+}
+
+impl RecordKind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        use RecordKind::{Clear, Delete, Expire, Joined, Left, Message, Restore, Set, Snapshot};
+        [Set, Delete, Expire, Clear, Message, Snapshot, Restore, Joined, Left]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// A record to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewRecord<'a> {
+    pub(crate) kind: RecordKind,
+    pub(crate) value_kind: u8,
+    pub(crate) time: u64,
+    pub(crate) who: &'a [u8],
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    /// Bytes of the value that a record may carry at the most.
+    pub(crate) value_max: u64,
+}
+
+impl NewRecord<'_> {
+    fn carried(&self) -> u64 {
+        let size = self.value.len() as u64;
+        if size <= self.value_max { size } else { 0 }
+    }
+    /// Bytes that it takes in the ring.
+    pub(crate) fn size(&self) -> u64 {
+        let pad = |len: usize| align(len as u64, 8);
+        RECORD_FIXED + pad(self.who.len()) + pad(self.key.len()) + align(self.carried(), 8)
+    }
+}
+
+/// A record as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) revision: u64,
+    pub(crate) kind: RecordKind,
+    pub(crate) value_kind: u8,
+    pub(crate) too_large: bool,
+    pub(crate) value_size: u64,
+    pub(crate) time: u64,
+    pub(crate) who: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+/// What reading at a position gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// A record, and where the next one stands.
+    Record(Record, u64),
+    /// The writers have come round: these bytes are gone.
+    Overtaken,
+}
+
+impl Space {
+    fn ring(&self, position: u64) -> u64 {
+        self.geometry.log() + position % self.geometry.log_size
+    }
+
+    /// Where a record of `size` bytes goes when the tail stands at `tail`.
+    pub(crate) fn record_place(&self, tail: u64, size: u64) -> u64 {
+        let left = self.geometry.log_size - tail % self.geometry.log_size;
+        if left < size { tail + left } else { tail }
+    }
+
+    /// Moves the intent word to `end`, before older bytes are overwritten.
+    pub(crate) fn log_intend(&self, end: u64) -> Result<(), BadRegion> {
+        let intent = self.region.load(header::LOG_INTENT, Relaxed)?;
+        if end > intent {
+            self.region.store(header::LOG_INTENT, end, Relaxed)?;
+        }
+        // ORDERING: [log.intent] Release fence: the intent comes before the new bytes; pairs with
+        // the Acquire fence in `log_still_there`.
+        fence(Release);
+        Ok(())
+    }
+
+    /// Writes one record at `tail`, beyond what anybody reads yet; gives the new tail.
+    pub(crate) fn log_write(
+        &self,
+        tail: u64,
+        revision: u64,
+        new: &NewRecord<'_>,
+    ) -> Result<u64, BadRegion> {
+        let (size, carried) = (new.size(), new.carried());
+        let place = self.record_place(tail, size);
+        if place != tail {
+            self.region.store(self.ring(tail), 0, Relaxed)?;
+        }
+        let at = self.ring(place);
+        let flags = if carried < new.value.len() as u64 { FLAG_TOO_LARGE } else { 0 };
+        let meta = size
+            | u64::from(new.kind as u8) << 32
+            | u64::from(flags) << 40
+            | u64::from(new.value_kind) << 48
+            | (new.who.len() as u64) << 56;
+        self.region.store(at + record::REVISION, revision, Relaxed)?;
+        self.region.store(at + record::META, meta, Relaxed)?;
+        self.region.store(at + record::VALUE_LEN, new.value.len() as u64, Relaxed)?;
+        self.region.store(at + record::TIME, new.time, Relaxed)?;
+        self.region.store(at + record::BYTES, new.key.len() as u64, Relaxed)?;
+        let mut to = at + RECORD_FIXED;
+        for bytes in [new.who, new.key, &new.value[..carried as usize]] {
+            if !bytes.is_empty() {
+                self.region.write(to, bytes)?;
+                to += align(bytes.len() as u64, 8);
+            }
+        }
+        if revision % INDEX_STRIDE == 0 || revision == self.geometry.first_revision + 1 {
+            self.region.store(self.geometry.index(revision), place, Relaxed)?;
+        }
+        Ok(place + size)
+    }
+
+    /// Asks for the ring's next lines, before the commit lock is taken.
+    pub(crate) fn log_prefetch(&self, size: u64) {
+        let Ok(tail) = self.region.load(header::LOG_TAIL, Relaxed) else { return };
+        let mut ahead = 0;
+        while ahead < size + 64 {
+            self.region.prefetch(self.ring(tail + ahead));
+            ahead += 64;
+        }
+    }
+
+    /// Whether bytes read at `position` were not yet overwritten.
+    fn log_still_there(&self, position: u64) -> Result<bool, BadRegion> {
+        // ORDERING: [log.intent] Acquire fence: the copy comes before the look at the intent; pairs
+        // with the Release fence in `log_intend`.
+        fence(Acquire);
+        let intent = self.region.load(header::LOG_INTENT, Relaxed)?;
+        Ok(intent <= position + self.geometry.log_size)
+    }
+
+    /// Reads the record of `revision` (≤ head) at `position`, or after a gap there.
+    pub(crate) fn log_read(&self, position: u64, revision: u64) -> Result<Read, BadRegion> {
+        let mut position = position;
+        for _ in 0..2 {
+            let at = self.ring(position);
+            let found = self.region.load(at + record::REVISION, Relaxed)?;
+            if found == 0 {
+                if !self.log_still_there(position)? {
+                    return Ok(Read::Overtaken);
+                }
+                position += self.geometry.log_size - position % self.geometry.log_size;
+                continue;
+            }
+            let read = self.log_copy(at);
+            if !self.log_still_there(position)? {
+                return Ok(Read::Overtaken);
+            }
+            let (record, size) = read?;
+            if record.revision != revision {
+                break;
+            }
+            return Ok(Read::Record(record, position + size));
+        }
+        Err(BadRegion { offset: self.ring(position), found: revision, expected: "its log record" })
+    }
+
+    fn log_copy(&self, at: u64) -> Result<(Record, u64), BadRegion> {
+        let meta = self.region.load(at + record::META, Relaxed)?;
+        let value_size = self.region.load(at + record::VALUE_LEN, Relaxed)?;
+        let (size, who_len) = (meta & 0xffff_ffff, meta >> 56);
+        let too_large = (meta >> 40) as u8 & FLAG_TOO_LARGE != 0;
+        let carried = if too_large { 0 } else { value_size };
+        let bad = BadRegion { offset: at, found: meta, expected: "a log record" };
+        let key_len = self.region.load(at + record::BYTES, Relaxed)?;
+        let kind = RecordKind::from_byte((meta >> 32) as u8).ok_or(bad)?;
+        if key_len > 1 << 16 || carried > self.geometry.log_size {
+            return Err(bad);
+        }
+        let needed = RECORD_FIXED + align(who_len, 8) + align(key_len, 8) + align(carried, 8);
+        let room = self.geometry.log() + self.geometry.log_size - at;
+        if needed != size || size > room {
+            return Err(bad);
+        }
+        let mut from = at + RECORD_FIXED;
+        let mut take = |len: u64| {
+            let mut bytes = Vec::new();
+            let read = self.region.read_into(from, len, &mut bytes);
+            from += align(len, 8);
+            read.map(|()| bytes)
+        };
+        let (who, key, value) = (take(who_len)?, take(key_len)?, take(carried)?);
+        let record = Record {
+            revision: self.region.load(at + record::REVISION, Relaxed)?,
+            kind,
+            value_kind: (meta >> 48) as u8,
+            too_large,
+            value_size,
+            time: self.region.load(at + record::TIME, Relaxed)?,
+            who,
+            key,
+            value,
+        };
+        Ok((record, size))
+    }
+
+    /// Where the record of `revision` stands, or the oldest revision that is still there when it
+    /// is not. `revision` is at most one above the head.
+    pub(crate) fn log_find(&self, revision: u64) -> Result<Result<u64, u64>, BadRegion> {
+        let first = self.geometry.first_revision + 1;
+        // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
+        let head = self.region.load(header::HEAD, Acquire)?;
+        if revision > head {
+            if head < first {
+                return Ok(Ok(0));
+            }
+            let found = self.log_walk(head, head)?.map(|at| self.log_read(at, head)).transpose()?;
+            return Ok(match found {
+                Some(Read::Record(_, after)) => Ok(after),
+                _ => Err(head + 1),
+            });
+        }
+        let mut base = revision - revision % INDEX_STRIDE;
+        if revision >= first
+            && let Some(position) = self.log_walk(base.max(first), revision)?
+        {
+            return Ok(Ok(position));
+        }
+        base = base.max(first - first % INDEX_STRIDE);
+        // Named bound: the index has no more entries than this that are of use.
+        let useful = head.saturating_sub(INDEX_STRIDE * self.geometry.index_count());
+        base = base.max(useful - useful % INDEX_STRIDE);
+        while base <= head {
+            let from = base.max(first);
+            if from > revision && self.log_walk(from, from)?.is_some() {
+                return Ok(Err(from));
+            }
+            base += INDEX_STRIDE;
+        }
+        Ok(Err(head + 1))
+    }
+
+    /// Walks from the indexed revision `from` to `revision`: its position, or `None` when the
+    /// bytes are gone.
+    fn log_walk(&self, from: u64, revision: u64) -> Result<Option<u64>, BadRegion> {
+        let base = from - from % INDEX_STRIDE;
+        let first = self.geometry.first_revision + 1;
+        let mut next = base.max(first);
+        let mut position = self.region.load(self.geometry.index(next), Relaxed)?;
+        loop {
+            match self.log_read(position, next) {
+                Ok(Read::Record(..)) if next == revision => return Ok(Some(position)),
+                Ok(Read::Record(_, after)) => {
+                    position = after;
+                    next += 1;
+                }
+                Ok(Read::Overtaken) | Err(_) => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The step hook: a test lets a thread die after its n-th store.
+//!
+//! A death leaves exactly a prefix of a process's stores. So the crash tests run an operation,
+//! let nothing through after store n, and look at the bytes. In other builds this is nothing.
+
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) fn step() -> bool {
+    true
+}
+
+#[cfg(test)]
+pub(crate) use armed::*;
+
+#[cfg(test)]
+mod armed {
+    use std::cell::Cell;
+
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static SEEN: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Thrown out of a thread that died.
+    #[derive(Debug)]
+    pub(crate) struct Died;
+
+    /// Whether the next store takes place. The first one that does not unwinds with [`Died`];
+    /// what runs while unwinding stores nothing.
+    pub(crate) fn step() -> bool {
+        SEEN.set(SEEN.get() + 1);
+        match LEFT.get() {
+            None => true,
+            Some(0) if std::thread::panicking() => false,
+            Some(0) => std::panic::resume_unwind(Box::new(Died)),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                true
+            }
+        }
+    }
+
+    /// Whether this thread is past its last store.
+    pub(crate) fn dead() -> bool {
+        LEFT.get() == Some(0)
+    }
+
+    /// Runs `operation` and lets it die after `stores` stores: `None` when it died.
+    pub(crate) fn dying_after<T>(stores: u64, operation: impl FnOnce() -> T) -> Option<T> {
+        LEFT.set(Some(stores));
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(operation));
+        LEFT.set(None);
+        match end {
+            Ok(value) => Some(value),
+            Err(cause) if cause.is::<Died>() => None,
+            Err(cause) => std::panic::resume_unwind(cause),
+        }
+    }
+
+    /// Stores that `operation` makes.
+    pub(crate) fn count<T>(operation: impl FnOnce() -> T) -> (u64, T) {
+        let before = SEEN.get();
+        let value = operation();
+        (SEEN.get() - before, value)
+    }
+}

@@ -1,0 +1,198 @@
+//! Where everything stands in a region: offsets, widths and the packing of words.
+//!
+//! `docs/layout.md` is this file in prose; a test holds the two together through
+//! [`LAYOUT_PRINT`]. Everything is little-endian, offsets count bytes from the region's start,
+//! nothing is a pointer. Each constant is built on the one before it.
+
+/// First word of every region.
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"MEMBUS\x00R");
+/// Version of this layout; it rises with every change of this file that moves anything.
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+/// Written beside the version: reads differently on a machine of the other byte order.
+pub(crate) const BYTE_ORDER: u32 = 0x0102_0304;
+/// Bytes in a cache line: the unit in which words are kept apart.
+pub(crate) const LINE: u64 = 64;
+/// Bytes of the header.
+pub(crate) const HEADER_SIZE: u64 = 4096;
+
+/// The header's words. Up to [`header::IMMUTABLE_END`] they never change and are checksummed.
+pub(crate) mod header {
+    pub(crate) const MAGIC: u64 = 0;
+    pub(crate) const VERSION: u64 = 8;
+    pub(crate) const PRINT: u64 = 16;
+    pub(crate) const CHECKSUM: u64 = 24;
+    pub(crate) const BUS_ID: u64 = 32;
+    pub(crate) const BOOT_ID: u64 = 48;
+    pub(crate) const INCARNATION: u64 = 64;
+    pub(crate) const SEED: u64 = 72;
+    pub(crate) const MAX_CAPACITY: u64 = 80;
+    pub(crate) const BLOCK_SHIFT: u64 = 88;
+    pub(crate) const STRIPES: u64 = 96;
+    pub(crate) const MEMBERS_MAX: u64 = 104;
+    pub(crate) const WATCHES_MAX: u64 = 112;
+    pub(crate) const LOG_SIZE: u64 = 120;
+    pub(crate) const CREATED: u64 = 128;
+    pub(crate) const CAPACITY: u64 = 136;
+    pub(crate) const MODE: u64 = 144;
+    pub(crate) const FIRST_REVISION: u64 = 152;
+    pub(crate) const IMMUTABLE_END: u64 = 160;
+
+    pub(crate) const SIZE: u64 = 256;
+    pub(crate) const DESTROYED: u64 = 264;
+    pub(crate) const GROW_LOCK: u64 = 272;
+    pub(crate) const FREE_HINT: u64 = 280;
+    pub(crate) const MEMBERS_HIGH: u64 = 288;
+    pub(crate) const WATCHES_HIGH: u64 = 296;
+    pub(crate) const KEEPER: u64 = 320;
+    pub(crate) const HEARTBEAT: u64 = 328;
+    pub(crate) const CLOCK_BOOT: u64 = 336;
+    pub(crate) const CLOCK_WALL: u64 = 344;
+    pub(crate) const SNAPSHOT_REVISION: u64 = 352;
+    pub(crate) const SNAPSHOT_TIME: u64 = 360;
+    pub(crate) const SNAPSHOT_FAILURES: u64 = 368;
+    pub(crate) const SNAPSHOT_WANTED: u64 = 376;
+
+    pub(crate) const HEAD: u64 = 512;
+    pub(crate) const CLEARED_AT: u64 = 520;
+    pub(crate) const COMMIT_LOCK: u64 = 576;
+    pub(crate) const LOG_INTENT: u64 = 640;
+    pub(crate) const LOG_TAIL: u64 = 648;
+    pub(crate) const SNAP_ON: u64 = 704;
+    pub(crate) const SNAP_ID: u64 = 712;
+    pub(crate) const SNAP_REVISION: u64 = 720;
+    pub(crate) const SNAP_CLEARED: u64 = 728;
+    pub(crate) const READY: u64 = 768;
+    pub(crate) const COUNT: u64 = 776;
+    pub(crate) const TAIL: u64 = 784;
+    pub(crate) const CLEARED: u64 = 792;
+    pub(crate) const LIST: u64 = 800;
+    pub(crate) const INLINE: u64 = 832;
+}
+
+/// Changes that fit into the commit record itself; more go to a list in the heap.
+pub(crate) const INLINE_CHANGES: u64 = 16;
+/// Bytes of one change of a commit record: slot address, new entry's word, old entry's word.
+pub(crate) const CHANGE_SIZE: u64 = 24;
+const _: () = assert!(header::INLINE + INLINE_CHANGES * CHANGE_SIZE <= HEADER_SIZE);
+
+/// One stripe of the table.
+pub(crate) mod stripe {
+    pub(crate) const LOCK: u64 = 0;
+    pub(crate) const ARRAY: u64 = 64;
+    pub(crate) const COUNT: u64 = 128;
+    pub(crate) const SWEPT_TO: u64 = 136;
+    pub(crate) const SNAP_DONE: u64 = 144;
+    pub(crate) const SWEEP_WANTED: u64 = 152;
+    pub(crate) const RETIRED_COUNT: u64 = 160;
+    pub(crate) const DEADLINE: u64 = 168;
+    pub(crate) const CLASSES: u64 = 192;
+    pub(crate) const RETIRED: u64 = CLASSES + 8 * super::CLASSES_MAX;
+    pub(crate) const SIZE: u64 = 1024;
+}
+/// Offsets in a stripe's ring of lately retired entries (a hint; the bitmap counts).
+pub(crate) const RETIRED_MAX: u64 = 32;
+/// Size classes at the most.
+pub(crate) const CLASSES_MAX: u64 = 64;
+const _: () = assert!(stripe::RETIRED + 8 * RETIRED_MAX <= stripe::SIZE);
+
+/// One member slot.
+pub(crate) mod member {
+    pub(crate) const GENERATION: u64 = 0;
+    pub(crate) const PID: u64 = 8;
+    pub(crate) const JOINED: u64 = 16;
+    pub(crate) const LABEL_LEN: u64 = 24;
+    pub(crate) const LABEL: u64 = 32;
+    pub(crate) const STATE: u64 = 96;
+    pub(crate) const EPHEMERAL: u64 = 104;
+    pub(crate) const PINS: u64 = 128;
+    pub(crate) const COUNTERS: u64 = 192;
+    pub(crate) const SIZE: u64 = 512;
+}
+/// Entries that one member may pin at a time; past it a guard holds a copy.
+pub(crate) const PINS_MAX: u64 = 8;
+/// Words kept for counters in a member slot.
+pub(crate) const COUNTERS_MAX: u64 = (member::SIZE - member::COUNTERS) / 8;
+
+/// One watch slot.
+pub(crate) mod watch {
+    pub(crate) const STATE: u64 = 0;
+    pub(crate) const NONCE: u64 = 8;
+    pub(crate) const PREFIX_LEN: u64 = 16;
+    pub(crate) const PREFIX: u64 = 24;
+    pub(crate) const SIZE: u64 = 128;
+}
+/// Bytes of a watch's prefix that writers compare; the watch itself compares all of it.
+pub(crate) const WATCH_PREFIX_MAX: u64 = watch::SIZE - watch::PREFIX;
+
+/// One entry. Optional words follow the fixed ones in this order, each only when its flag is set:
+/// deadline, owner, who; then key and value, each padded to 8 bytes.
+pub(crate) mod entry {
+    pub(crate) const BORN: u64 = 0;
+    pub(crate) const DIED: u64 = 8;
+    pub(crate) const PRED: u64 = 16;
+    pub(crate) const META: u64 = 24;
+    pub(crate) const TIME: u64 = 32;
+    pub(crate) const FIXED: u64 = 40;
+    pub(crate) const FLAG_DEADLINE: u8 = 1;
+    pub(crate) const FLAG_OWNER: u8 = 2;
+    /// What an entry without predecessor has in its place: no entry stands at this offset.
+    pub(crate) const NONE: u64 = 1;
+}
+
+/// The head of a span: links of the stripe's list, then the occupied and the retired bitmap.
+pub(crate) mod span {
+    pub(crate) const BLOCKS: u64 = 0;
+    pub(crate) const PREVIOUS: u64 = 8;
+    pub(crate) const NEXT: u64 = 16;
+    pub(crate) const LISTED: u64 = 24;
+    pub(crate) const BITMAPS: u64 = 64;
+}
+
+/// The first line of a table array.
+pub(crate) mod array {
+    pub(crate) const BUCKETS: u64 = 64;
+    pub(crate) const LINES: u64 = 72;
+    pub(crate) const USED: u64 = 80;
+    pub(crate) const FIRST: u64 = 128;
+}
+/// Slot words of a bucket; the eighth word links to an overflow bucket.
+pub(crate) const BUCKET_SLOTS: u64 = 7;
+/// Buckets that one chain may have.
+pub(crate) const CHAIN_MAX: u64 = 64;
+
+/// One record of the log.
+pub(crate) mod record {
+    pub(crate) const REVISION: u64 = 0;
+    pub(crate) const META: u64 = 8;
+    pub(crate) const VALUE_LEN: u64 = 16;
+    pub(crate) const TIME: u64 = 24;
+    pub(crate) const BYTES: u64 = 32;
+}
+/// Revisions between two entries of the log's index.
+pub(crate) const INDEX_STRIDE: u64 = 64;
+
+const fn mix(print: u64, value: u64) -> u64 {
+    (print ^ value).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(17)
+}
+
+const fn print() -> u64 {
+    let all = [
+        HEADER_SIZE, header::SIZE, header::HEAD, header::COMMIT_LOCK, header::LOG_INTENT,
+        header::SNAP_ON, header::READY, header::INLINE, INLINE_CHANGES, CHANGE_SIZE,
+        stripe::ARRAY, stripe::COUNT, stripe::CLASSES, stripe::RETIRED, stripe::SIZE, RETIRED_MAX,
+        CLASSES_MAX, member::LABEL, member::STATE, member::PINS, member::COUNTERS, member::SIZE,
+        PINS_MAX, watch::PREFIX, watch::SIZE, entry::META, entry::TIME, entry::FIXED, entry::NONE,
+        span::BITMAPS, array::BUCKETS, array::FIRST, BUCKET_SLOTS, record::BYTES, INDEX_STRIDE,
+        header::IMMUTABLE_END, header::KEEPER, header::SNAPSHOT_WANTED, member::EPHEMERAL,
+    ];
+    let mut print = 0xcbf2_9ce4_8422_2325;
+    let mut index = 0;
+    while index < all.len() {
+        print = mix(print, all[index]);
+        index += 1;
+    }
+    print
+}
+
+/// A hash of the offsets and sizes above: two builds that differ in it do not share a region.
+pub(crate) const LAYOUT_PRINT: u64 = print();

@@ -1,0 +1,439 @@
+//! Checked atomic words over the bytes that processes share.
+//!
+//! ```text
+//! | header | block words | stripes | members | watches | log index | log | blocks ... |
+//! ```
+//!
+//! 1. Every access is bounds-checked against the size that this process asked the kernel for, and
+//!    aligned; anything else is [`BadRegion`], whatever a word held.
+//! 2. Bytes that another process may be overwriting are only touched as relaxed atomic words.
+//! 3. Every store passes [`hook`]: a test stops the program after the n-th one.
+//!
+//! A death inside leaves a prefix of the stores; what that means is said where protocols use them.
+#![cfg_attr(not(loom), expect(unsafe_code, reason = "turns checked offsets into atomic words"))]
+
+pub(crate) mod geometry;
+pub(crate) mod hook;
+pub(crate) mod layout;
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// A word of the region that makes no sense, or an access outside of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the region is damaged: at offset {offset} stands {found:#x}, expected {expected}")]
+pub struct BadRegion {
+    /// Where in the region, in bytes from its start.
+    pub offset: u64,
+    /// The word that was found there.
+    pub found: u64,
+    /// What belongs there.
+    pub expected: &'static str,
+}
+
+/// Asks how many bytes of the file may be touched by now.
+pub(crate) trait Extent: Send + Sync + std::fmt::Debug {
+    /// The file's size in bytes as the kernel tells it.
+    fn size(&self) -> u64;
+}
+
+#[cfg(not(loom))]
+mod memory {
+    use super::{AtomicU32, AtomicU64, Extent, Ordering};
+
+    /// The bytes behind a region.
+    #[derive(Debug)]
+    pub(crate) struct Memory {
+        base: *mut u8,
+        /// Bytes that are mapped and backed by the file, as far as this process has asked.
+        known: AtomicU64,
+        mapped: u64,
+        writable: bool,
+        extent: Option<Box<dyn Extent>>,
+        _keep: Keep,
+    }
+
+    /// What keeps the bytes alive.
+    #[derive(Debug)]
+    enum Keep {
+        Map(#[expect(dead_code, reason = "held for its Drop")] crate::sys::map::Mapping),
+        #[cfg(test)]
+        Heap(#[expect(dead_code, reason = "held for its Drop")] Box<[AtomicU64]>),
+    }
+
+    // SAFETY: the bytes are only touched as atomics, and `Keep` lives as long as `base`.
+    unsafe impl Send for Memory {}
+    // SAFETY: as above.
+    unsafe impl Sync for Memory {}
+
+    impl Memory {
+        pub(crate) fn map(
+            map: crate::sys::map::Mapping,
+            writable: bool,
+            extent: Box<dyn Extent>,
+        ) -> Self {
+            let (base, mapped) = (map.as_ptr(), map.len() as u64);
+            let known = AtomicU64::new(extent.size().min(mapped));
+            Self { base, known, mapped, writable, extent: Some(extent), _keep: Keep::Map(map) }
+        }
+
+        #[cfg(test)]
+        pub(crate) fn heap(words: Box<[AtomicU64]>) -> Self {
+            let size = words.len() as u64 * 8;
+            let base = words.as_ptr().cast_mut().cast::<u8>();
+            Self {
+                base,
+                known: AtomicU64::new(size),
+                mapped: size,
+                writable: true,
+                extent: None,
+                _keep: Keep::Heap(words),
+            }
+        }
+
+        pub(crate) fn writable(&self) -> bool {
+            self.writable
+        }
+
+        pub(crate) fn known(&self) -> u64 {
+            self.known.load(Ordering::Relaxed)
+        }
+
+        /// Invariant: `at + 8 <= mapped` and the file reaches there, or `None`.
+        #[inline]
+        fn inside(&self, at: u64, align: u64, len: u64) -> bool {
+            if at % align != 0 {
+                return false;
+            }
+            match at.checked_add(len) {
+                Some(end) if end <= self.known.load(Ordering::Relaxed) => true,
+                Some(end) => self.grown(end),
+                None => false,
+            }
+        }
+
+        #[cold]
+        fn grown(&self, end: u64) -> bool {
+            let Some(extent) = &self.extent else { return false };
+            if end > self.mapped {
+                return false;
+            }
+            let size = extent.size().min(self.mapped);
+            self.known.fetch_max(size, Ordering::Relaxed);
+            end <= size
+        }
+
+        #[inline]
+        pub(crate) fn word(&self, at: u64) -> Option<&AtomicU64> {
+            if !self.inside(at, 8, 8) {
+                return None;
+            }
+            // SAFETY: `inside` says that `at` lies in the mapping, which starts at `base`.
+            let place = unsafe { self.base.add(at as usize) };
+            // SAFETY: in bounds and aligned (invariant 1), alive as long as `self`, and all
+            // accesses by anyone are atomic (invariant 2).
+            Some(unsafe { AtomicU64::from_ptr(place.cast()) })
+        }
+
+        #[inline]
+        pub(crate) fn half(&self, at: u64) -> Option<&AtomicU32> {
+            if !self.inside(at, 8, 8) {
+                return None;
+            }
+            // SAFETY: `inside` says that `at` lies in the mapping, which starts at `base`.
+            let place = unsafe { self.base.add(at as usize) };
+            // SAFETY: as in `word`; locks are only ever touched as 32-bit words.
+            Some(unsafe { AtomicU32::from_ptr(place.cast()) })
+        }
+
+        /// The words of `len` bytes from `at`.
+        #[inline]
+        pub(crate) fn words(&self, at: u64, len: u64) -> Option<&[AtomicU64]> {
+            let count = len.div_ceil(8);
+            if !self.inside(at, 8, count.checked_mul(8)?) {
+                return None;
+            }
+            // SAFETY: `inside` says that `at` lies in the mapping, which starts at `base`.
+            let place = unsafe { self.base.add(at as usize) };
+            // SAFETY: in bounds for all words and aligned (invariant 1), alive as long as `self`;
+            // atomics may be shared.
+            Some(unsafe { std::slice::from_raw_parts(place.cast::<AtomicU64>(), count as usize) })
+        }
+
+        /// Plain bytes, for a guard over a pinned entry.
+        ///
+        /// # Safety
+        /// Nobody writes these bytes as long as the slice lives.
+        pub(crate) unsafe fn bytes(&self, at: u64, len: u64) -> Option<&[u8]> {
+            if !self.inside(at, 8, len) {
+                return None;
+            }
+            // SAFETY: `inside` says that `at` lies in the mapping, which starts at `base`.
+            let place = unsafe { self.base.add(at as usize) };
+            // SAFETY: in bounds; the caller vouches that nobody writes them.
+            Some(unsafe { std::slice::from_raw_parts(place, len as usize) })
+        }
+
+        /// Asks the kernel's prefetcher for the line at `at`; a hint, never an access.
+        #[inline]
+        pub(crate) fn prefetch(&self, at: u64) {
+            #[cfg(target_arch = "x86_64")]
+            if at < self.known.load(Ordering::Relaxed) {
+                // SAFETY: in bounds of the mapping.
+                let place = unsafe { self.base.add(at as usize) };
+                // SAFETY: a prefetch has no effect on memory and needs no valid address.
+                unsafe {
+                    std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+                        place.cast(),
+                    );
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = at;
+        }
+    }
+}
+
+#[cfg(loom)]
+mod memory {
+    use super::{AtomicU32, AtomicU64};
+    use std::collections::BTreeMap;
+
+    /// A few words at chosen offsets, each a loom atomic.
+    #[derive(Debug, Default)]
+    pub(crate) struct Memory {
+        words: BTreeMap<u64, AtomicU64>,
+        halves: BTreeMap<u64, AtomicU32>,
+    }
+
+    impl Memory {
+        pub(crate) fn of(words: &[(u64, u64)], halves: &[u64]) -> Self {
+            Self {
+                words: words.iter().map(|(at, value)| (*at, AtomicU64::new(*value))).collect(),
+                halves: halves.iter().map(|at| (*at, AtomicU32::new(0))).collect(),
+            }
+        }
+        pub(crate) fn writable(&self) -> bool {
+            true
+        }
+        pub(crate) fn known(&self) -> u64 {
+            u64::MAX
+        }
+        pub(crate) fn word(&self, at: u64) -> Option<&AtomicU64> {
+            self.words.get(&at)
+        }
+        pub(crate) fn half(&self, at: u64) -> Option<&AtomicU32> {
+            self.halves.get(&at)
+        }
+        pub(crate) fn prefetch(&self, _: u64) {}
+    }
+}
+
+pub(crate) use memory::Memory;
+
+/// The region: words and bytes at offsets.
+#[derive(Debug)]
+pub(crate) struct Region {
+    memory: Memory,
+}
+
+/// What an access outside of the region is told.
+#[cold]
+fn outside(at: u64) -> BadRegion {
+    BadRegion { offset: at, found: at, expected: "an aligned offset inside the region" }
+}
+
+impl Region {
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self { memory }
+    }
+
+    /// Whether this process may store to it.
+    pub(crate) fn writable(&self) -> bool {
+        self.memory.writable()
+    }
+
+    /// Bytes of the file that this process knows to be there.
+    pub(crate) fn known_size(&self) -> u64 {
+        self.memory.known()
+    }
+
+    #[inline]
+    fn word(&self, at: u64) -> Result<&AtomicU64, BadRegion> {
+        self.memory.word(at).ok_or_else(|| outside(at))
+    }
+
+    /// The lock word at `at`, for the lock alone.
+    #[inline]
+    pub(crate) fn half(&self, at: u64) -> Result<&AtomicU32, BadRegion> {
+        self.memory.half(at).ok_or_else(|| outside(at))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, at: u64, order: Ordering) -> Result<u64, BadRegion> {
+        Ok(self.word(at)?.load(order))
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, at: u64, value: u64, order: Ordering) -> Result<(), BadRegion> {
+        let word = self.word(at)?;
+        if hook::step() {
+            word.store(value, order);
+        }
+        Ok(())
+    }
+
+    /// Compare-and-swap: what was there, and whether it was replaced.
+    #[inline]
+    pub(crate) fn exchange(
+        &self,
+        at: u64,
+        old: u64,
+        new: u64,
+        order: Ordering,
+    ) -> Result<Result<u64, u64>, BadRegion> {
+        let word = self.word(at)?;
+        if !hook::step() {
+            return Ok(Err(word.load(Ordering::Relaxed)));
+        }
+        Ok(word.compare_exchange(old, new, order, Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, at: u64, by: u64, order: Ordering) -> Result<u64, BadRegion> {
+        let word = self.word(at)?;
+        Ok(if hook::step() { word.fetch_add(by, order) } else { 0 })
+    }
+
+    #[inline]
+    pub(crate) fn set_bits(&self, at: u64, bits: u64, order: Ordering) -> Result<u64, BadRegion> {
+        let word = self.word(at)?;
+        Ok(if hook::step() { word.fetch_or(bits, order) } else { 0 })
+    }
+
+    #[inline]
+    pub(crate) fn clear_bits(&self, at: u64, bits: u64, order: Ordering) -> Result<u64, BadRegion> {
+        let word = self.word(at)?;
+        Ok(if hook::step() { word.fetch_and(!bits, order) } else { 0 })
+    }
+
+    #[inline]
+    pub(crate) fn prefetch(&self, at: u64) {
+        self.memory.prefetch(at);
+    }
+}
+
+#[cfg(not(loom))]
+impl Region {
+    fn words(&self, at: u64, len: u64) -> Result<&[AtomicU64], BadRegion> {
+        self.memory.words(at, len).ok_or_else(|| outside(at))
+    }
+
+    /// Copies bytes out, word by word.
+    #[inline]
+    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<(), BadRegion> {
+        let words = self.words(at, into.len() as u64)?;
+        let mut chunks = into.chunks_exact_mut(8);
+        let mut words = words.iter();
+        for (chunk, word) in (&mut chunks).zip(&mut words) {
+            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        let rest = chunks.into_remainder();
+        if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            rest.copy_from_slice(&bytes[..rest.len()]);
+        }
+        Ok(())
+    }
+
+    /// Appends `len` bytes from `at` to `into`.
+    #[inline]
+    pub(crate) fn read_into(
+        &self,
+        at: u64,
+        len: u64,
+        into: &mut Vec<u8>,
+    ) -> Result<(), BadRegion> {
+        let words = self.words(at, len)?;
+        into.reserve(words.len() * 8);
+        let start = into.len();
+        for word in words {
+            into.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        into.truncate(start + len as usize);
+        Ok(())
+    }
+
+    /// Whether the bytes at `at` are `bytes`.
+    #[inline]
+    pub(crate) fn equals(&self, at: u64, bytes: &[u8]) -> Result<bool, BadRegion> {
+        let words = self.words(at, bytes.len() as u64)?;
+        let mut chunks = bytes.chunks_exact(8);
+        let mut words = words.iter();
+        for (chunk, word) in (&mut chunks).zip(&mut words) {
+            if word.load(Ordering::Relaxed).to_le_bytes() != chunk {
+                return Ok(false);
+            }
+        }
+        let rest = chunks.remainder();
+        match (rest.is_empty(), words.next()) {
+            (false, Some(word)) => {
+                Ok(word.load(Ordering::Relaxed).to_le_bytes()[..rest.len()] == *rest)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Writes bytes, padded with zeros to whole words. Two steps for the hook: half, and all.
+    #[inline]
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> Result<(), BadRegion> {
+        let words = self.words(at, bytes.len() as u64)?;
+        let (first, second) = words.split_at(words.len() / 2);
+        if hook::step() {
+            store_words(first, &bytes[..first.len() * 8]);
+        }
+        if hook::step() {
+            store_words(second, &bytes[first.len() * 8..]);
+        }
+        Ok(())
+    }
+
+    /// Zeroes `len` bytes (a multiple of 8).
+    pub(crate) fn zero(&self, at: u64, len: u64) -> Result<(), BadRegion> {
+        let words = self.words(at, len)?;
+        let (first, second) = words.split_at(words.len() / 2);
+        for part in [first, second] {
+            if hook::step() {
+                part.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            }
+        }
+        Ok(())
+    }
+
+    /// Plain bytes of a pinned entry.
+    ///
+    /// # Safety
+    /// Nobody writes these bytes as long as the slice lives.
+    pub(crate) unsafe fn bytes(&self, at: u64, len: u64) -> Result<&[u8], BadRegion> {
+        // SAFETY: the caller's word.
+        let bytes = unsafe { self.memory.bytes(at, len) };
+        bytes.ok_or_else(|| outside(at))
+    }
+}
+
+#[cfg(not(loom))]
+#[inline]
+fn store_words(words: &[AtomicU64], bytes: &[u8]) {
+    let mut chunks = bytes.chunks_exact(8);
+    let mut words = words.iter();
+    for (chunk, word) in (&mut chunks).zip(&mut words) {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(chunk);
+        word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+    }
+    let rest = chunks.remainder();
+    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+        let mut eight = [0; 8];
+        eight[..rest.len()].copy_from_slice(rest);
+        word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+    }
+}

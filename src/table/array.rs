@@ -1,0 +1,236 @@
+//! Arrays of buckets: making, searching and doubling them, under the stripe's lock.
+
+use super::word::{ArrayWord, Hash, offset_of, tag_matches};
+use crate::heap::class::ARRAY;
+use crate::heap::{HeapError, Space, State};
+use crate::region::BadRegion;
+use crate::region::layout::{BUCKET_SLOTS, CHAIN_MAX, LINE, array, stripe};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::fence;
+
+/// Entries per bucket from which on an array is doubled.
+pub(crate) const LOAD_MAX: u64 = 5;
+
+/// Where a new entry may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// This slot word is empty.
+    Slot(u64),
+    /// The array has no bucket left for this chain.
+    Double,
+}
+
+impl Space {
+    /// The stripe's array word as readers see it.
+    #[inline]
+    pub(crate) fn array_word(&self, stripe: u64) -> Result<ArrayWord, BadRegion> {
+        let at = self.geometry.stripe(stripe) + stripe::ARRAY;
+        // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
+        Ok(ArrayWord(self.region.load(at, Acquire)?))
+    }
+
+    #[inline]
+    pub(crate) fn bucket(&self, array: ArrayWord, line: u64) -> u64 {
+        array.at() + array::FIRST + line * LINE
+    }
+
+    /// The slot word at `slot`, as readers see it.
+    #[inline]
+    pub(crate) fn slot(&self, slot: u64) -> Result<u64, BadRegion> {
+        // ORDERING: [slot] Acquire; pairs with the Release stores in `finish`.
+        self.region.load(slot, Acquire)
+    }
+
+    /// The overflow bucket after the one at `bucket`, if any.
+    #[inline]
+    pub(crate) fn next_bucket(
+        &self,
+        array: ArrayWord,
+        bucket: u64,
+    ) -> Result<Option<u64>, BadRegion> {
+        // ORDERING: [link] Acquire; pairs with the Release store in `append_bucket`.
+        let line = self.region.load(bucket + 8 * BUCKET_SLOTS, Acquire)?;
+        Ok((line != 0).then(|| self.bucket(array, line)))
+    }
+
+    fn bad_chain(bucket: u64) -> BadRegion {
+        BadRegion { offset: bucket, found: CHAIN_MAX, expected: "a chain that ends" }
+    }
+
+    /// Calls `visit` with the slot words of the chain of `hash` that bear its tag, until it
+    /// answers with something.
+    pub(crate) fn search<T>(
+        &self,
+        array: ArrayWord,
+        hash: Hash,
+        mut visit: impl FnMut(u64, u64) -> Result<Option<T>, BadRegion>,
+    ) -> Result<Option<T>, BadRegion> {
+        let (mut bucket, tag) = (self.bucket(array, hash.bucket(array.log2())), hash.tag());
+        for _ in 0..CHAIN_MAX {
+            for index in 0..BUCKET_SLOTS {
+                let at = bucket + 8 * index;
+                let word = self.slot(at)?;
+                if word != 0
+                    && tag_matches(word, tag)
+                    && let Some(found) = visit(at, word)?
+                {
+                    return Ok(Some(found));
+                }
+            }
+            match self.next_bucket(array, bucket)? {
+                Some(next) => bucket = next,
+                None => return Ok(None),
+            }
+        }
+        Err(Self::bad_chain(bucket))
+    }
+
+    /// An empty slot word in the chain of `hash` that is not among `taken`.
+    pub(crate) fn room(
+        &self,
+        array: ArrayWord,
+        hash: Hash,
+        taken: &dyn Fn(u64) -> bool,
+    ) -> Result<Room, BadRegion> {
+        let mut bucket = self.bucket(array, hash.bucket(array.log2()));
+        for _ in 0..CHAIN_MAX {
+            for index in 0..BUCKET_SLOTS {
+                let at = bucket + 8 * index;
+                if self.region.load(at, Relaxed)? == 0 && !taken(at) {
+                    return Ok(Room::Slot(at));
+                }
+            }
+            match self.next_bucket(array, bucket)? {
+                Some(next) => bucket = next,
+                None => match self.append_bucket(array, bucket)? {
+                    Some(next) => bucket = next,
+                    None => return Ok(Room::Double),
+                },
+            }
+        }
+        Ok(Room::Double)
+    }
+
+    fn append_bucket(&self, array: ArrayWord, bucket: u64) -> Result<Option<u64>, BadRegion> {
+        let used = self.region.load(array.at() + array::USED, Relaxed)?;
+        if used >= self.region.load(array.at() + array::LINES, Relaxed)? {
+            return Ok(None);
+        }
+        self.region.store(array.at() + array::USED, used + 1, Relaxed)?;
+        // ORDERING: [link] Release; pairs with the Acquire load in `next_bucket`.
+        self.region.store(bucket + 8 * BUCKET_SLOTS, used, Release)?;
+        Ok(Some(self.bucket(array, used)))
+    }
+
+    /// Makes an empty array of `1 << log2` buckets, with a quarter as many for overflow.
+    pub(crate) fn make_array(
+        &self,
+        stripe: u64,
+        log2: u64,
+        generation: u64,
+    ) -> Result<ArrayWord, HeapError> {
+        let buckets = 1u64 << log2;
+        let bytes = array::FIRST + (buckets + buckets.div_ceil(4)) * LINE;
+        let blocks = bytes.div_ceil(self.geometry.block_size());
+        let size = blocks << self.geometry.block_shift;
+        let first = self.make_span(stripe, ARRAY, blocks, size)?;
+        let at = self.geometry.block(first);
+        self.region.store(at + array::BUCKETS, buckets, Relaxed)?;
+        self.region.store(at + array::LINES, (size - array::FIRST) / LINE, Relaxed)?;
+        self.region.store(at + array::USED, buckets, Relaxed)?;
+        Ok(ArrayWord::new(at, log2, generation & 0x3ff))
+    }
+
+    /// Publishes a stripe's array by one store.
+    pub(crate) fn publish_array(&self, stripe: u64, word: ArrayWord) -> Result<(), BadRegion> {
+        let at = self.geometry.stripe(stripe) + stripe::ARRAY;
+        // ORDERING: [array] Release; pairs with the Acquire load in `array_word`.
+        self.region.store(at, word.0, Release)
+    }
+
+    /// Buckets (log2) that a stripe's first array has.
+    pub(crate) fn first_log2(&self) -> u64 {
+        u64::from(self.geometry.block_shift) - 7
+    }
+
+    /// Calls `visit` with each slot word of an array that is not empty.
+    pub(crate) fn each_slot(
+        &self,
+        array: ArrayWord,
+        mut visit: impl FnMut(u64, u64) -> Result<(), BadRegion>,
+    ) -> Result<(), BadRegion> {
+        let lines = self.region.load(array.at() + array::USED, Relaxed)?;
+        let room = self.region.load(array.at() + array::LINES, Relaxed)?;
+        let first = self.geometry.block_of(array.at())?;
+        let word = self.block_word(first)?;
+        let most = (self.span_blocks(first)? << self.geometry.block_shift) / LINE;
+        if lines > room || room > most || word.state() != State::Head || word.class() != ARRAY {
+            let offset = array.at() + array::USED;
+            return Err(BadRegion { offset, found: lines, expected: "an array's bucket count" });
+        }
+        for line in 0..lines {
+            for index in 0..BUCKET_SLOTS {
+                let at = self.bucket(array, line) + 8 * index;
+                let word = self.slot(at)?;
+                if word != 0 {
+                    visit(at, word)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Doubles a stripe's array. The stripe's lock is held. `hash_of` gives an entry's hash.
+    pub(crate) fn double(&self, stripe: u64) -> Result<(), HeapError> {
+        let old = self.array_word(stripe)?;
+        let mut log2 = old.log2() + 1;
+        'bigger: loop {
+            let new = self.make_array(stripe, log2, old.generation() + 1)?;
+            let mut crowded = false;
+            self.each_slot(old, |_, word| {
+                if crowded {
+                    return Ok(());
+                }
+                let hash = self.hash_of_entry(offset_of(word))?;
+                match self.room(new, hash, &|_| false)? {
+                    Room::Slot(at) => self.region.store(at, word, Relaxed),
+                    Room::Double => {
+                        crowded = true;
+                        Ok(())
+                    }
+                }
+            })?;
+            if crowded {
+                self.free_span(self.geometry.block_of(new.at())?)?;
+                log2 += 1;
+                continue 'bigger;
+            }
+            self.publish_array(stripe, new)?;
+            // ORDERING: [array.reuse] Release fence: the array word comes before new bytes in the
+            // old array; pairs with the Acquire fence of readers before they look at it again.
+            fence(Release);
+            self.free_span(self.geometry.block_of(old.at())?)?;
+            return Ok(());
+        }
+    }
+
+    /// The hash of the key of an entry that is named by a slot word, under the stripe's lock.
+    pub(crate) fn hash_of_entry(&self, at: u64) -> Result<Hash, BadRegion> {
+        let room = self.place(at)?.cut.size;
+        let header = self.header(at, room)?;
+        let mut key = Vec::with_capacity(header.key_len as usize);
+        self.region.read_into(header.key(), header.key_len, &mut key)?;
+        Ok(Hash::of(&key, self.geometry.seed))
+    }
+}
+
+impl Space {
+    /// Gives each stripe of a new region its first array.
+    pub(crate) fn format_stripes(&self) -> Result<(), HeapError> {
+        for index in 0..self.geometry.stripes {
+            let array = self.make_array(index, self.first_log2(), 0)?;
+            self.publish_array(index, array)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! Taking the commit lock and the stripes' locks, through deaths.
+//!
+//! 1. Order: stripes in rising index, then the commit lock.
+//! 2. Whoever takes the commit lock over runs FINISH before anything else.
+//! 3. Whoever takes a stripe over passes through the commit lock *first*, holding the dead owner's
+//!    byte, then swaps the word and repairs the stripe.
+//! 4. A guard that is dropped while its thread panics repairs before it unlocks.
+
+use super::Core;
+use crate::lock::{LockError, LockOutcome, Probe, RobustLock};
+use crate::region::BadRegion;
+use crate::region::layout::{PINS_MAX, header, member, stripe};
+use crate::sync::Ordering::Release;
+use std::time::Instant;
+
+/// The commit lock, held.
+#[derive(Debug)]
+pub(crate) struct CommitGuard<'a> {
+    core: &'a Core,
+}
+
+impl Drop for CommitGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A damaged record stays for the next owner, who reports it.
+            drop(self.core.finish());
+        }
+        self.core.commit_lock().unlock();
+    }
+}
+
+/// One stripe's lock, held.
+#[derive(Debug)]
+pub(crate) struct StripeGuard<'a> {
+    core: &'a Core,
+    pub(crate) stripe: u64,
+}
+
+impl Drop for StripeGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            drop(self.core.repair(self.stripe));
+        }
+        self.core.stripe_lock(self.stripe).unlock();
+    }
+}
+
+impl Core {
+    pub(crate) fn commit_lock(&self) -> RobustLock<'_> {
+        RobustLock::at(&self.space.region, header::COMMIT_LOCK)
+    }
+
+    pub(crate) fn stripe_lock(&self, index: u64) -> RobustLock<'_> {
+        RobustLock::at(&self.space.region, self.geometry.stripe(index) + stripe::LOCK)
+    }
+
+    /// When an operation that starts now has to give up.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.patience
+    }
+
+    /// LOCK(commit).
+    #[inline]
+    pub(crate) fn lock_commit(
+        &self,
+        me: u32,
+        deadline: Instant,
+    ) -> Result<CommitGuard<'_>, LockError> {
+        let outcome = self.commit_lock().lock(me, deadline, |owner| {
+            let mut probe = self.liveness.probe();
+            Ok::<_, LockError>(probe.acquire(owner) && self.commit_lock().take_over(owner, me)?)
+        })?;
+        self.commit_taken(outcome)
+    }
+
+    /// LOCK(commit) by somebody who probes already.
+    fn lock_commit_probing(
+        &self,
+        me: u32,
+        deadline: Instant,
+        probe: &mut dyn Probe,
+    ) -> Result<CommitGuard<'_>, LockError> {
+        let outcome = self.commit_lock().lock(me, deadline, |owner| {
+            Ok::<_, LockError>(probe.acquire(owner) && self.commit_lock().take_over(owner, me)?)
+        })?;
+        self.commit_taken(outcome)
+    }
+
+    fn commit_taken(&self, outcome: LockOutcome) -> Result<CommitGuard<'_>, LockError> {
+        let guard = CommitGuard { core: self };
+        if outcome == LockOutcome::OwnerDied {
+            self.finish()?;
+        }
+        Ok(guard)
+    }
+
+    /// LOCK(stripe).
+    #[inline]
+    pub(crate) fn lock_stripe(
+        &self,
+        index: u64,
+        me: u32,
+        deadline: Instant,
+    ) -> Result<StripeGuard<'_>, LockError> {
+        let lock = self.stripe_lock(index);
+        let outcome = lock.lock(me, deadline, |owner| {
+            let mut probe = self.liveness.probe();
+            if !probe.acquire(owner) {
+                return Ok::<_, LockError>(false);
+            }
+            drop(self.lock_commit_probing(me, deadline, &mut *probe)?);
+            Ok(lock.take_over(owner, me)?)
+        })?;
+        let guard = StripeGuard { core: self, stripe: index };
+        if outcome == LockOutcome::OwnerDied {
+            self.repair(index)?;
+        }
+        Ok(guard)
+    }
+
+    /// Repairs what still names the dead slot `dead`: the commit first, then the stripes. The
+    /// caller holds the slot's byte, through `probe` or, when it is the newcomer in that slot, by
+    /// itself (`dead == me`). Gives the number of locks that were repaired.
+    pub(crate) fn mend_slot(
+        &self,
+        dead: u32,
+        me: u32,
+        deadline: Instant,
+        probe: &mut dyn Probe,
+    ) -> Result<u64, LockError> {
+        let mut mended = 0;
+        if self.commit_lock().take_over(dead, me)? {
+            drop(self.commit_taken(LockOutcome::OwnerDied)?);
+            mended += 1;
+        }
+        for index in 0..self.geometry.stripes {
+            let lock = self.stripe_lock(index);
+            if lock.owner()? != Some(dead) {
+                continue;
+            }
+            drop(self.lock_commit_probing(me, deadline, probe)?);
+            if lock.take_over(dead, me)? {
+                let guard = StripeGuard { core: self, stripe: index };
+                self.repair(index)?;
+                drop(guard);
+                mended += 1;
+            }
+        }
+        Ok(mended)
+    }
+
+    /// Clears the pins of a slot whose byte is held.
+    pub(crate) fn clear_pins(&self, slot: u32) -> Result<(), BadRegion> {
+        for pin in 0..PINS_MAX {
+            let at = self.geometry.member(u64::from(slot)) + member::PINS + 8 * pin;
+            // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
+            self.region.store(at, 0, Release)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! A region on the heap, for tests: members live and die by a word of ours.
+
+use super::write::{Action, Condition, KIND_BYTES, Wish};
+use super::{Clock, Core};
+use crate::heap::Space;
+use crate::lock::{Liveness, Probe};
+use crate::region::geometry::Geometry;
+use crate::region::layout::header;
+use crate::region::{Memory, Region};
+use crate::sync::Ordering::{Relaxed, Release};
+use crate::sync::{AtomicU64, fence};
+use crate::table::entry::Note;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Dead slots, as a bit set, and the mutex that probing takes.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Graveyard(Arc<(AtomicU64, Mutex<()>)>);
+
+impl Graveyard {
+    pub(crate) fn dies(&self, slot: u32) {
+        self.0.0.fetch_or(1 << slot, Relaxed);
+    }
+    pub(crate) fn lives(&self, slot: u32) {
+        self.0.0.fetch_and(!(1 << slot), Relaxed);
+    }
+}
+
+struct Held<'a>(&'a Graveyard, #[expect(dead_code, reason = "held for its Drop")] MutexGuard<'a, ()>);
+
+impl Liveness for Graveyard {
+    fn probe(&self) -> Box<dyn Probe + '_> {
+        Box::new(Held(self, self.0.1.lock().unwrap_or_else(|poisoned| poisoned.into_inner())))
+    }
+}
+
+impl Probe for Held<'_> {
+    fn acquire(&mut self, slot: u32) -> bool {
+        self.0.0.0.load(Relaxed) & 1 << slot != 0
+    }
+}
+
+/// The shape of a small region: 4 stripes, blocks of 16 KiB, a log of 16 KiB.
+pub(crate) fn small(max_capacity: u64) -> Geometry {
+    Geometry {
+        bus_id: 1,
+        boot_id: 2,
+        incarnation: 3,
+        seed: 4,
+        capacity: max_capacity,
+        max_capacity,
+        block_shift: 14,
+        stripes: 4,
+        members_max: 8,
+        watches_max: 64,
+        log_size: 16384,
+        created: 5,
+        mode: 0o600,
+        first_revision: 0,
+    }
+}
+
+/// An empty bus on the heap.
+pub(crate) fn bus(geometry: Geometry) -> (Core, Graveyard) {
+    let words = (0..geometry.max_capacity / 8).map(|_| AtomicU64::new(0)).collect();
+    let region = Region::new(Memory::heap(words));
+    let size = geometry.max_capacity;
+    geometry.format(&region, size).unwrap();
+    region.store(header::MEMBERS_HIGH, geometry.members_max, Relaxed).unwrap();
+    let core = over(region, geometry);
+    core.0.format_stripes().unwrap();
+    core
+}
+
+/// The same bytes under a new core; everybody else is gone.
+pub(crate) fn over(region: Region, geometry: Geometry) -> (Core, Graveyard) {
+    let yard = Graveyard::default();
+    let core = Core {
+        space: Space { region, geometry },
+        liveness: Box::new(yard.clone()),
+        clock: Clock::fixed(1_000_000),
+        known_head: AtomicU64::new(0),
+        patience: Duration::from_secs(10),
+    };
+    (core, yard)
+}
+
+/// A copy of a bus as its bytes stand, with the clock of the original.
+pub(crate) fn copy(core: &Core) -> (Core, Graveyard) {
+    fence(Release);
+    let words = (0..core.geometry.max_capacity / 8)
+        .map(|index| AtomicU64::new(core.region.load(8 * index, Relaxed).unwrap()))
+        .collect();
+    let (mut new, yard) = over(Region::new(Memory::heap(words)), core.geometry.clone());
+    new.clock = Clock::fixed(core.clock.boot());
+    (new, yard)
+}
+
+/// A change to raw bytes.
+pub(crate) fn set<'a>(key: &'a str, value: &'a [u8]) -> Wish<'a> {
+    let note = Note { kind: KIND_BYTES, time: 7, ..Note::default() };
+    Wish { key: key.as_bytes(), action: Action::Set { value, note }, condition: Condition::Any }
+}
+
+/// The end of a key.
+pub(crate) fn delete(key: &str) -> Wish<'_> {
+    let action = Action::Delete { time: 8, who: b"" };
+    Wish { key: key.as_bytes(), action, condition: Condition::Any }
+}
+
+/// Adds to a counter.
+pub(crate) fn add(key: &str, by: i64) -> Wish<'_> {
+    let action = Action::Add { by, time: 9, who: b"me" };
+    Wish { key: key.as_bytes(), action, condition: Condition::Any }
+}
+
+/// The value of a key.
+pub(crate) fn get(core: &Core, key: &str) -> Option<Vec<u8>> {
+    let mut value = Vec::new();
+    let seen = core.read(key.as_bytes(), |seen| {
+        value.clear();
+        core.region.read_into(seen.header.value(), seen.header.value_len, &mut value)
+    });
+    seen.unwrap().map(|_| value)
+}
