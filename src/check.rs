@@ -11,7 +11,7 @@ use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, entry, header, member, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::table::Core;
-use crate::table::word::{Hash, offset_of, tag_matches};
+use crate::word::{Hash, offset_of, tag_matches};
 use std::collections::HashMap;
 
 /// Findings of one kind that are listed at the most.
@@ -228,7 +228,8 @@ impl Core {
         let count = self.span_blocks(first)?;
         for block in first + 1..first + count {
             let tail = self.block_word(block)?;
-            if tail.state() != State::Tail || tail.stripe() != index || tail.class() != word.class() {
+            if tail.state() != State::Tail || tail.stripe() != index || tail.class() != word.class()
+            {
                 report.say(format!("block {block} is not a part of the span at block {first}"));
             }
         }
@@ -297,8 +298,10 @@ impl Core {
             report.records += 1;
             next += 1;
         }
-        let (tail, intent) =
-            (self.region.load(header::LOG_TAIL, Acquire)?, self.region.load(header::LOG_INTENT, Acquire)?);
+        let (tail, intent) = (
+            self.region.load(header::LOG_TAIL, Acquire)?,
+            self.region.load(header::LOG_INTENT, Acquire)?,
+        );
         if tail > intent {
             report.say(format!("the log's tail {tail} lies beyond its intent {intent}"));
         }

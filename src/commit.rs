@@ -13,7 +13,7 @@ use crate::heap::Space;
 use crate::region::BadRegion;
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::table::word::offset_of;
+use crate::word::offset_of;
 
 /// One change of a table: what FINISH stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

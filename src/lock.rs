@@ -39,7 +39,9 @@ pub(crate) enum LockOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LockError {
     /// The deadline passed; this slot held the lock.
-    Stalled { owner: u32 },
+    Stalled {
+        owner: u32,
+    },
     Bad(BadRegion),
 }
 
@@ -114,9 +116,7 @@ impl<'r> RobustLock<'r> {
     ) -> Result<LockOutcome, E> {
         let word = self.region.half(self.at).map_err(LockError::Bad)?;
         for _ in 0..SPINS {
-            if word.load(Relaxed) == FREE
-                && self.swap_in(FREE, me + 1).map_err(LockError::Bad)?
-            {
+            if word.load(Relaxed) == FREE && self.swap_in(FREE, me + 1).map_err(LockError::Bad)? {
                 return Ok(LockOutcome::Clean);
             }
             crossbeam_utils::Backoff::new().spin();

@@ -37,7 +37,7 @@ impl Cut {
 /// Bytes of an entry of size class `class`.
 pub(crate) fn size_of_class(class: u64) -> u64 {
     let (doubling, step) = (class / 4, class % 4);
-    (SMALLEST << doubling) + step * (SMALLEST / 4 << doubling)
+    (SMALLEST << doubling) + step * ((SMALLEST / 4) << doubling)
 }
 
 /// Size classes that blocks of `1 << block_shift` bytes have.
@@ -103,7 +103,10 @@ mod tests {
                 assert!(got >= size && (size < 64 || got * 4 <= size * 5 + 4 * 16), "{size} {got}");
                 let cut = cut_of_class(class, shift);
                 assert!(cut.entries > 0 && cut.first + cut.entries * got <= cut.blocks << shift);
-                assert!(cut.entries * got * 5 >= (cut.blocks << shift) * 4, "{shift} {got} {cut:?}");
+                assert!(
+                    cut.entries * got * 5 >= (cut.blocks << shift) * 4,
+                    "{shift} {got} {cut:?}"
+                );
             }
         }
     }

@@ -14,9 +14,9 @@
 //! A death leaves bytes beyond the tail, which the next commit overwrites.
 
 use crate::heap::Space;
+use crate::region::BadRegion;
 use crate::region::geometry::align;
 use crate::region::layout::{INDEX_STRIDE, header, record};
-use crate::region::BadRegion;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 

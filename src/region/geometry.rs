@@ -51,7 +51,9 @@ pub enum HeaderError {
         found: u32,
     },
     /// Another version of the layout.
-    #[error("the region has layout version {found}, this membus reads {expected}; use the version that made it, or destroy the bus and let it be rebuilt from its snapshot")]
+    #[error(
+        "the region has layout version {found}, this membus reads {expected}; use the version that made it, or destroy the bus and let it be rebuilt from its snapshot"
+    )]
     Version {
         /// The version found.
         found: u32,
@@ -67,7 +69,9 @@ pub enum HeaderError {
         expected: u64,
     },
     /// The header's words do not add up.
-    #[error("the header's checksum is {found:#x}, its words give {expected:#x}: the region is damaged")]
+    #[error(
+        "the header's checksum is {found:#x}, its words give {expected:#x}: the region is damaged"
+    )]
     Checksum {
         /// The checksum found.
         found: u64,
@@ -75,7 +79,9 @@ pub enum HeaderError {
         expected: u64,
     },
     /// A size in the header is outside of its limits.
-    #[error("the header says {what} = {found}, which is outside of its limits: the region is damaged")]
+    #[error(
+        "the header says {what} = {found}, which is outside of its limits: the region is damaged"
+    )]
     Limits {
         /// Which word.
         what: &'static str,
@@ -194,7 +200,9 @@ impl Geometry {
 
     fn checksum(&self) -> u64 {
         let mut bytes = Vec::with_capacity(19 * 16);
-        for (at, word) in self.words().into_iter().chain([(header::FIRST_REVISION, self.first_revision)]) {
+        for (at, word) in
+            self.words().into_iter().chain([(header::FIRST_REVISION, self.first_revision)])
+        {
             bytes.extend_from_slice(&at.to_le_bytes());
             bytes.extend_from_slice(&word.to_le_bytes());
         }
@@ -232,7 +240,8 @@ impl Geometry {
         if found != LAYOUT_PRINT {
             return Err(HeaderError::Print { found, expected: LAYOUT_PRINT });
         }
-        let wide = |at| Ok::<u128, BadRegion>(u128::from(word(at)?) | u128::from(word(at + 8)?) << 64);
+        let wide =
+            |at| Ok::<u128, BadRegion>(u128::from(word(at)?) | u128::from(word(at + 8)?) << 64);
         let geometry = Self {
             bus_id: wide(header::BUS_ID)?,
             boot_id: wide(header::BOOT_ID)?,
@@ -261,11 +270,23 @@ impl Geometry {
     fn limits(&self) -> Result<(), HeaderError> {
         let checks = [
             ("max_capacity", self.max_capacity, self.max_capacity <= 1 << 38),
-            ("block_shift", u64::from(self.block_shift), (BLOCK_SHIFT_MIN..=BLOCK_SHIFT_MAX).contains(&self.block_shift)),
+            (
+                "block_shift",
+                u64::from(self.block_shift),
+                (BLOCK_SHIFT_MIN..=BLOCK_SHIFT_MAX).contains(&self.block_shift),
+            ),
             ("stripes", self.stripes, self.stripes.is_power_of_two() && self.stripes <= 1024),
             ("members_max", self.members_max, (1..=1 << 16).contains(&self.members_max)),
-            ("watches_max", self.watches_max, self.watches_max.is_multiple_of(64) && self.watches_max <= 1 << 16),
-            ("log_size", self.log_size, self.log_size.is_multiple_of(4096) && (4096..=1 << 36).contains(&self.log_size)),
+            (
+                "watches_max",
+                self.watches_max,
+                self.watches_max.is_multiple_of(64) && self.watches_max <= 1 << 16,
+            ),
+            (
+                "log_size",
+                self.log_size,
+                self.log_size.is_multiple_of(4096) && (4096..=1 << 36).contains(&self.log_size),
+            ),
             ("first_revision", self.first_revision, self.first_revision < 1 << 62),
         ];
         for (what, found, good) in checks {

@@ -347,12 +347,7 @@ impl Region {
 
     /// Appends `len` bytes from `at` to `into`.
     #[inline]
-    pub(crate) fn read_into(
-        &self,
-        at: u64,
-        len: u64,
-        into: &mut Vec<u8>,
-    ) -> Result<(), BadRegion> {
+    pub(crate) fn read_into(&self, at: u64, len: u64, into: &mut Vec<u8>) -> Result<(), BadRegion> {
         let words = self.words(at, len)?;
         into.reserve(words.len() * 8);
         let start = into.len();

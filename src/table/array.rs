@@ -1,12 +1,12 @@
 //! Arrays of buckets: making, searching and doubling them, under the stripe's lock.
 
-use super::word::{ArrayWord, Hash, offset_of, tag_matches};
 use crate::heap::class::ARRAY;
 use crate::heap::{HeapError, Space, State};
 use crate::region::BadRegion;
 use crate::region::layout::{BUCKET_SLOTS, CHAIN_MAX, LINE, array, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
+use crate::word::{ArrayWord, Hash, offset_of, tag_matches};
 
 /// Entries per bucket from which on an array is doubled.
 pub(crate) const LOAD_MAX: u64 = 5;

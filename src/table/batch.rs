@@ -1,15 +1,16 @@
 //! Batches, clears and records without a key: the commits of more or less than one change.
 
 use super::Core;
-use super::word::Hash;
-use super::write::{Action, Condition, Done, Plan, RecordList, Wish, WriteFailure};
+use super::records::RecordList;
+use super::write::{Action, Condition, Done, Plan, Wish, WriteFailure};
 use crate::commit::Stored;
 use crate::heap::class::LIST;
 use crate::log::{NewRecord, RecordKind};
 use crate::region::BadRegion;
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header, span, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::table::word::offset_of;
+use crate::word::Hash;
+use crate::word::offset_of;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 

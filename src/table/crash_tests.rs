@@ -128,8 +128,9 @@ fn batches_and_clears_survive_every_double_crash() {
             .collect();
         core.write_batch(0, &wishes).map(|_| ())
     };
-    let small_batch =
-        |core: &Core| core.write_batch(0, &[set("k1", b"x"), delete("k2"), add("n", 1)]).map(|_| ());
+    let small_batch = |core: &Core| {
+        core.write_batch(0, &[set("k1", b"x"), delete("k2"), add("n", 1)]).map(|_| ())
+    };
     let clear = |core: &Core| core.clear(0, 1, b"me").map(|_| ());
     let points = crash("batch", &fill, &batch, 29)
         + crash("small batch", &fill, &small_batch, 7)

@@ -109,7 +109,7 @@ impl Space {
         if count < at_least.max(1) {
             return Ok(());
         }
-        // ORDERING: [pin.scan] SeqCst fence: the slot words left these entries before the hazard
+        // A SeqCst fence: the slot words left these entries before the hazard
         // slots are read; pairs with the SeqCst fence between a pin and its look at the slot word.
         fence(SeqCst);
         let (pinned, kept) = (self.pinned()?, self.kept()?);

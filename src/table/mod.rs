@@ -21,11 +21,11 @@ pub(crate) mod guard;
 #[cfg(test)]
 mod model_tests;
 pub(crate) mod read;
+pub(crate) mod records;
 pub(crate) mod repair;
 pub(crate) mod scan;
 #[cfg(test)]
 pub(crate) mod testing;
-pub(crate) mod word;
 pub(crate) mod write;
 
 use crate::heap::Space;

@@ -20,7 +20,8 @@ fn a_bus_is_a_map() {
         let key = format!("key{}", random(700));
         match random(20) {
             0..=9 => {
-                let value = vec![step as u8; random(if step % 50 == 0 { 9000 } else { 200 }) as usize];
+                let value =
+                    vec![step as u8; random(if step % 50 == 0 { 9000 } else { 200 }) as usize];
                 core.write_one(0, &set(&key, &value)).unwrap();
                 model.insert(key, value);
             }
@@ -29,12 +30,21 @@ fn a_bus_is_a_map() {
                 assert_eq!(done.count == 1, model.remove(&key).is_some(), "step {step}");
             }
             16..=18 => {
-                let names: Vec<String> = (0..random(40)).map(|_| format!("key{}", random(700))).collect();
+                let names: Vec<String> =
+                    (0..random(40)).map(|_| format!("key{}", random(700))).collect();
                 let value = vec![1; 30];
-                let wishes: Vec<Wish> = names.iter().enumerate().map(|(i, n)| if i % 3 == 0 { delete(n) } else { set(n, &value) }).collect();
+                let wishes: Vec<Wish> = names
+                    .iter()
+                    .enumerate()
+                    .map(|(i, n)| if i % 3 == 0 { delete(n) } else { set(n, &value) })
+                    .collect();
                 core.write_batch(2, &wishes).unwrap();
                 for (i, n) in names.iter().enumerate() {
-                    if i % 3 == 0 { model.remove(n); } else { model.insert(n.clone(), value.clone()); }
+                    if i % 3 == 0 {
+                        model.remove(n);
+                    } else {
+                        model.insert(n.clone(), value.clone());
+                    }
                 }
             }
             _ if random(40) == 0 => {

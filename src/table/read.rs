@@ -7,14 +7,14 @@
 //! was reused meanwhile. Copying validated by a second look follows Boehm, "Can seqlocks get along
 //! with programming language memory models?" (MSPC 2012).
 
-use super::entry::Header;
-use super::word::{ArrayWord, Hash, offset_of};
 use super::Core;
+use super::entry::Header;
 use crate::heap::BlockWord;
 use crate::region::BadRegion;
 use crate::region::layout::{entry, header};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::fence;
+use crate::word::{ArrayWord, Hash, offset_of};
 
 /// Attempts that one call of [`Core::read`] makes at the most; past it the caller says so.
 pub(crate) const ATTEMPTS: u32 = 1 << 16;
@@ -63,6 +63,7 @@ impl Core {
     pub(crate) fn head(&self) -> Result<u64, BadRegion> {
         // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
         let head = self.region.load(header::HEAD, Acquire)?;
+        // ORDERING: [known] AcqRel; pairs with the Acquire load in `look`.
         self.known_head.fetch_max(head, AcqRel);
         Ok(head)
     }
@@ -137,7 +138,8 @@ impl Core {
             return Err(BadRegion { offset: at, found: word.0, expected: "a block of entries" });
         }
         if word.class() == class::BIG {
-            let end = self.geometry.block(block) + (self.span_blocks(block)? << self.geometry.block_shift);
+            let end = self.geometry.block(block)
+                + (self.span_blocks(block)? << self.geometry.block_shift);
             return Ok(end - at);
         }
         Ok(class::size_of_class(word.class() % crate::region::layout::CLASSES_MAX))
@@ -199,7 +201,8 @@ impl Core {
         };
         let head_of = self.header(at, self.room_at(at, index, room_word)?)?;
         // A mismatch must not look like the absence of the key: it is told first.
-        let other = head_of.key_len != key.len() as u64 || !self.region.equals(head_of.key(), key)?;
+        let other =
+            head_of.key_len != key.len() as u64 || !self.region.equals(head_of.key(), key)?;
         let deadline = self.space.deadline(&head_of)?;
         // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
         gone |= shown < self.region.load(header::CLEARED_AT, Acquire)?;
@@ -222,7 +225,7 @@ impl Core {
         if !gone && !other {
             take(&seen)?;
         }
-        // ORDERING: [entry.refill] Acquire fence: the copy comes before the second look; pairs
+        // ORDERING: [entry.refill] [block.cut] Acquire fence: the copy comes before the second look; pairs
         // with the Release fences in `occupy` and `make_span`.
         fence(Acquire);
         let same = self.region.load(offset_of(word) + entry::BORN, Relaxed)? == born

@@ -10,7 +10,7 @@ use crate::heap::{BlockWord, Place, Space};
 use crate::region::BadRegion;
 use crate::region::layout::{entry, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::table::word::offset_of;
+use crate::word::offset_of;
 use std::collections::HashSet;
 
 impl Space {
@@ -72,11 +72,10 @@ impl Space {
         named: &HashSet<u64>,
     ) -> Result<bool, BadRegion> {
         let cut = self.cut(first, word)?;
-        let (occupied, retired) =
-            (self.bitmap(first, &cut, false), self.bitmap(first, &cut, true));
+        let (occupied, retired) = (self.bitmap(first, &cut, false), self.bitmap(first, &cut, true));
         for at in (0..cut.bitmap_words()).map(|word| 8 * word) {
-            let both =
-                self.region.load(retired + at, Relaxed)? & self.region.load(occupied + at, Relaxed)?;
+            let both = self.region.load(retired + at, Relaxed)?
+                & self.region.load(occupied + at, Relaxed)?;
             self.region.store(retired + at, both, Release)?;
         }
         let mut used = false;
@@ -98,7 +97,11 @@ impl Space {
                 self.note_retired(index, at)?;
             }
         }
-        self.region.store(self.geometry.block(first) + crate::region::layout::span::LISTED, 0, Relaxed)?;
+        self.region.store(
+            self.geometry.block(first) + crate::region::layout::span::LISTED,
+            0,
+            Relaxed,
+        )?;
         if used {
             self.enlist(first, word)?;
         }

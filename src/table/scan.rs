@@ -1,16 +1,20 @@
 //! Walking over all entries, without a lock.
 
-use super::word::{ArrayWord, offset_of};
 use super::{Core, read::ReadFailure};
 use crate::region::BadRegion;
 use crate::region::layout::{BUCKET_SLOTS, CHAIN_MAX, stripe};
 use crate::sync::Ordering::Relaxed;
+use crate::word::{ArrayWord, offset_of};
 use std::collections::HashSet;
 
 impl Core {
     /// Keys of one stripe, each once: what was present throughout is among them. The array may be
     /// replaced meanwhile; then the stripe is read again, and what was seen already is left out.
-    pub(crate) fn stripe_keys(&self, index: u64, prefix: &[u8]) -> Result<Vec<Vec<u8>>, ReadFailure> {
+    pub(crate) fn stripe_keys(
+        &self,
+        index: u64,
+        prefix: &[u8],
+    ) -> Result<Vec<Vec<u8>>, ReadFailure> {
         let mut keys: HashSet<Vec<u8>> = HashSet::new();
         for attempts in 0..super::read::ATTEMPTS {
             let array = self.array_word(index)?;
@@ -50,7 +54,12 @@ impl Core {
 
     /// Adds the key that a slot word names. A garbled key, of an entry being reused, does no harm:
     /// every key is looked up before it is told.
-    fn key_at(&self, slot: u64, prefix: &[u8], keys: &mut HashSet<Vec<u8>>) -> Result<(), BadRegion> {
+    fn key_at(
+        &self,
+        slot: u64,
+        prefix: &[u8],
+        keys: &mut HashSet<Vec<u8>>,
+    ) -> Result<(), BadRegion> {
         for _ in 0..super::read::ATTEMPTS {
             let word = self.slot(slot)?;
             if word == 0 {

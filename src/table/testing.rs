@@ -26,7 +26,10 @@ impl Graveyard {
     }
 }
 
-struct Held<'a>(&'a Graveyard, #[expect(dead_code, reason = "held for its Drop")] MutexGuard<'a, ()>);
+struct Held<'a>(
+    &'a Graveyard,
+    #[expect(dead_code, reason = "held for its Drop")] MutexGuard<'a, ()>,
+);
 
 impl Liveness for Graveyard {
     fn probe(&self) -> Box<dyn Probe + '_> {

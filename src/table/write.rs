@@ -3,16 +3,18 @@
 //! A death before the commit's `READY` leaves new entries that nothing names: the stripe's repair
 //! frees them. After it, whoever comes next finishes, and the repair retires what died.
 
+use super::array::{LOAD_MAX, Room};
 use super::entry::{Header, Note, size_of};
-use super::word::{Hash, offset_of};
-use super::{Core, array::Room, free::FREE_BATCH};
+
+use super::{Core, free::FREE_BATCH};
 use crate::commit::Stored;
 use crate::heap::HeapError;
 use crate::lock::LockError;
-use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
+use crate::log::RecordKind;
 use crate::region::BadRegion;
 use crate::region::layout::{entry, header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::word::{Hash, offset_of};
 use std::time::Instant;
 
 /// Kind of an entry: raw bytes.
@@ -25,18 +27,42 @@ pub(crate) const KIND_COUNTER: u8 = 2;
 /// What is to happen to a key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Action<'a> {
-    Set { value: &'a [u8], note: Note<'a> },
+    Set {
+        value: &'a [u8],
+        note: Note<'a>,
+    },
     /// Adds to a counter; an absent one counts as 0. Time to live and owner stay.
-    Add { by: i64, time: u64, who: &'a [u8] },
+    Add {
+        by: i64,
+        time: u64,
+        who: &'a [u8],
+    },
     /// Sets the deadline of what is there (0: none).
-    Deadline { deadline: u64, time: u64, who: &'a [u8] },
+    Deadline {
+        deadline: u64,
+        time: u64,
+        who: &'a [u8],
+    },
     /// Sets a value, and keeps time to live and owner of what is there.
-    Replace { value: &'a [u8], kind: u8, time: u64, who: &'a [u8] },
-    Delete { time: u64, who: &'a [u8] },
+    Replace {
+        value: &'a [u8],
+        kind: u8,
+        time: u64,
+        who: &'a [u8],
+    },
+    Delete {
+        time: u64,
+        who: &'a [u8],
+    },
     /// Logs an expired entry and lets it go; one that has not expired stays.
-    Expire { time: u64 },
+    Expire {
+        time: u64,
+    },
     /// Deletes only what belongs to this dead owner.
-    DeleteOwned { owner: u64, time: u64 },
+    DeleteOwned {
+        owner: u64,
+        time: u64,
+    },
     /// Only the condition counts.
     Require,
 }
@@ -71,17 +97,35 @@ pub(crate) struct Done {
 /// Why nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriteFailure {
-    Conflict { index: usize, expected: Condition, found: Option<u64> },
-    NotCounter { index: usize, kind: u8 },
-    Overflow { index: usize, value: i64, by: i64 },
-    NoRoom { blocks: u64 },
-    LogTooSmall { needed: u64, limit: u64 },
+    Conflict {
+        index: usize,
+        expected: Condition,
+        found: Option<u64>,
+    },
+    NotCounter {
+        index: usize,
+        kind: u8,
+    },
+    Overflow {
+        index: usize,
+        value: i64,
+        by: i64,
+    },
+    NoRoom {
+        blocks: u64,
+    },
+    LogTooSmall {
+        needed: u64,
+        limit: u64,
+    },
     Lock(LockError),
     Bad(BadRegion),
     /// A clear came between: the caller decides again.
     Again,
     /// This stripe's array is too small.
-    Double { stripe: u64 },
+    Double {
+        stripe: u64,
+    },
 }
 
 impl From<BadRegion> for WriteFailure {
@@ -133,7 +177,12 @@ pub(crate) struct Plan {
 
 impl Core {
     /// Finds `key` under its stripe's lock.
-    pub(crate) fn current(&self, key: &[u8], hash: Hash, stripe: u64) -> Result<Option<Current>, BadRegion> {
+    pub(crate) fn current(
+        &self,
+        key: &[u8],
+        hash: Hash,
+        stripe: u64,
+    ) -> Result<Option<Current>, BadRegion> {
         let array = self.array_word(stripe)?;
         self.search(array, hash, |slot, word| {
             let at = offset_of(word);
@@ -314,7 +363,7 @@ impl Core {
         }
         let head = self.region.load(header::HEAD, Relaxed)?;
         let last = head + plans.len() as u64;
-        let tail = self.write_records(head, records.as_slice())?;
+        let tail = self.write_records(head, records)?;
         let one;
         let many: Vec<Stored>;
         let stored = if let [plan] = plans {
@@ -345,42 +394,6 @@ impl Core {
             self.region.store(at, count.wrapping_add_signed(plan.grows), Release)?;
         }
         Ok(())
-    }
-
-    fn records<'a>(
-        &self,
-        wishes: &'a [Wish<'a>],
-        plans: &'a [Plan],
-    ) -> Result<(Records<'a>, u64), WriteFailure> {
-        let limit = self.geometry.log_size / 2;
-        let mut needed = 0;
-        for value_max in [RECORD_VALUE_MAX, 0] {
-            let records = Records { wishes, plans, value_max };
-            needed = records.as_slice().sizes();
-            if needed <= limit {
-                return Ok((records, needed));
-            }
-        }
-        Err(WriteFailure::LogTooSmall { needed, limit })
-    }
-
-    /// Writes log records for the revisions after `head`; gives the new tail.
-    pub(crate) fn write_records(&self, head: u64, records: impl RecordList) -> Result<u64, BadRegion> {
-        let first = self.region.load(header::LOG_TAIL, Relaxed)?;
-        let mut end = first;
-        records.each(&mut |record| {
-            let size = record.size();
-            end = self.record_place(end, size) + size;
-            Ok(())
-        })?;
-        self.log_intend(end)?;
-        let (mut tail, mut revision) = (first, head);
-        records.each(&mut |record| {
-            revision += 1;
-            tail = self.log_write(tail, revision, record)?;
-            Ok(())
-        })?;
-        Ok(tail)
     }
 
     /// One change by itself.
@@ -440,69 +453,7 @@ impl Core {
     }
 }
 
-use super::array::LOAD_MAX;
-
 fn inherit<'a>(live: Option<Current>, kind: u8, time: u64, who: &'a [u8]) -> Note<'a> {
     let (deadline, owner) = live.map_or((0, 0), |live| (live.deadline, live.owner));
     Note { kind, time, deadline, owner, who }
-}
-
-/// Log records to be written, made one by one.
-pub(crate) trait RecordList: Copy {
-    fn each(
-        self,
-        visit: &mut dyn FnMut(&NewRecord<'_>) -> Result<(), BadRegion>,
-    ) -> Result<(), BadRegion>;
-    /// Bytes of them all.
-    fn sizes(self) -> u64 {
-        let mut sum = 0;
-        let counted = self.each(&mut |record| {
-            sum += record.size();
-            Ok(())
-        });
-        if counted.is_ok() { sum } else { u64::MAX }
-    }
-}
-
-/// The records of planned changes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Records<'a> {
-    wishes: &'a [Wish<'a>],
-    plans: &'a [Plan],
-    value_max: u64,
-}
-
-impl<'a> Records<'a> {
-    fn as_slice(&self) -> Records<'a> {
-        *self
-    }
-}
-
-impl RecordList for Records<'_> {
-    fn each(
-        self,
-        visit: &mut dyn FnMut(&NewRecord<'_>) -> Result<(), BadRegion>,
-    ) -> Result<(), BadRegion> {
-        for plan in self.plans {
-            let Some(wish) = self.wishes.get(plan.wish) else { continue };
-            let number = plan.number.to_le_bytes();
-            let (value, who) = match (plan.kind, wish.action) {
-                (RecordKind::Set, Action::Set { value, note }) => (value, note.who),
-                (RecordKind::Set, Action::Replace { value, who, .. }) => (value, who),
-                (RecordKind::Set, Action::Add { who, .. }) => (&number[..], who),
-                (_, Action::Delete { who, .. } | Action::Deadline { who, .. }) => (&[][..], who),
-                _ => (&[][..], &[][..]),
-            };
-            visit(&NewRecord {
-                kind: plan.kind,
-                value_kind: plan.value_kind,
-                time: plan.time,
-                who,
-                key: wish.key,
-                value,
-                value_max: self.value_max,
-            })?;
-        }
-        Ok(())
-    }
 }

@@ -1,0 +1,96 @@
+//! Who is attached, and what happens to what the dead leave.
+
+use super::{Bus, Inner, owner_word};
+use crate::error::ReadError;
+use crate::lock::{LockError, Probe};
+use crate::region::layout::{header, member};
+use crate::sync::Ordering::{Acquire, Release};
+use crate::table::write::{Action, Condition, Wish, WriteFailure};
+use std::time::SystemTime;
+
+/// One attached member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemberInfo {
+    /// Its slot.
+    pub slot: u32,
+    /// Which user of the slot it is.
+    pub generation: u64,
+    /// Its process, in its own PID namespace.
+    pub pid: u32,
+    /// What it is called.
+    pub label: Option<String>,
+    /// When it attached.
+    pub joined: SystemTime,
+    /// Whether it lives.
+    pub alive: bool,
+}
+
+impl Inner {
+    /// BURIAL of a dead slot whose byte is held, by the member in slot `me`; `dead == me` for the
+    /// newcomer. Pins, locks, then the keys that vanish with it.
+    pub(crate) fn bury(&self, dead: u32, me: u32) -> Result<(), LockError> {
+        let mut probe = self.prober.begin();
+        if dead != me && !probe.acquire(dead) {
+            return Ok(());
+        }
+        self.core.clear_pins(dead)?;
+        self.core.mend_slot(dead, me, self.core.deadline(), &mut probe)?;
+        drop(probe);
+        let at = self.member_at(u64::from(dead));
+        if self.core.region.load(at + member::EPHEMERAL, Acquire)? != 0 {
+            let generation = self.core.region.load(at + member::GENERATION, Acquire)?;
+            self.delete_owned(me, owner_word(dead, generation))?;
+            self.core.region.store(at + member::EPHEMERAL, 0, Release)?;
+        }
+        self.core.region.store(at + member::STATE, 0, Release).map_err(LockError::from)
+    }
+
+    /// Deletes the keys of one owner.
+    pub(crate) fn delete_owned(&self, me: u32, owner: u64) -> Result<(), LockError> {
+        for stripe in 0..self.core.geometry.stripes {
+            let Ok(keys) = self.core.stripe_keys(stripe, b"") else { continue };
+            for key in keys {
+                let time = self.core.clock.wall();
+                let action = Action::DeleteOwned { owner, time };
+                let wish = Wish { key: &key, action, condition: Condition::Any };
+                match self.core.write_one(me, &wish) {
+                    Err(WriteFailure::Lock(error)) => return Err(error),
+                    Err(WriteFailure::Bad(bad)) => return Err(bad.into()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bus {
+    /// Who is attached: one line for each slot in use, the dead that are not buried yet too.
+    ///
+    /// # Errors
+    /// When the region is damaged.
+    pub fn members(&self) -> Result<Vec<MemberInfo>, ReadError> {
+        let inner = &self.inner;
+        let core = &inner.core;
+        let high = core.region.load(header::MEMBERS_HIGH, Acquire)?.min(core.geometry.members_max);
+        let mut members = Vec::new();
+        for slot in 0..high as u32 {
+            let at = inner.member_at(u64::from(slot));
+            if core.region.load(at + member::STATE, Acquire)? == 0 {
+                continue;
+            }
+            let own = inner.seat.as_ref().is_some_and(|seat| seat.slot == slot);
+            let (label, pid) = inner.describe(slot);
+            members.push(MemberInfo {
+                slot,
+                generation: core.region.load(at + member::GENERATION, Acquire)?,
+                pid,
+                label,
+                joined: crate::types::time_of(core.region.load(at + member::JOINED, Acquire)?),
+                alive: own || !inner.prober.begin().acquire(slot),
+            });
+        }
+        Ok(members)
+    }
+}

@@ -1,0 +1,173 @@
+//! The bus: a region with its directory, its member slot, and the operations of the public face.
+
+pub(crate) mod batch;
+pub(crate) mod members;
+pub(crate) mod open;
+pub(crate) mod options;
+pub(crate) mod read;
+pub(crate) mod watch;
+pub(crate) mod write;
+
+use crate::error::{OpenError, WriteError};
+use crate::member::Prober;
+use crate::region::layout::{header, member};
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sys::map::WipeOnFork;
+use crate::sys::socket::Ringer;
+use crate::table::Core;
+use options::Options;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What all clones of a handle share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) core: Core,
+    pub(crate) path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) region: File,
+    pub(crate) bells: OwnedFd,
+    pub(crate) ringer: Ringer,
+    /// The slot and its generation; a reader has none.
+    pub(crate) seat: Option<Seat>,
+    pub(crate) prober: Arc<Prober>,
+    pub(crate) fork: WipeOnFork,
+}
+
+/// The member slot of a handle.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) slot: u32,
+    pub(crate) generation: u64,
+    pub(crate) label: String,
+    #[expect(dead_code, reason = "the description that holds the slot's byte")]
+    pub(crate) file: File,
+}
+
+impl Seat {
+    /// How entries name their owner.
+    pub(crate) fn owner(&self) -> u64 {
+        owner_word(self.slot, self.generation)
+    }
+}
+
+/// How entries name a member.
+pub(crate) fn owner_word(slot: u32, generation: u64) -> u64 {
+    generation << 16 | (u64::from(slot) + 1)
+}
+
+impl Inner {
+    /// Whether the bus is gone: destroyed, or its files removed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.core.region.load(header::DESTROYED, Relaxed).unwrap_or(1) != 0
+    }
+
+    /// The slot to write by.
+    #[inline]
+    pub(crate) fn writer(&self) -> Result<u32, WriteError> {
+        if self.is_gone() {
+            return Err(WriteError::Gone { path: self.path.clone() });
+        }
+        if self.fork.is_child() {
+            let reason = "open the bus again in the child".to_owned();
+            return Err(WriteError::Forked { reason });
+        }
+        match &self.seat {
+            Some(seat) => Ok(seat.slot),
+            None => Err(WriteError::Gone { path: self.path.clone() }),
+        }
+    }
+
+    /// Where a member slot stands.
+    pub(crate) fn member_at(&self, slot: u64) -> u64 {
+        self.core.geometry.member(slot)
+    }
+
+    /// Label and pid of a slot, for people.
+    pub(crate) fn describe(&self, slot: u32) -> (Option<String>, u32) {
+        let at = self.member_at(u64::from(slot));
+        let word = |offset| self.core.region.load(at + offset, Acquire).unwrap_or_default();
+        let mut label = Vec::new();
+        let len = word(member::LABEL_LEN).min(64);
+        let read = self.core.region.read_into(at + member::LABEL, len, &mut label);
+        let label =
+            read.ok().and_then(|()| String::from_utf8(label).ok()).filter(|l| !l.is_empty());
+        (label, word(member::PID) as u32)
+    }
+}
+
+/// A handle of a bus that reads and writes. Clones share one member slot; cheap to clone, and
+/// usable from several threads.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Bus {
+    /// Attaches to the bus with this name, or creates it with the defaults.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way.
+    pub fn open(name: &str) -> Result<Self, OpenError> {
+        Options::default().open(name)
+    }
+    /// Attaches to the bus with this name; never creates.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] when there is none.
+    pub fn attach(name: &str) -> Result<Self, OpenError> {
+        Options::default().attach(name)
+    }
+    /// Like [`open`](Self::open), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_at(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Options::default().open_at(path)
+    }
+    /// Like [`attach`](Self::attach), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn attach_at(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Options::default().attach_at(path)
+    }
+    /// How to open, create or attach.
+    #[must_use]
+    pub fn options() -> Options {
+        Options::default()
+    }
+    /// Removes a bus with its files. Handles that are still open say that it is gone.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] while members live, unless `force`.
+    pub fn destroy(name: &str, force: bool) -> Result<(), OpenError> {
+        crate::name::check(name)?;
+        Self::destroy_at(crate::name::directory(None).join(name), force)
+    }
+    /// Like [`destroy`](Self::destroy), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn destroy_at(path: impl AsRef<Path>, force: bool) -> Result<(), OpenError> {
+        open::destroy(path.as_ref(), force)
+    }
+    /// Verifies every structure of the region, read-only. Exact when nobody writes meanwhile.
+    #[must_use]
+    pub fn check(&self) -> crate::check::CheckReport {
+        self.inner.core.check()
+    }
+}
+
+impl Drop for Inner {
+    /// Detaches: what belongs to this member goes, and its slot is free.
+    fn drop(&mut self) {
+        let Some(seat) = &self.seat else { return };
+        // A forked child has no member of its own: the slot is its parent's.
+        if !self.fork.is_child() && !self.is_gone() {
+            drop(self.bury(seat.slot, seat.slot));
+        }
+    }
+}

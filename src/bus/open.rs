@@ -1,0 +1,401 @@
+//! Creating, attaching and destroying, by the files of a bus's directory.
+//!
+//! ```text
+//! DIR/lock      a byte of it is locked while somebody creates or destroys
+//! DIR/members   the bus id, then a byte a member slot that is only ever locked
+//! DIR/region    the region; `region.new` until it is whole
+//! DIR/bell/     doorbell sockets
+//! ```
+//!
+//! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
+
+use super::options::{Intent, Options};
+use super::{Bus, Inner, Seat};
+use crate::error::OpenError;
+use crate::heap::Space;
+use crate::lock::LockError;
+use crate::member::Prober;
+use crate::region::geometry::{Geometry, align};
+use crate::region::layout::{header, member};
+use crate::region::{Extent, Memory, Region};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{AcqRel, Relaxed, Release};
+use crate::sys::file::{self, Kind};
+use crate::sys::lock::try_lock_byte;
+use crate::sys::map::{Mapping, WipeOnFork};
+use crate::sys::socket::Ringer;
+use crate::sys::{clock, process};
+use crate::table::{Clock, Core};
+use crate::types::limits;
+use nix::fcntl::OFlag;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a creator is waited for.
+const CREATE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Fails with the path and what was tried.
+fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { what, path, source }
+}
+
+/// The size of a file, asked for when an access goes beyond what is known.
+#[derive(Debug)]
+struct FileExtent(File);
+
+impl Extent for FileExtent {
+    fn size(&self) -> u64 {
+        file::stat(&self.0).map_or(0, |stat| stat.size)
+    }
+}
+
+/// The lock that creators and destroyers take.
+fn lock_directory(path: &Path) -> Result<File, OpenError> {
+    let at = path.join("lock");
+    let lock =
+        file::open_file(&at, OFlag::O_RDWR | OFlag::O_CREAT, 0o600).map_err(io("opening", &at))?;
+    let begun = Instant::now();
+    while !try_lock_byte(&lock, 0).map_err(io("locking", &at))? {
+        if begun.elapsed() > CREATE_PATIENCE {
+            let what = "another process that creates or destroys the bus";
+            return Err(OpenError::Busy { path: at, what, waited: begun.elapsed() });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(lock)
+}
+
+fn exists(path: &Path) -> Result<bool, OpenError> {
+    match file::stat_path(&path.join("region")) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io("looking at", path)(error)),
+    }
+}
+
+/// Opens a bus as `intent` allows.
+pub(crate) fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError> {
+    options.check()?;
+    if intent == Intent::Attach && !exists(path)? {
+        return Err(OpenError::Absent { path: path.to_owned() });
+    }
+    if intent != Intent::Attach {
+        create_when_absent(options, path, intent)?;
+    }
+    attach(options, path)
+}
+
+fn create_when_absent(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenError> {
+    if intent == Intent::Open && exists(path)? {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        file::make_directory(parent, 0o700).map_err(io("making", parent))?;
+    }
+    let mode = options.mode.unwrap_or(0o600);
+    let directory = mode | mode >> 2 & 0o111;
+    file::make_directory(path, directory).map_err(io("making", path))?;
+    let kind = file::stat_path(path).map_err(io("looking at", path))?.kind;
+    if kind != Kind::Directory {
+        let expected = "a directory";
+        let found = kind.to_string();
+        return Err(OpenError::WrongFile { path: path.to_owned(), found, expected });
+    }
+    let _lock = lock_directory(path)?;
+    match (exists(path)?, intent) {
+        (true, Intent::Create) => Err(OpenError::Exists { path: path.to_owned() }),
+        (true, _) => Ok(()),
+        (false, _) => create(options, path, mode),
+    }
+}
+
+/// The shape of a new bus.
+fn shape(options: &Options) -> io::Result<Geometry> {
+    let max = options.max_capacity.unwrap_or(limits::DEFAULT_MAX_CAPACITY);
+    let capacity = options.capacity.unwrap_or(limits::DEFAULT_CAPACITY).min(max);
+    let stripes = (max >> 24).next_power_of_two().clamp(4, 64);
+    let least = (2 << 20).min(max / 8);
+    let log_size = options.log_size.unwrap_or((capacity / 8).max(least));
+    let block_shift = Geometry::shift_for(max);
+    let wide = || {
+        Ok::<_, io::Error>(u128::from(process::random()?) << 64 | u128::from(process::random()?))
+    };
+    let mut geometry = Geometry {
+        bus_id: wide()?,
+        boot_id: clock::boot_id()?,
+        incarnation: process::random()? | 1,
+        seed: process::random()?,
+        capacity,
+        max_capacity: max >> block_shift << block_shift,
+        block_shift,
+        stripes,
+        members_max: limits::MEMBERS_MAX,
+        watches_max: limits::WATCHES_MAX,
+        log_size: align(log_size, 4096),
+        created: clock::wall_ns(),
+        mode: u64::from(options.mode.unwrap_or(0o600)),
+        first_revision: 0,
+    };
+    // Every stripe has an array, and room for something beside it.
+    let least = geometry.heap() + (2 * stripes + 4) * geometry.block_size();
+    geometry.capacity = align(capacity.max(least), geometry.block_size());
+    Ok(geometry)
+}
+
+fn create(options: &Options, path: &Path, mode: u32) -> Result<(), OpenError> {
+    let geometry = shape(options).map_err(io("preparing", path))?;
+    if geometry.capacity > geometry.max_capacity {
+        return Err(OpenError::Setting {
+            setting: "max_capacity",
+            asked: geometry.max_capacity.to_string(),
+            rule: format!("at least {} bytes with this log", geometry.capacity),
+        });
+    }
+    let bells = path.join("bell");
+    file::make_directory(&bells, mode | mode >> 2 & 0o111).map_err(io("making", &bells))?;
+    for name in file::names(&bells).map_err(io("reading", &bells))? {
+        file::unlink(&bells.join(name)).map_err(io("removing a stale bell of", &bells))?;
+    }
+    let (new, members) = (path.join("region.new"), path.join("members"));
+    for stale in [&new, &members] {
+        file::unlink(stale).map_err(io("removing", stale))?;
+    }
+    let made = write_files(&geometry, &new, &members, mode)
+        .and_then(|()| file::rename(&new, &path.join("region")).map_err(io("renaming", &new)));
+    if made.is_err() {
+        drop(file::unlink(&new));
+        drop(file::unlink(&members));
+    }
+    made
+}
+
+fn write_files(
+    geometry: &Geometry,
+    new: &Path,
+    members: &Path,
+    mode: u32,
+) -> Result<(), OpenError> {
+    use std::io::Write;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+    let mut ids = file::open_file(members, flags, mode).map_err(io("creating", members))?;
+    file::set_mode(&ids, mode).map_err(io("setting the mode of", members))?;
+    ids.write_all(&geometry.bus_id.to_le_bytes()).map_err(io("writing", members))?;
+    let region = file::open_file(new, flags, mode).map_err(io("creating", new))?;
+    file::set_mode(&region, mode).map_err(io("setting the mode of", new))?;
+    file::reserve(&region, 0, geometry.capacity).map_err(|source| OpenError::NoSpace {
+        path: new.to_owned(),
+        asked: geometry.capacity,
+        source,
+    })?;
+    let map = Mapping::new(&region, geometry.capacity, true).map_err(io("mapping", new))?;
+    let region = Region::new(Memory::map(map, true, Box::new(FileExtent(region))));
+    let bad = |source| OpenError::Bad { path: new.to_owned(), source };
+    geometry.format(&region, geometry.capacity).map_err(bad)?;
+    let space = Space { region, geometry: geometry.clone() };
+    space.format_stripes().map_err(|error| match error {
+        crate::heap::HeapError::Bad(source) => bad(source),
+        crate::heap::HeapError::NoRoom(_) => OpenError::NoSpace {
+            path: new.to_owned(),
+            asked: geometry.capacity,
+            source: io::ErrorKind::StorageFull.into(),
+        },
+    })
+}
+
+/// Opens and checks the region's file: kind, owner, size.
+fn open_region(path: &Path, writable: bool) -> Result<(File, file::Stat), OpenError> {
+    let at = path.join("region");
+    let flags = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+    let found = file::stat_path(&at).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::Absent { path: path.to_owned() },
+        _ => io("looking at", &at)(error),
+    })?;
+    if found.kind != Kind::Regular {
+        let (found, expected) = (found.kind.to_string(), "a regular file");
+        return Err(OpenError::WrongFile { path: at, found, expected });
+    }
+    let region = file::open_file(&at, flags, 0).map_err(io("opening", &at))?;
+    let stat = file::stat(&region).map_err(io("looking at", &at))?;
+    let private = stat.mode & 0o077 == 0;
+    if private && stat.uid != process::uid() && process::uid() != 0 {
+        return Err(OpenError::Owner { path: at, found: stat.uid, expected: process::uid() });
+    }
+    if stat.size < crate::region::layout::HEADER_SIZE {
+        let expected = crate::region::layout::HEADER_SIZE;
+        return Err(OpenError::Truncated { path: at, found: stat.size, expected });
+    }
+    Ok((region, stat))
+}
+
+/// Maps the region and reads its header.
+pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Stat), OpenError> {
+    let (region, stat) = open_region(path, writable)?;
+    let at = path.join("region");
+    let extent = |file: &File| file.try_clone().map(FileExtent).map_err(io("opening", &at));
+    let first = Mapping::new(&region, stat.size, false).map_err(io("mapping", &at))?;
+    let peek = Region::new(Memory::map(first, false, Box::new(extent(&region)?)));
+    let header = |source| OpenError::Header { path: at.clone(), source };
+    let geometry = Geometry::read(&peek).map_err(header)?;
+    let size = peek.load(header::SIZE, Relaxed).unwrap_or_default();
+    if size > stat.size || stat.size < geometry.capacity {
+        let expected = size.max(geometry.capacity);
+        return Err(OpenError::Truncated { path: at, found: stat.size, expected });
+    }
+    if geometry.boot_id != clock::boot_id().map_err(io("asking for the boot id for", &at))? {
+        return Err(OpenError::OtherBoot { path: at });
+    }
+    let map = Mapping::new(&region, geometry.max_capacity, writable).map_err(io("mapping", &at))?;
+    let whole = Region::new(Memory::map(map, writable, Box::new(extent(&region)?)));
+    Ok((Space { region: whole, geometry }, region, stat))
+}
+
+fn differs(options: &Options, geometry: &Geometry) -> Result<(), OpenError> {
+    let max = options.max_capacity.map(|max| max >> geometry.block_shift << geometry.block_shift);
+    let asked = [
+        ("max_capacity", max, geometry.max_capacity),
+        ("log_size", options.log_size.map(|size| align(size, 4096)), geometry.log_size),
+        ("mode", options.mode.map(u64::from), geometry.mode),
+    ];
+    for (setting, asked, found) in asked {
+        if let Some(asked) = asked.filter(|asked| *asked != found) {
+            let (asked, found) = (asked.to_string(), found.to_string());
+            return Err(OpenError::Differs { setting, asked, found });
+        }
+    }
+    Ok(())
+}
+
+fn open_members(path: &Path, geometry: &Geometry) -> Result<File, OpenError> {
+    use std::os::unix::fs::FileExt;
+    let at = path.join("members");
+    let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(io("opening", &at))?;
+    let mut id = [0; 16];
+    let read = file.read_exact_at(&mut id, 0);
+    if read.is_err() || u128::from_le_bytes(id) != geometry.bus_id {
+        return Err(OpenError::BusId { path: at });
+    }
+    Ok(file)
+}
+
+/// Attaches to what is there.
+pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
+    let (space, region, stat) = map(path, true)?;
+    differs(options, &space.geometry)?;
+    let own = open_members(path, &space.geometry)?;
+    let prober = Arc::new(Prober::new(open_members(path, &space.geometry)?));
+    let bell = path.join("bell");
+    let core = Core {
+        space,
+        liveness: Box::new(Arc::clone(&prober)),
+        clock: Clock::default(),
+        known_head: AtomicU64::new(0),
+        patience: options.deadline,
+    };
+    let mut inner = Inner {
+        core,
+        path: path.to_owned(),
+        name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        region,
+        bells: file::open_directory(&bell).map_err(io("opening", &bell))?,
+        ringer: Ringer::new().map_err(io("making a socket for", path))?,
+        seat: None,
+        prober,
+        fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
+    };
+    let slot = take_seat(&inner, &own)?;
+    let now = file::stat_path(&path.join("region")).map_err(io("looking at", path))?;
+    if (now.device, now.inode) != (stat.device, stat.inode) {
+        return Err(OpenError::Absent { path: path.to_owned() });
+    }
+    let label = options.label.clone().unwrap_or_default();
+    inner.seat = Some(sit_down(&inner, own, slot, label)?);
+    Ok(Bus { inner: Arc::new(inner) })
+}
+
+/// Locks the byte of a free slot.
+fn take_seat(inner: &Inner, own: &File) -> Result<u32, OpenError> {
+    let limit = inner.core.geometry.members_max;
+    for slot in 0..limit {
+        if try_lock_byte(own, slot).map_err(io("locking a member slot of", &inner.path))? {
+            return Ok(slot as u32);
+        }
+    }
+    Err(OpenError::TooManyMembers { limit })
+}
+
+/// ATTACH: mends what names the slot, then uses it.
+fn sit_down(inner: &Inner, file: File, slot: u32, label: String) -> Result<Seat, OpenError> {
+    let path = inner.path.join("region");
+    let bad = |source| OpenError::Bad { path: path.clone(), source };
+    let core = &inner.core;
+    core.region.exchange(header::MEMBERS_HIGH, 0, 0, Relaxed).map_err(bad).map(drop)?;
+    let high = u64::from(slot) + 1;
+    let mut seen = core.region.load(header::MEMBERS_HIGH, Relaxed).map_err(bad)?;
+    while seen < high {
+        match core.region.exchange(header::MEMBERS_HIGH, seen, high, AcqRel).map_err(bad)? {
+            Ok(_) => break,
+            Err(now) => seen = now,
+        }
+    }
+    inner.bury(slot, slot).map_err(|error| match error {
+        LockError::Bad(source) => bad(source),
+        LockError::Stalled { .. } => OpenError::Busy {
+            path: path.clone(),
+            what: "a member that holds the commit lock",
+            waited: core.patience,
+        },
+    })?;
+    let at = inner.member_at(u64::from(slot));
+    let put = |offset, value| core.region.store(at + offset, value, Release).map_err(bad);
+    let generation = core.region.load(at + member::GENERATION, Relaxed).map_err(bad)? + 1;
+    put(member::GENERATION, generation)?;
+    put(member::PID, u64::from(process::pid()))?;
+    put(member::JOINED, clock::wall_ns())?;
+    put(member::LABEL_LEN, label.len() as u64)?;
+    if !label.is_empty() {
+        core.region.write(at + member::LABEL, label.as_bytes()).map_err(bad)?;
+    }
+    put(member::STATE, 1)?;
+    Ok(Seat { slot, generation, label, file })
+}
+
+/// Removes a bus. Members must be gone, unless `force`.
+pub(crate) fn destroy(path: &Path, force: bool) -> Result<(), OpenError> {
+    if !exists(path)? {
+        return Err(OpenError::Absent { path: path.to_owned() });
+    }
+    let _lock = lock_directory(path)?;
+    if let Ok((space, _region, _)) = map(path, true) {
+        let members = open_members(path, &space.geometry)?;
+        let mut count = 0;
+        for slot in 0..space.geometry.members_max {
+            let alive = crate::sys::lock::byte_is_locked(&members, slot);
+            count += u64::from(alive.map_err(io("probing", path))?);
+        }
+        if count > 0 && !force {
+            return Err(OpenError::InUse { path: path.to_owned(), count });
+        }
+        let bad = |source| OpenError::Bad { path: path.join("region"), source };
+        space.region.store(header::DESTROYED, 1, Release).map_err(bad)?;
+    }
+    remove(path)
+}
+
+/// Removes the files that membus made in a bus's directory, and the directory.
+fn remove(path: &Path) -> Result<(), OpenError> {
+    let bell = path.join("bell");
+    for name in file::names(&bell).unwrap_or_default() {
+        file::unlink(&bell.join(name)).map_err(io("removing a bell of", path))?;
+    }
+    for name in ["region", "region.new", "members", "lock"] {
+        file::unlink(&path.join(name)).map_err(io("removing", path))?;
+    }
+    // Somebody else's files keep the directories.
+    drop(std::fs::remove_dir(&bell));
+    drop(std::fs::remove_dir(path));
+    Ok(())
+}

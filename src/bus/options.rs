@@ -1,0 +1,178 @@
+//! What a bus is opened with.
+
+use super::Bus;
+use crate::error::OpenError;
+use crate::types::limits;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How to open, create or attach to a bus. What is not set is taken from the bus that is there,
+/// or from the defaults.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(crate) capacity: Option<u64>,
+    pub(crate) max_capacity: Option<u64>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) log_size: Option<u64>,
+    pub(crate) label: Option<String>,
+    pub(crate) deadline: Duration,
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// What may be done when there is a bus, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Open,
+    Create,
+    Attach,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            capacity: None,
+            max_capacity: None,
+            mode: None,
+            log_size: None,
+            label: None,
+            deadline: Duration::from_secs(5),
+            directory: None,
+        }
+    }
+}
+
+impl Options {
+    /// Bytes that a new bus begins with (default 8 MiB).
+    #[must_use]
+    pub fn capacity(mut self, bytes: u64) -> Self {
+        self.capacity = Some(bytes);
+        self
+    }
+    /// Bytes that it may grow to (default 1 GiB).
+    #[must_use]
+    pub fn max_capacity(mut self, bytes: u64) -> Self {
+        self.max_capacity = Some(bytes);
+        self
+    }
+    /// Permissions of the files (default 0600).
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+    /// Bytes of the log's ring (default an eighth of the capacity, 2 MiB at least where the
+    /// capacity allows).
+    #[must_use]
+    pub fn log_size(mut self, bytes: u64) -> Self {
+        self.log_size = Some(bytes);
+        self
+    }
+    /// What this member is called, and who its changes are by unless they say otherwise.
+    #[must_use]
+    pub fn label(mut self, label: &str) -> Self {
+        self.label = Some(label.to_owned());
+        self
+    }
+    /// How long an operation may wait for others (default 5 s).
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+    /// Directory of all buses, in place of `$MEMBUS_DIR`.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, OpenError> {
+        crate::name::check(name)?;
+        Ok(crate::name::directory(self.directory.as_deref()).join(name))
+    }
+
+    /// Attaches, or creates what is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way; nothing was changed then.
+    pub fn open(&self, name: &str) -> Result<Bus, OpenError> {
+        super::open::open(self, &self.path(name)?, Intent::Open)
+    }
+    /// Attaches; never creates.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] when there is no such bus.
+    pub fn attach(&self, name: &str) -> Result<Bus, OpenError> {
+        super::open::open(self, &self.path(name)?, Intent::Attach)
+    }
+    /// Creates; never attaches to what is there.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] when there is one.
+    pub fn create(&self, name: &str) -> Result<Bus, OpenError> {
+        super::open::open(self, &self.path(name)?, Intent::Create)
+    }
+    /// Like [`open`](Self::open), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
+        super::open::open(self, path.as_ref(), Intent::Open)
+    }
+    /// Like [`attach`](Self::attach), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn attach_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
+        super::open::open(self, path.as_ref(), Intent::Attach)
+    }
+    /// Like [`create`](Self::create), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
+        super::open::open(self, path.as_ref(), Intent::Create)
+    }
+
+    /// Checks the settings against their limits.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let wrong =
+            |setting, asked: String, rule: String| Err(OpenError::Setting { setting, asked, rule });
+        if let Some(max) = self.max_capacity
+            && !(limits::MIN_CAPACITY..=limits::MAX_CAPACITY).contains(&max)
+        {
+            let rule = format!("{} to {} bytes", limits::MIN_CAPACITY, limits::MAX_CAPACITY);
+            return wrong("max_capacity", max.to_string(), rule);
+        }
+        let max = self.max_capacity.unwrap_or(limits::DEFAULT_MAX_CAPACITY);
+        if let Some(capacity) = self.capacity
+            && capacity > max
+        {
+            return wrong(
+                "capacity",
+                capacity.to_string(),
+                format!("at most {max} (max_capacity)"),
+            );
+        }
+        if let Some(log) = self.log_size
+            && (log < 4096 || log > max / 2)
+        {
+            return wrong("log_size", log.to_string(), format!("4096 to {} bytes", max / 2));
+        }
+        if let Some(mode) = self.mode
+            && (mode & !0o666 != 0 || mode & 0o600 != 0o600)
+        {
+            return wrong(
+                "mode",
+                format!("{mode:o}"),
+                "read and write for the owner; no execute bits".into(),
+            );
+        }
+        if let Some(label) = &self.label
+            && label.len() > limits::LABEL_MAX
+        {
+            return wrong("label", label.clone(), format!("at most {} bytes", limits::LABEL_MAX));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,457 @@
+//! Writing.
+
+use super::{Bus, Inner};
+use crate::error::{Expected, WriteError};
+use crate::lock::{LockError, RobustLock};
+use crate::region::layout::{header, member};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::table::entry::Note;
+use crate::table::write::{
+    Action, Condition, Done, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
+};
+use crate::types::limits::{KEY_MAX, LABEL_MAX};
+use crate::types::{Key, Kind, Revision};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::{Duration, Instant};
+
+/// Bytes by which the file grows at a time, at the most.
+const GROWTH_MAX: u64 = 16 << 20;
+
+/// Encodes a value as MessagePack with field names.
+pub(crate) fn encode<T: Serialize + ?Sized>(key: &[u8], value: &T) -> Result<Vec<u8>, WriteError> {
+    rmp_serde::to_vec_named(value)
+        .map_err(|error| WriteError::Encode { key: Key::from(key), reason: error.to_string() })
+}
+
+impl Inner {
+    pub(crate) fn check_wish(&self, wish: &Wish<'_>) -> Result<(), WriteError> {
+        if wish.key.is_empty() || wish.key.len() > KEY_MAX {
+            return Err(WriteError::Key { size: wish.key.len(), limit: KEY_MAX });
+        }
+        let (value, who) = match wish.action {
+            Action::Set { value, note } => (value.len(), note.who),
+            Action::Replace { value, who, .. } => (value.len(), who),
+            Action::Add { who, .. } | Action::Deadline { who, .. } | Action::Delete { who, .. } => {
+                (0, who)
+            }
+            _ => (0, &[][..]),
+        };
+        let limit = (self.core.geometry.max_capacity / 4).min(u64::from(u32::MAX));
+        if value as u64 > limit {
+            return Err(WriteError::ValueTooLarge { size: value as u64, limit });
+        }
+        if who.len() > LABEL_MAX {
+            return Err(WriteError::Label { size: who.len(), limit: LABEL_MAX });
+        }
+        Ok(())
+    }
+
+    /// Runs a write; when there is no room, sweeps and grows, and tries again.
+    pub(crate) fn with_room(
+        &self,
+        me: u32,
+        mut write: impl FnMut() -> Result<Done, WriteFailure>,
+    ) -> Result<Done, WriteFailure> {
+        let mut swept = false;
+        loop {
+            match write() {
+                Err(WriteFailure::NoRoom { blocks }) => {
+                    if self.grow(me, blocks)?.is_ok() {
+                        continue;
+                    }
+                    if swept {
+                        return Err(WriteFailure::NoRoom { blocks });
+                    }
+                    self.sweep(me)?;
+                    swept = true;
+                }
+                end => {
+                    if end.is_ok() {
+                        self.ring_watches();
+                    }
+                    return end;
+                }
+            }
+        }
+    }
+
+    /// Frees what is retired, in every stripe.
+    fn sweep(&self, me: u32) -> Result<(), WriteFailure> {
+        for stripe in 0..self.core.geometry.stripes {
+            self.core.sweep_cleared(me, stripe)?;
+            let guard = self.core.lock_stripe(stripe, me, self.core.deadline())?;
+            self.core.sweep_retired(stripe)?;
+            drop(guard);
+        }
+        Ok(())
+    }
+
+    /// Makes the file longer by at least so many blocks. No stripe and no commit lock is held.
+    /// `Err`: why it did not grow.
+    pub(crate) fn grow(&self, me: u32, blocks: u64) -> Result<Result<(), String>, WriteFailure> {
+        let core = &self.core;
+        let lock = RobustLock::at(&core.region, header::GROW_LOCK);
+        let before = core.region.load(header::SIZE, Acquire)?;
+        let outcome = lock.lock(me, core.deadline(), |owner| {
+            use crate::lock::Probe;
+            let mut probe = self.prober.begin();
+            Ok::<_, LockError>(probe.acquire(owner) && lock.take_over(owner, me)?)
+        });
+        // A dead grower leaves a longer file at most; the size word counts.
+        let _: crate::lock::LockOutcome = outcome?;
+        let end = self.grow_locked(before, blocks);
+        lock.unlock();
+        end
+    }
+
+    fn grow_locked(&self, before: u64, blocks: u64) -> Result<Result<(), String>, WriteFailure> {
+        let core = &self.core;
+        let size = core.region.load(header::SIZE, Acquire)?;
+        let max = core.geometry.max_capacity;
+        if size > before {
+            return Ok(Ok(()));
+        }
+        let block = core.geometry.block_size();
+        let needed = blocks.saturating_mul(block);
+        let step = (size / 4).clamp(block * 16, GROWTH_MAX).max(needed) / block * block;
+        let step = step.min(max - size.min(max));
+        if step < needed {
+            return Ok(Err(format!("{size} of {max} bytes are in use")));
+        }
+        if let Err(error) = crate::sys::file::reserve(&self.region, size, step) {
+            return Ok(Err(error.to_string()));
+        }
+        // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`.
+        core.region.store(header::SIZE, size + step, Release)?;
+        Ok(Ok(()))
+    }
+
+    pub(crate) fn explain(&self, failure: WriteFailure, key: &[u8], size: u64) -> WriteError {
+        match failure {
+            WriteFailure::Conflict { expected, found, .. } => {
+                let expected = match expected {
+                    Condition::Revision(revision) => {
+                        Revision::new(revision).map_or(Expected::Absent, Expected::Revision)
+                    }
+                    _ => Expected::Absent,
+                };
+                WriteError::Conflict { expected, found: found.and_then(Revision::new) }
+            }
+            WriteFailure::NotCounter { kind, .. } => {
+                WriteError::NotACounter { key: Key::from(key), kind: Kind::from_byte(kind) }
+            }
+            WriteFailure::Overflow { value, by, .. } => {
+                WriteError::Overflow { key: Key::from(key), value, by }
+            }
+            WriteFailure::NoRoom { blocks } => self.full(blocks, size),
+            WriteFailure::LogTooSmall { needed, limit } => {
+                WriteError::BatchTooLarge { needed, limit }
+            }
+            WriteFailure::Lock(LockError::Stalled { owner }) => {
+                let (label, pid) = self.describe(owner);
+                WriteError::Stalled { member: owner, label, pid, what: "a lock of the bus" }
+            }
+            WriteFailure::Lock(LockError::Bad(bad)) | WriteFailure::Bad(bad) => bad.into(),
+            WriteFailure::Again | WriteFailure::Double { .. } => self.full(1, size),
+        }
+    }
+
+    fn full(&self, blocks: u64, size: u64) -> WriteError {
+        let block = self.core.geometry.block_size();
+        let longest = self.core.free_blocks().map_or(0, |(_, longest)| longest);
+        WriteError::Full {
+            asked: size.max(if size == 0 { blocks * block } else { 0 }),
+            largest_free: longest * block,
+            capacity: self.core.region.load(header::SIZE, Relaxed).unwrap_or_default(),
+            max_capacity: self.core.geometry.max_capacity,
+            reason: None,
+        }
+    }
+
+    /// One change.
+    pub(crate) fn change(&self, wish: &Wish<'_>) -> Result<Done, WriteError> {
+        self.check_wish(wish)?;
+        let me = self.writer()?;
+        let size = match wish.action {
+            Action::Set { value, .. } | Action::Replace { value, .. } => value.len() as u64,
+            _ => 0,
+        };
+        self.with_room(me, || self.core.write_one(me, wish))
+            .map_err(|failure| self.explain(failure, wish.key, size))
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        self.seat.as_ref().map_or("", |seat| &seat.label)
+    }
+
+    /// Says that this member has keys that vanish with it.
+    pub(crate) fn note_ephemeral(&self) -> Result<u64, WriteError> {
+        let Some(seat) = &self.seat else { return Ok(0) };
+        let at = self.member_at(u64::from(seat.slot)) + member::EPHEMERAL;
+        self.core.region.store(at, 1, Release)?;
+        Ok(seat.owner())
+    }
+
+    pub(crate) fn deadline_in(&self, ttl: Duration) -> u64 {
+        let ttl = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX / 4);
+        self.core.clock.boot().saturating_add(ttl).max(1)
+    }
+}
+
+fn done(done: Done) -> Option<Revision> {
+    Revision::new(done.revision)
+}
+
+/// A change of one key that is being put together.
+#[derive(Debug)]
+#[must_use = "nothing is written before `set`, `set_bytes`, `set_counter` or `delete`"]
+pub struct Put<'a, K> {
+    bus: &'a Bus,
+    key: K,
+    who: Option<String>,
+    ttl: Option<Duration>,
+    condition: Condition,
+    ephemeral: bool,
+}
+
+impl<K: AsRef<[u8]>> Put<'_, K> {
+    /// Who makes the change; otherwise the member's label.
+    pub fn who(mut self, who: &str) -> Self {
+        self.who = Some(who.to_owned());
+        self
+    }
+    /// How long the value is there.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+    /// Only when there is no entry.
+    pub fn if_absent(mut self) -> Self {
+        self.condition = Condition::Absent;
+        self
+    }
+    /// Only when the entry has this revision.
+    pub fn if_revision(mut self, revision: Revision) -> Self {
+        self.condition = Condition::Revision(revision.get());
+        self
+    }
+    /// Gone with this member: at a clean detach, or when it dies.
+    pub fn ephemeral(mut self) -> Self {
+        self.ephemeral = true;
+        self
+    }
+
+    /// Writes any `serde` value, as MessagePack.
+    ///
+    /// # Errors
+    /// [`WriteError::Conflict`] when the condition does not hold; the old value stays.
+    pub fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<Revision, WriteError> {
+        let bytes = encode(self.key.as_ref(), value)?;
+        self.write(&bytes, KIND_STRUCTURE)
+    }
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn set_bytes(self, value: impl AsRef<[u8]>) -> Result<Revision, WriteError> {
+        self.write(value.as_ref(), KIND_BYTES)
+    }
+    /// Writes a counter.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn set_counter(self, value: i64) -> Result<Revision, WriteError> {
+        self.write(&value.to_le_bytes(), KIND_COUNTER)
+    }
+    /// Deletes the entry: `None` when there was none.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn delete(self) -> Result<Option<Revision>, WriteError> {
+        let inner = &self.bus.inner;
+        let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
+        let action = Action::Delete { time: inner.core.clock.wall(), who };
+        let wish = Wish { key: self.key.as_ref(), action, condition: self.condition };
+        inner.change(&wish).map(done)
+    }
+
+    fn write(self, value: &[u8], kind: u8) -> Result<Revision, WriteError> {
+        let inner = &self.bus.inner;
+        let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
+        let note = Note {
+            kind,
+            time: inner.core.clock.wall(),
+            deadline: self.ttl.map_or(0, |ttl| inner.deadline_in(ttl)),
+            owner: if self.ephemeral { inner.note_ephemeral()? } else { 0 },
+            who,
+        };
+        let action = Action::Set { value, note };
+        let wish = Wish { key: self.key.as_ref(), action, condition: self.condition };
+        let revision = done(inner.change(&wish)?);
+        revision.ok_or_else(|| WriteError::Gone { path: inner.path.clone() })
+    }
+}
+
+/// What an update makes of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update<T> {
+    /// This one instead.
+    Set(T),
+    /// None any more.
+    Delete,
+    /// As it is.
+    Keep,
+}
+
+/// What an update did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Updated<T> {
+    /// This value is there now.
+    Set(T, Revision),
+    /// The entry is gone.
+    Deleted(Revision),
+    /// Nothing changed.
+    Kept,
+}
+
+impl Bus {
+    /// Writes any `serde` value, as MessagePack with field names.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the old value stays.
+    pub fn set<T: Serialize + ?Sized>(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: &T,
+    ) -> Result<Revision, WriteError> {
+        self.put(key).set(value)
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// [`WriteError`]; the old value stays.
+    pub fn set_bytes(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<Revision, WriteError> {
+        self.put(key).set_bytes(value)
+    }
+
+    /// A change with conditions, a time to live, or somebody else's name.
+    pub fn put<K: AsRef<[u8]>>(&self, key: K) -> Put<'_, K> {
+        let condition = Condition::Any;
+        Put { bus: self, key, who: None, ttl: None, condition, ephemeral: false }
+    }
+
+    /// Deletes an entry: `None` when there was none, and nothing is logged then.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<Option<Revision>, WriteError> {
+        self.put(key).delete()
+    }
+
+    /// Deletes every entry whose key begins with `prefix`, one by one; gives how many.
+    ///
+    /// # Errors
+    /// [`WriteError`]; what was deleted by then is gone.
+    pub fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<u64, WriteError> {
+        use super::read::ReadBus;
+        let mut deleted = 0;
+        for key in self.keys(prefix)? {
+            deleted += u64::from(self.delete(key)?.is_some());
+        }
+        Ok(deleted)
+    }
+
+    /// Makes the bus empty by one change.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn clear(&self) -> Result<Revision, WriteError> {
+        let inner = &self.inner;
+        let me = inner.writer()?;
+        let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
+        let cleared = inner.core.clear(me, time, who);
+        let revision = cleared.map_err(|failure| inner.explain(failure, b"", 0))?;
+        inner.ring_watches();
+        Revision::new(revision).ok_or_else(|| WriteError::Gone { path: inner.path.clone() })
+    }
+
+    /// Adds to a counter, which is 0 when absent; gives its new value. Time to live and owner stay.
+    ///
+    /// # Errors
+    /// [`WriteError::NotACounter`], [`WriteError::Overflow`]; the old value stays.
+    pub fn add(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, WriteError> {
+        let inner = &self.inner;
+        let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
+        let action = Action::Add { by, time, who };
+        let wish = Wish { key: key.as_ref(), action, condition: Condition::Any };
+        Ok(inner.change(&wish)?.value)
+    }
+
+    /// Gives an entry a time to live, or takes it away: `None` when there is no entry.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn expire(
+        &self,
+        key: impl AsRef<[u8]>,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Revision>, WriteError> {
+        let inner = &self.inner;
+        let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
+        let deadline = ttl.map_or(0, |ttl| inner.deadline_in(ttl));
+        let action = Action::Deadline { deadline, time, who };
+        let wish = Wish { key: key.as_ref(), action, condition: Condition::Any };
+        inner.change(&wish).map(done)
+    }
+
+    /// Changes a value by a closure, which runs under no lock and perhaps several times: when
+    /// somebody else changed the key meanwhile, it gets the new value. Time to live and owner stay.
+    ///
+    /// # Errors
+    /// [`WriteError::Conflict`] when it was overtaken until the handle's deadline.
+    pub fn update<T: Serialize + DeserializeOwned>(
+        &self,
+        key: impl AsRef<[u8]>,
+        mut change: impl FnMut(Option<T>) -> Update<T>,
+    ) -> Result<Updated<T>, WriteError> {
+        use super::read::ReadBus;
+        let (inner, key) = (&self.inner, key.as_ref());
+        let deadline = Instant::now() + inner.core.patience;
+        loop {
+            let entry = self.get_entry(key)?;
+            let condition = match &entry {
+                Some(entry) => Condition::Revision(entry.stat.revision.get()),
+                None => Condition::Absent,
+            };
+            let old = entry.map(|entry| entry.decode()).transpose()?;
+            let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
+            let wish = |action| Wish { key, action, condition };
+            let end = match change(old) {
+                Update::Keep => return Ok(Updated::Kept),
+                Update::Delete => match inner.change(&wish(Action::Delete { time, who })) {
+                    Ok(end) => return Ok(done(end).map_or(Updated::Kept, Updated::Deleted)),
+                    Err(error) => error,
+                },
+                Update::Set(value) => {
+                    let bytes = encode(key, &value)?;
+                    let kind = KIND_STRUCTURE;
+                    match inner.change(&wish(Action::Replace { value: &bytes, kind, time, who })) {
+                        Ok(end) => {
+                            return Ok(done(end).map_or(Updated::Kept, |r| Updated::Set(value, r)));
+                        }
+                        Err(error) => error,
+                    }
+                }
+            };
+            if !matches!(end, WriteError::Conflict { .. }) || Instant::now() >= deadline {
+                return Err(end);
+            }
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! Errors: one type for each family of operations. Each says what was asked, what is there and
+//! what to do; the old state stays.
+
+use crate::region::BadRegion;
+use crate::region::geometry::HeaderError;
+use crate::types::{Key, Kind, Revision};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Any error of membus.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// From opening, creating, attaching, destroying.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// From reading.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// From writing.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// From a batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// From watching.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// From snapshots.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// From closing.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+}
+
+/// Why a bus was not opened, created or destroyed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The name breaks the rules.
+    #[error(
+        "`{name}` is no bus name: 1 to 64 of A-Z a-z 0-9 . _ -, not beginning with . or - (a path contains a /)"
+    )]
+    Name {
+        /// What was given.
+        name: String,
+    },
+    /// No such bus.
+    #[error("there is no bus at {}; create it, or look with `membus buses`", path.display())]
+    Absent {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The bus is there already.
+    #[error("there is a bus at {} already; it was left untouched", path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
+    },
+    /// An option is outside of its limits.
+    #[error("{setting} = {asked} is not possible: {rule}")]
+    Setting {
+        /// Which option.
+        setting: &'static str,
+        /// What was asked.
+        asked: String,
+        /// What is possible.
+        rule: String,
+    },
+    /// The bus was made with something else.
+    #[error(
+        "{setting} of this bus is {found}, asked was {asked}; open it without asking, or destroy it first"
+    )]
+    Differs {
+        /// Which setting.
+        setting: &'static str,
+        /// What was asked.
+        asked: String,
+        /// What the bus has.
+        found: String,
+    },
+    /// Something else stands where a file of the bus belongs.
+    #[error("{} is {found}, expected {expected}", path.display())]
+    WrongFile {
+        /// Which path.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// The region belongs to somebody else, or others may write it.
+    #[error("{} belongs to user {found}, this is user {expected}", path.display())]
+    Owner {
+        /// Which path.
+        path: PathBuf,
+        /// Its owner.
+        found: u32,
+        /// Who asks.
+        expected: u32,
+    },
+    /// The file is shorter than its header says.
+    #[error("{} has {found} bytes, its header says {expected}: it was truncated", path.display())]
+    Truncated {
+        /// Which file.
+        path: PathBuf,
+        /// Its size.
+        found: u64,
+        /// What it should be.
+        expected: u64,
+    },
+    /// The header was refused.
+    #[error("{}: {source}", path.display())]
+    Header {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: HeaderError,
+    },
+    /// The members file belongs to another life of the bus.
+    #[error("{} belongs to another life of this bus", path.display())]
+    BusId {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The region was made before the host was started anew.
+    #[error("{} was made in an earlier boot of this host, so its last changes may be missing; open the bus with its backend to rebuild it, or destroy it", path.display())]
+    OtherBoot {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// No space for the region.
+    #[error("no space to reserve {asked} bytes at {}; on /dev/shm in a container see its shm-size setting: {source}", path.display())]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that were asked for.
+        asked: u64,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// All member slots are taken by living members.
+    #[error("all {limit} member slots of the bus are taken")]
+    TooManyMembers {
+        /// How many there are.
+        limit: u64,
+    },
+    /// Somebody is in the way for too long.
+    #[error("waited {waited:?} for {what} at {}", path.display())]
+    Busy {
+        /// Where.
+        path: PathBuf,
+        /// For what.
+        what: &'static str,
+        /// How long.
+        waited: Duration,
+    },
+    /// Members live.
+    #[error("{count} members are attached to {}; end them, or force it", path.display())]
+    InUse {
+        /// Where.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// The region is damaged.
+    #[error("{}: {source}", path.display())]
+    Bad {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: BadRegion,
+    },
+    /// The snapshot was refused, or could not be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The kernel refused.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The key breaks the rules.
+    #[error("a key of {size} bytes: 1 to {limit} are possible")]
+    Key {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The value is of another kind.
+    #[error("the value of `{key}` is of kind {kind}, asked was {wanted}; `get_bytes` reads any")]
+    NotThisKind {
+        /// Which key.
+        key: Key,
+        /// Its kind.
+        kind: Kind,
+        /// What was asked.
+        wanted: Kind,
+    },
+    /// The value is another type.
+    #[error("the value of `{key}` ({kind}) is not of this type, at byte {position}: {reason}")]
+    Decode {
+        /// Which key.
+        key: Key,
+        /// Its kind.
+        kind: Kind,
+        /// Where in the value.
+        position: u64,
+        /// What was wrong there.
+        reason: String,
+    },
+    /// Writers overtook the read again and again.
+    #[error("the read was overtaken by writers {attempts} times; try again")]
+    Contended {
+        /// How often.
+        attempts: u32,
+    },
+    /// The region is damaged.
+    #[error(transparent)]
+    Bad(#[from] BadRegion),
+    /// The bus was destroyed.
+    #[error("the bus at {} was destroyed or its files were removed; open it again", path.display())]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The key breaks the rules.
+    #[error("a key of {size} bytes: 1 to {limit} are possible")]
+    Key {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The value is too large.
+    #[error("a value of {size} bytes: this bus takes up to {limit} (a quarter of its maximum)")]
+    ValueTooLarge {
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A label or `who` is too long.
+    #[error("a label of {size} bytes: up to {limit} are possible")]
+    Label {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// No room.
+    #[error("the bus is full: {asked} bytes were asked for, the largest free run has {largest_free}, the region {capacity} of at most {max_capacity} bytes; delete something, or make a larger bus{}", reason.as_ref().map(|r| format!(" (growing failed: {r})")).unwrap_or_default())]
+    Full {
+        /// Bytes asked for.
+        asked: u64,
+        /// The longest free run.
+        largest_free: u64,
+        /// Bytes of the region now.
+        capacity: u64,
+        /// Bytes that it may grow to.
+        max_capacity: u64,
+        /// Why it did not grow, when it could have.
+        reason: Option<String>,
+    },
+    /// The condition did not hold.
+    #[error("the condition did not hold: expected {expected}, found {}", found.map_or("no entry".into(), |r| format!("revision {r}")))]
+    Conflict {
+        /// What was asked.
+        expected: Expected,
+        /// The revision that is there.
+        found: Option<Revision>,
+    },
+    /// The entry is no counter.
+    #[error("`{key}` is of kind {kind}, not a counter")]
+    NotACounter {
+        /// Which key.
+        key: Key,
+        /// Its kind.
+        kind: Kind,
+    },
+    /// The counter would leave the range of `i64`.
+    #[error("`{key}` is {value}: adding {by} leaves the range of a 64-bit number")]
+    Overflow {
+        /// Which key.
+        key: Key,
+        /// Its value.
+        value: i64,
+        /// What was to be added.
+        by: i64,
+    },
+    /// The value could not be encoded.
+    #[error("the value of `{key}` can't be encoded: {reason}")]
+    Encode {
+        /// Which key.
+        key: Key,
+        /// Why.
+        reason: String,
+    },
+    /// The records of a batch do not fit the log.
+    #[error(
+        "the batch needs {needed} bytes of log, this bus takes up to {limit}; make it smaller, or make a bus with a larger log"
+    )]
+    BatchTooLarge {
+        /// Bytes needed.
+        needed: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Somebody holds a lock for longer than this handle waits.
+    #[error("member {member} ({}pid {pid}) holds {what} and does not go on; is it stopped?", label.as_ref().map(|l| format!("{l}, ")).unwrap_or_default())]
+    Stalled {
+        /// Its slot.
+        member: u32,
+        /// Its label.
+        label: Option<String>,
+        /// Its process, as it saw it.
+        pid: u32,
+        /// What it holds.
+        what: &'static str,
+    },
+    /// The region is damaged.
+    #[error(transparent)]
+    Bad(#[from] BadRegion),
+    /// The bus was destroyed.
+    #[error("the bus at {} was destroyed or its files were removed; open it again", path.display())]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// A forked child can't register anew.
+    #[error("this process was forked and could not become a member of its own: {reason}")]
+    Forked {
+        /// Why.
+        reason: String,
+    },
+    /// Reading what an update changes failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What a condition asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expected {
+    /// No entry.
+    Absent,
+    /// This revision.
+    Revision(Revision),
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent => f.write_str("no entry"),
+            Self::Revision(revision) => write!(f, "revision {revision}"),
+        }
+    }
+}
+
+/// Why a batch was not committed. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+#[error("change {index} of the batch: {source}")]
+#[non_exhaustive]
+pub struct BatchError {
+    /// Which change.
+    pub index: usize,
+    /// Why.
+    pub source: WriteError,
+}
+
+/// Why a watch could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// All watch slots are taken.
+    #[error("all {limit} watches of the bus are taken")]
+    TooMany {
+        /// How many there are.
+        limit: u64,
+    },
+    /// The prefix is longer than a key.
+    #[error("a prefix of {size} bytes: keys have up to {limit}")]
+    Prefix {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The cursor lies beyond the newest change.
+    #[error("the cursor {cursor} lies beyond the newest revision {head}")]
+    Future {
+        /// What was given.
+        cursor: crate::types::Cursor,
+        /// The newest revision.
+        head: u64,
+    },
+    /// Reading failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Registering failed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The kernel refused.
+    #[error("the doorbell: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a snapshot was not taken or not read. The last good one stays.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The bus has no backend.
+    #[error("this bus has no backend; create it with one (persist image:DIR)")]
+    NoBackend,
+    /// A file of the snapshot was refused.
+    #[error("{}: {reason}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Somebody ran out of room, and the snapshot gave way.
+    #[error("the snapshot gave way to writers who needed room, {tries} times")]
+    Aborted {
+        /// How often.
+        tries: u32,
+    },
+    /// Another snapshot took too long.
+    #[error("another snapshot has been running for {0:?}")]
+    Busy(Duration),
+    /// A setting of the snapshot is wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// Reading the bus failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Locking the bus failed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The kernel refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// On which path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Why a close was not clean. The handle is gone all the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The last snapshot failed.
+    #[error("the snapshot at the close failed: {0}")]
+    Snapshot(#[from] SnapshotError),
+}

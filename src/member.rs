@@ -1,0 +1,71 @@
+//! Members: slots in the region, and the locked bytes that say who lives.
+//!
+//! 1. A member holds the open-file-description lock on its slot's byte of the `members` file for
+//!    as long as it lives; the kernel drops it, however the process ends. PIDs are for people.
+//! 2. Probing goes through a second description, under a mutex from acquire to release: through
+//!    its own one every byte of one's own would look free, and two threads would both acquire.
+//! 3. A slot is used only after what still names it was mended.
+
+use crate::lock::{Liveness, Probe};
+use crate::sys::lock::{try_lock_byte, unlock_byte};
+use std::fs::File;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Who may probe, and through which description.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    file: Mutex<File>,
+}
+
+impl Prober {
+    /// `file` is a description of its own of the `members` file.
+    pub(crate) fn new(file: File) -> Self {
+        Self { file: Mutex::new(file) }
+    }
+    pub(crate) fn begin(&self) -> Probing<'_> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        Probing { file, held: Vec::new() }
+    }
+}
+
+/// Bytes that are held; released on drop.
+#[derive(Debug)]
+pub(crate) struct Probing<'a> {
+    file: MutexGuard<'a, File>,
+    held: Vec<u32>,
+}
+
+impl Probe for Probing<'_> {
+    fn acquire(&mut self, slot: u32) -> bool {
+        if self.held.contains(&slot) {
+            return true;
+        }
+        // An error means: no telling, so it lives.
+        let acquired = try_lock_byte(&*self.file, u64::from(slot)).unwrap_or(false);
+        if acquired {
+            self.held.push(slot);
+        }
+        acquired
+    }
+}
+
+impl Drop for Probing<'_> {
+    fn drop(&mut self) {
+        for slot in &self.held {
+            // What can't be unlocked stays locked until this process ends: others wait, and say so.
+            drop(unlock_byte(&*self.file, u64::from(*slot)));
+        }
+    }
+}
+
+impl Liveness for Prober {
+    fn probe(&self) -> Box<dyn Probe + '_> {
+        Box::new(self.begin())
+    }
+}
+
+impl Liveness for std::sync::Arc<Prober> {
+    fn probe(&self) -> Box<dyn Probe + '_> {
+        Box::new(self.begin())
+    }
+}

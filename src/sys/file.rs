@@ -1,0 +1,166 @@
+//! Files and directories.
+
+use super::seam::{Call, gate};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, lstat};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// What a path or a descriptor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) size: u64,
+    pub(crate) uid: u32,
+    pub(crate) mode: u32,
+    pub(crate) links: u64,
+    pub(crate) kind: Kind,
+}
+
+/// Kind of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Regular,
+    Directory,
+    Link,
+    Fifo,
+    Socket,
+    Other,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Regular => "a regular file",
+            Self::Directory => "a directory",
+            Self::Link => "a symbolic link",
+            Self::Fifo => "a FIFO",
+            Self::Socket => "a socket",
+            Self::Other => "a device",
+        })
+    }
+}
+
+impl From<FileStat> for Stat {
+    fn from(stat: FileStat) -> Self {
+        let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFREG => Kind::Regular,
+            SFlag::S_IFDIR => Kind::Directory,
+            SFlag::S_IFLNK => Kind::Link,
+            SFlag::S_IFIFO => Kind::Fifo,
+            SFlag::S_IFSOCK => Kind::Socket,
+            _ => Kind::Other,
+        };
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size.cast_unsigned(),
+            uid: stat.st_uid,
+            mode: stat.st_mode & 0o7777,
+            links: stat.st_nlink,
+            kind,
+        }
+    }
+}
+
+fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            end => return Ok(end?),
+        }
+    }
+}
+
+/// Opens without following a link at the end, closed by `exec`. A FIFO is not waited for.
+pub(crate) fn open_file(path: &Path, flags: OFlag, mode: u32) -> io::Result<File> {
+    gate(Call::Open)?;
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    again(|| open(path, flags, Mode::from_bits_truncate(mode))).map(File::from)
+}
+
+/// Opens a directory, to name things below it.
+pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    gate(Call::Open)?;
+    again(|| open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY, Mode::empty()))
+}
+
+/// What a descriptor is.
+pub(crate) fn stat(file: &impl AsFd) -> io::Result<Stat> {
+    gate(Call::Stat)?;
+    Ok(fstat(file.as_fd())?.into())
+}
+
+/// What a path is, without following a link at its end.
+pub(crate) fn stat_path(path: &Path) -> io::Result<Stat> {
+    gate(Call::Stat)?;
+    Ok(lstat(path)?.into())
+}
+
+/// Reserves bytes, making the file longer where it must be.
+pub(crate) fn reserve(file: &impl AsFd, from: u64, len: u64) -> io::Result<()> {
+    gate(Call::Allocate)?;
+    let (from, len) = (from.cast_signed(), len.cast_signed());
+    again(|| fallocate(file.as_fd(), FallocateFlags::empty(), from, len))
+}
+
+/// Sets permissions, whatever the umask says.
+pub(crate) fn set_mode(file: &impl AsFd, mode: u32) -> io::Result<()> {
+    gate(Call::Mode)?;
+    again(|| fchmod(file.as_fd(), Mode::from_bits_truncate(mode)))
+}
+
+/// Makes a directory with these permissions; one that is there stays as it is.
+pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    gate(Call::MakeDirectory)?;
+    match std::fs::DirBuilder::new().mode(mode & 0o777).create(path) {
+        Ok(()) => set_mode(&open_directory(path)?, mode),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Renames, replacing what is there.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    gate(Call::Rename)?;
+    std::fs::rename(from, to)
+}
+
+/// Renames, unless something is there.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    gate(Call::Rename)?;
+    let here = nix::fcntl::AT_FDCWD;
+    again(|| renameat2(here, from, here, to, RenameFlags::RENAME_NOREPLACE))
+}
+
+/// Removes a file; one that is not there is gone as well.
+pub(crate) fn unlink(path: &Path) -> io::Result<()> {
+    gate(Call::Unlink)?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        end => end,
+    }
+}
+
+/// Names in a directory.
+pub(crate) fn names(path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+    gate(Call::ReadDirectory)?;
+    std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// Writes a file's bytes to the disk.
+pub(crate) fn sync(file: &File) -> io::Result<()> {
+    gate(Call::Sync)?;
+    file.sync_all()
+}
+
+/// Writes a directory's names to the disk.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    gate(Call::Sync)?;
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,97 @@
+//! Doorbells: Unix datagram sockets with a name in the bus's directory.
+//!
+//! Names go through `/proc/self/fd/N`, so that a path longer than the 108 bytes of a socket
+//! address does no harm. What a datagram holds is never looked at.
+
+use super::seam::{Call, gate};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn below(directory: &OwnedFd, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
+}
+
+/// The end that is rung.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Doorbell {
+    /// Binds `name` in a directory; what an earlier life left under it goes.
+    pub(crate) fn bind(directory: &OwnedFd, name: &str, path: &Path) -> io::Result<Self> {
+        gate(Call::Socket)?;
+        let at = below(directory, name);
+        super::file::unlink(&at)?;
+        let socket = UnixDatagram::bind(&at)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, path: path.join(name) })
+    }
+
+    /// Takes everything that waits.
+    pub(crate) fn drain(&self) -> io::Result<()> {
+        gate(Call::Receive)?;
+        let mut byte = [0; 8];
+        loop {
+            match self.socket.recv(&mut byte) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for a ring: `false` when the time ran out.
+    pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        gate(Call::Receive)?;
+        let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(count) => Ok(count > 0),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Doorbell {
+    fn drop(&mut self) {
+        // The directory may be gone with the bus.
+        drop(super::file::unlink(&self.path));
+    }
+}
+
+/// The end that rings.
+#[derive(Debug)]
+pub(crate) struct Ringer {
+    socket: UnixDatagram,
+}
+
+impl Ringer {
+    pub(crate) fn new() -> io::Result<Self> {
+        gate(Call::Socket)?;
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket })
+    }
+
+    /// Rings once. A full queue has been rung already, a dead socket needs no ring: both are
+    /// success, as is everything else, since the watch's flag is the truth.
+    pub(crate) fn ring(&self, directory: &OwnedFd, name: &str) {
+        if gate(Call::Send).is_ok() {
+            drop(self.socket.send_to(&[1], below(directory, name)));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The plain values of the public face: revisions, cursors, keys, kinds, entries.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+/// Limits, each with a test on both sides.
+pub mod limits {
+    /// Longest key in bytes; the shortest has 1.
+    pub const KEY_MAX: usize = 1024;
+    /// Longest label or `who` in bytes.
+    pub const LABEL_MAX: usize = 64;
+    /// Longest bus name in bytes.
+    pub const NAME_MAX: usize = 64;
+    /// Changes of one batch that are always accepted, as far as the log holds their records.
+    pub const BATCH_MAX: usize = 65_536;
+    /// Bytes of a new bus, unless asked otherwise.
+    pub const DEFAULT_CAPACITY: u64 = 8 << 20;
+    /// Bytes that a bus grows to, unless asked otherwise.
+    pub const DEFAULT_MAX_CAPACITY: u64 = 1 << 30;
+    /// Fewest bytes that a bus may grow to.
+    pub const MIN_CAPACITY: u64 = 4 << 20;
+    /// Most bytes that a bus may grow to.
+    pub const MAX_CAPACITY: u64 = 1 << 38;
+    /// Handles that may be attached for writing at a time.
+    pub const MEMBERS_MAX: u64 = 1024;
+    /// Watches at a time.
+    pub const WATCHES_MAX: u64 = 2048;
+    /// Largest value that a change record carries, in bytes; larger ones are read by key.
+    pub const RECORD_VALUE_MAX: u64 = crate::log::RECORD_VALUE_MAX;
+}
+
+/// The position of a change in the bus's one order of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(NonZeroU64);
+
+impl Revision {
+    /// The revision with this number; there is no revision 0.
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+    /// Its number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Revision {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// A place in the log of one life of a bus: everything up to `revision` has been seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// Which life of the bus; 0 stands for the present one.
+    pub incarnation: u64,
+    /// The last revision seen.
+    pub revision: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}:{}", self.incarnation, self.revision)
+    }
+}
+
+/// A text that is no cursor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is no cursor: expected INCARNATION:REVISION (16 hexadecimal digits, then a number), or a revision"
+)]
+pub struct CursorError {
+    /// What was given.
+    pub text: String,
+}
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let wrong = || CursorError { text: text.to_owned() };
+        let (incarnation, revision) = match text.split_once(':') {
+            Some((incarnation, revision)) => {
+                (u64::from_str_radix(incarnation, 16).map_err(|_| wrong())?, revision)
+            }
+            None => (0, text),
+        };
+        Ok(Self { incarnation, revision: revision.parse().map_err(|_| wrong())? })
+    }
+}
+
+/// An owned key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Key(Vec<u8>);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+impl From<Vec<u8>> for Key {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+impl From<&[u8]> for Key {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+impl std::ops::Deref for Key {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What an entry's value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Bytes as they were given.
+    Bytes,
+    /// MessagePack with field names.
+    Structure,
+    /// A signed 64-bit number.
+    Counter,
+}
+
+impl Kind {
+    pub(crate) fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Structure,
+            2 => Self::Counter,
+            _ => Self::Bytes,
+        }
+    }
+    pub(crate) fn byte(self) -> u8 {
+        match self {
+            Self::Bytes => 0,
+            Self::Structure => 1,
+            Self::Counter => 2,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bytes => "bytes",
+            Self::Structure => "structure",
+            Self::Counter => "counter",
+        })
+    }
+}
+
+/// Wall-clock nanoseconds as a time.
+pub(crate) fn time_of(ns: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(ns)
+}

@@ -1,0 +1,135 @@
+//! A bus on real files: what a user does, and what bad input gets.
+
+use membus::{Batch, Bus, OpenError, ReadBus, ReadError, Update, WriteError};
+use std::time::Duration;
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+    fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("bus")
+    }
+}
+
+#[test]
+fn values_of_every_kind_come_back() {
+    let place = Place::new();
+    let bus = Bus::open_at(place.path()).unwrap();
+    let first = bus.set("list", &vec![1, 2, 3]).unwrap();
+    assert_eq!(bus.get::<Vec<i32>>("list").unwrap(), Some(vec![1, 2, 3]));
+    bus.set_bytes("raw", b"\x00\xff").unwrap();
+    assert_eq!(bus.get_bytes("raw").unwrap().unwrap(), b"\x00\xff");
+    assert!(matches!(bus.get::<u8>("raw"), Err(ReadError::NotThisKind { .. })));
+    assert!(matches!(bus.get::<String>("list"), Err(ReadError::Decode { .. })));
+    assert_eq!(bus.add("n", 5).unwrap(), 5);
+    assert_eq!(bus.get::<i64>("n").unwrap(), Some(5));
+    bus.put("n").set_counter(i64::MAX).unwrap();
+    assert!(matches!(bus.add("n", 1), Err(WriteError::Overflow { value: i64::MAX, by: 1, .. })));
+    assert!(matches!(bus.add("raw", 1), Err(WriteError::NotACounter { .. })));
+    let conflict = bus.put("list").if_absent().set_bytes(b"no");
+    assert!(matches!(conflict, Err(WriteError::Conflict { found: Some(f), .. }) if f == first));
+    bus.put("list").if_revision(first).who("me").set_bytes(b"yes").unwrap();
+    assert_eq!(bus.stat("list").unwrap().unwrap().who.as_deref(), Some("me"));
+    assert!(bus.delete("list").unwrap().is_some());
+    assert!(bus.delete("list").unwrap().is_none());
+    bus.update("u", |old: Option<u32>| Update::Set(old.unwrap_or(0) + 1)).unwrap();
+    bus.update("u", |old: Option<u32>| Update::Set(old.unwrap_or(0) + 1)).unwrap();
+    assert_eq!(bus.get::<u32>("u").unwrap(), Some(2));
+    assert!(bus.check().is_clean());
+}
+
+#[test]
+fn a_bus_grows_from_the_default_and_is_shared_by_handles() {
+    let place = Place::new();
+    let (one, two) = (Bus::open_at(place.path()).unwrap(), Bus::open_at(place.path()).unwrap());
+    let value = vec![7; 200];
+    for number in 0..100_000_u32 {
+        one.set_bytes(number.to_le_bytes(), &value).unwrap();
+    }
+    for number in (0..100_000_u32).step_by(97) {
+        assert_eq!(two.get_bytes(number.to_le_bytes()).unwrap().unwrap(), value);
+    }
+    assert_eq!(two.len().unwrap(), 100_000);
+    assert_eq!(two.scan_entries(b"").count(), 100_000);
+    let report = two.check();
+    assert!(report.is_clean(), "{report:?}");
+    two.clear().unwrap();
+    assert!(one.is_empty().unwrap());
+    assert!(one.check().is_clean());
+}
+
+#[test]
+fn batches_are_all_or_nothing() {
+    let place = Place::new();
+    let bus = Bus::open_at(place.path()).unwrap();
+    let mut batch = Batch::new();
+    for number in 0..16_384_u32 {
+        batch.set_bytes(format!("k{number}"), b"v");
+    }
+    bus.commit(&batch).unwrap();
+    assert_eq!(bus.len().unwrap(), 16_384);
+    let mut bad = Batch::new();
+    bad.set_bytes("k1", b"new").require_absent("k2");
+    let error = bus.commit(&bad).unwrap_err();
+    assert_eq!(error.index, 1);
+    assert_eq!(bus.get_bytes("k1").unwrap().unwrap(), b"v");
+    assert!(bus.check().is_clean());
+}
+
+#[test]
+fn full_keeps_the_old_value() {
+    let place = Place::new();
+    let bus = Bus::options().max_capacity(8 << 20).open_at(place.path()).unwrap();
+    bus.set_bytes("kept", b"old").unwrap();
+    let value = vec![1; 100_000];
+    let mut count = 0;
+    let error = loop {
+        match bus.set_bytes(format!("big{count}"), &value) {
+            Ok(_) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, WriteError::Full { asked: 100_000, .. }), "{error}");
+    assert!(count > 10);
+    assert_eq!(bus.get_bytes("kept").unwrap().unwrap(), b"old");
+    assert!(bus.check().is_clean());
+    for number in 0..count {
+        bus.delete(format!("big{number}")).unwrap();
+    }
+    bus.set_bytes("big0", &value).unwrap();
+}
+
+#[test]
+fn keys_that_vanish_and_keys_that_expire() {
+    let place = Place::new();
+    let stays = Bus::open_at(place.path()).unwrap();
+    let goes = Bus::open_at(place.path()).unwrap();
+    goes.put("claim").ephemeral().set_bytes(b"mine").unwrap();
+    assert!(stays.contains("claim").unwrap());
+    drop(goes);
+    assert!(!stays.contains("claim").unwrap());
+    stays.put("short").ttl(Duration::from_nanos(1)).set_bytes(b"x").unwrap();
+    assert!(!stays.contains("short").unwrap());
+    stays.put("short").if_absent().set_bytes(b"y").unwrap();
+    assert!(stays.check().is_clean());
+}
+
+#[test]
+fn bad_input_gets_its_own_error() {
+    let place = Place::new();
+    assert!(matches!(Bus::attach_at(place.path()), Err(OpenError::Absent { .. })));
+    let bus = Bus::open_at(place.path()).unwrap();
+    assert!(matches!(Bus::options().create_at(place.path()), Err(OpenError::Exists { .. })));
+    let asked = Bus::options().max_capacity(64 << 20).open_at(place.path());
+    assert!(matches!(asked, Err(OpenError::Differs { setting: "max_capacity", .. })));
+    assert!(matches!(bus.set_bytes("", b""), Err(WriteError::Key { size: 0, .. })));
+    assert!(bus.set_bytes([7; 1024], b"").is_ok());
+    assert!(matches!(bus.set_bytes([7; 1025], b""), Err(WriteError::Key { size: 1025, .. })));
+    assert!(matches!(Bus::destroy_at(place.path(), false), Err(OpenError::InUse { count: 1, .. })));
+    Bus::destroy_at(place.path(), true).unwrap();
+    assert!(matches!(bus.set_bytes("k", b""), Err(WriteError::Gone { .. })));
+    assert!(!place.path().exists());
+}
