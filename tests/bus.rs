@@ -1,5 +1,7 @@
 //! A bus on real files: what a user does, and what bad input gets.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 use membus::{Batch, Bus, OpenError, ReadBus, ReadError, Update, WriteError};
 use std::time::Duration;
 

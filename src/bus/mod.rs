@@ -167,7 +167,7 @@ impl Drop for Inner {
         let Some(seat) = &self.seat else { return };
         // A forked child has no member of its own: the slot is its parent's.
         if !self.fork.is_child() && !self.is_gone() {
-            drop(self.bury(seat.slot, seat.slot));
+            let _end = self.bury(seat.slot, seat.slot);
         }
     }
 }

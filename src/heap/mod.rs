@@ -142,29 +142,40 @@ impl Space {
         to: u64,
     ) -> Result<Option<u64>, BadRegion> {
         let mut first = from;
-        'run: while first + count <= to {
-            for block in (first..first + count).rev() {
-                if self.block_word(block)?.state() != State::Free {
-                    first = block + 1;
-                    continue 'run;
-                }
+        while first + count <= to {
+            match self.claim_at(stripe, class, first, count)? {
+                Ok(()) => return Ok(Some(first)),
+                Err(taken) => first = taken + 1,
             }
-            for block in first..first + count {
-                let word = self.block_word(block)?;
-                let claimed =
-                    BlockWord::new(State::Claimed, class, stripe, 0, word.generation() + 1);
-                let at = self.geometry.block_word(block);
-                if word.state() != State::Free
-                    || self.region.exchange(at, word.0, claimed.0, AcqRel)?.is_err()
-                {
-                    self.release(first, block - first)?;
-                    first = block + 1;
-                    continue 'run;
-                }
-            }
-            return Ok(Some(first));
         }
         Ok(None)
+    }
+
+    /// Claims the run of blocks at `first`, or names one of them that is taken.
+    fn claim_at(
+        &self,
+        stripe: u64,
+        class: u64,
+        first: u64,
+        count: u64,
+    ) -> Result<Result<(), u64>, BadRegion> {
+        for block in (first..first + count).rev() {
+            if self.block_word(block)?.state() != State::Free {
+                return Ok(Err(block));
+            }
+        }
+        for block in first..first + count {
+            let word = self.block_word(block)?;
+            let claimed = BlockWord::new(State::Claimed, class, stripe, 0, word.generation() + 1);
+            let at = self.geometry.block_word(block);
+            if word.state() != State::Free
+                || self.region.exchange(at, word.0, claimed.0, AcqRel)?.is_err()
+            {
+                self.release(first, block - first)?;
+                return Ok(Err(block));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Gives claimed blocks back.

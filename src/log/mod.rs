@@ -153,7 +153,7 @@ impl Space {
                 to += align(bytes.len() as u64, 8);
             }
         }
-        if revision % INDEX_STRIDE == 0 || revision == self.geometry.first_revision + 1 {
+        if revision.is_multiple_of(INDEX_STRIDE) || revision == self.geometry.first_revision + 1 {
             self.region.store(self.geometry.index(revision), place, Relaxed)?;
         }
         Ok(place + size)

@@ -101,7 +101,7 @@ mod memory {
         /// Invariant: `at + 8 <= mapped` and the file reaches there, or `None`.
         #[inline]
         fn inside(&self, at: u64, align: u64, len: u64) -> bool {
-            if at % align != 0 {
+            if !at.is_multiple_of(align) {
                 return false;
             }
             match at.checked_add(len) {

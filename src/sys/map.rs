@@ -79,6 +79,6 @@ impl WipeOnFork {
 impl Drop for WipeOnFork {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this length, and nobody has it after us.
-        drop(unsafe { nix::sys::mman::munmap(self.page, PAGE.get()) });
+        let _unmapped = unsafe { nix::sys::mman::munmap(self.page, PAGE.get()) };
     }
 }

@@ -74,14 +74,14 @@ fn crash(name: &str, prepare: Operation<'_>, operation: Operation<'_>, stride: u
     let mut points = 0;
     for n in 0..=stores {
         let (broken, _yard) = copy(&core);
-        drop(hook::dying_after(n, || operation(&broken)));
+        let _end = hook::dying_after(n, || operation(&broken));
         let (once, yard) = copy(&broken);
         let (recovery, ()) = hook::count(|| recover(&once, &yard, &[0], 1));
         verify(&once, &before, &after, &format!("{name}, death after store {n}"));
         points += 1;
         for m in (0..recovery).filter(|m| (m + n) % stride == 0) {
             let (twice, yard) = copy(&broken);
-            drop(hook::dying_after(m, || recover(&twice, &yard, &[0], 1)));
+            let _end = hook::dying_after(m, || recover(&twice, &yard, &[0], 1));
             let (twice, yard) = copy(&twice);
             recover(&twice, &yard, &[0, 1], 2);
             verify(&twice, &before, &after, &format!("{name}, deaths after {n} and {m}"));

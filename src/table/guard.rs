@@ -23,7 +23,7 @@ impl Drop for CommitGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // A damaged record stays for the next owner, who reports it.
-            drop(self.core.finish());
+            let _end = self.core.finish();
         }
         self.core.commit_lock().unlock();
     }
@@ -39,7 +39,7 @@ pub(crate) struct StripeGuard<'a> {
 impl Drop for StripeGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            drop(self.core.repair(self.stripe));
+            let _end = self.core.repair(self.stripe);
         }
         self.core.stripe_lock(self.stripe).unlock();
     }

@@ -44,6 +44,15 @@ enum Look {
     Again,
 }
 
+/// Whether an entry is to be seen.
+enum Visible {
+    Yes,
+    Died,
+    Again,
+    /// Its offset, block, block word and `born`.
+    Predecessor((u64, u64, BlockWord, u64)),
+}
+
 /// The read went on being overtaken by writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadFailure {
@@ -145,6 +154,37 @@ impl Core {
         Ok(class::size_of_class(word.class() % crate::region::layout::CLASSES_MAX))
     }
 
+    /// Whether the entry at `at`, born at `born`, is to be seen: iff `born` ≤ head and not `died` ≤
+    /// head. In place of one that is too young stands its predecessor.
+    #[inline]
+    fn visible(&self, at: u64, born: u64) -> Result<Visible, BadRegion> {
+        // ORDERING: [known] Acquire; pairs with the AcqRel `fetch_max` in `head`.
+        let mut head = self.known_head.load(Acquire);
+        if born > head {
+            head = self.head()?;
+        }
+        if born <= head {
+            // ORDERING: [entry.died] Acquire; pairs with the Release stores in `finish`.
+            let died = self.region.load(at + entry::DIED, Acquire)?;
+            if died > head {
+                head = self.head()?;
+            }
+            return Ok(if died != 0 && died <= head { Visible::Died } else { Visible::Yes });
+        }
+        let pred = self.region.load(at + entry::PRED, Relaxed)?;
+        if pred == entry::NONE {
+            return Ok(Visible::Died);
+        }
+        let pred = offset_of(pred);
+        let index = self.geometry.block_of(pred)?;
+        let word = self.block_word(index)?;
+        let pred_born = self.region.load(pred + entry::BORN, Acquire)?;
+        if pred_born == 0 || pred_born >= born || self.head()? >= born {
+            return Ok(Visible::Again);
+        }
+        Ok(Visible::Predecessor((pred, index, word, pred_born)))
+    }
+
     #[inline]
     fn look(
         &self,
@@ -163,36 +203,15 @@ impl Core {
         if born == 0 {
             return Ok(Look::Again);
         }
-        // ORDERING: [known] Acquire; pairs with the AcqRel `fetch_max` in `head`.
-        let mut head = self.known_head.load(Acquire);
         let mut gone = false;
         let mut before = None;
-        if born > head {
-            head = self.head()?;
-        }
-        if born > head {
-            let pred = self.region.load(at + entry::PRED, Relaxed)?;
-            if pred == entry::NONE {
-                gone = true;
-            } else {
-                let pred = offset_of(pred);
-                let index = self.geometry.block_of(pred)?;
-                let word = self.block_word(index)?;
-                let pred_born = self.region.load(pred + entry::BORN, Acquire)?;
-                if pred_born == 0 || pred_born >= born || self.head()? >= born {
-                    return Ok(Look::Again);
-                }
-                before = Some((pred, index, word, pred_born));
-                at = pred;
-            }
-        } else {
-            // ORDERING: [entry.died] Acquire; pairs with the Release stores in `finish`.
-            let died = self.region.load(at + entry::DIED, Acquire)?;
-            if died != 0 {
-                if died > head {
-                    head = self.head()?;
-                }
-                gone = died <= head;
+        match self.visible(at, born)? {
+            Visible::Yes => {}
+            Visible::Died => gone = true,
+            Visible::Again => return Ok(Look::Again),
+            Visible::Predecessor(pred) => {
+                at = pred.0;
+                before = Some(pred);
             }
         }
         let (index, room_word, shown) = match before {
