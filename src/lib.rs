@@ -37,6 +37,8 @@ mod word;
 
 mod commit;
 
+mod doorbell;
+
 mod table;
 
 mod check;
@@ -57,6 +59,7 @@ pub use bus::batch::Batch;
 pub use bus::members::MemberInfo;
 pub use bus::options::Options;
 pub use bus::read::{EntryScan, ReadBus, Scan};
+pub use bus::watch::{Change, ChangeKind, ChangeValue, Event, Watch};
 pub use bus::write::{Put, Update, Updated};
 pub use check::CheckReport;
 pub use error::{

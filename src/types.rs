@@ -70,6 +70,11 @@ pub struct Cursor {
     pub revision: u64,
 }
 
+impl Cursor {
+    /// Stands for the present: what follows are the changes from now on.
+    pub const NOW: Self = Self { incarnation: u64::MAX, revision: u64::MAX };
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}:{}", self.incarnation, self.revision)

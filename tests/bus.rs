@@ -135,3 +135,65 @@ fn bad_input_gets_its_own_error() {
     assert!(matches!(bus.set_bytes("k", b""), Err(WriteError::Gone { .. })));
     assert!(!place.path().exists());
 }
+
+#[test]
+fn a_watch_lists_then_follows_without_gap() {
+    use membus::{ChangeKind, ChangeValue, Cursor, Event};
+    let place = Place::new();
+    let bus = Bus::open_at(place.path()).unwrap();
+    bus.set_bytes("a/1", b"one").unwrap();
+    bus.set_bytes("b/1", b"other").unwrap();
+    let mut watch = bus.watch("a/").unwrap();
+    assert!(matches!(watch.recv().unwrap(), Event::Current(entry) if &*entry.key == b"a/1"));
+    let Event::CaughtUp(cursor) = watch.recv().unwrap() else { panic!("not caught up") };
+    assert!(watch.try_recv().unwrap().is_none());
+    let writer = bus.clone();
+    let thread = std::thread::spawn(move || {
+        for number in 0..2000_u32 {
+            writer.set_bytes(format!("a/{}", number % 7), number.to_le_bytes()).unwrap();
+            writer.set_bytes("b/2", b"noise").unwrap();
+        }
+        writer.set_bytes("a/big", vec![5; 5000]).unwrap();
+        writer.delete("a/1").unwrap();
+        writer.clear().unwrap();
+    });
+    let mut last = 0;
+    for number in 0..2000_u32 {
+        let Event::Change(change) = watch.recv().unwrap() else { panic!("no change") };
+        assert!(change.revision.get() > last);
+        last = change.revision.get();
+        assert_eq!(change.value, ChangeValue::Here(number.to_le_bytes().to_vec()));
+    }
+    let Event::Change(big) = watch.recv().unwrap() else { panic!("no change") };
+    assert!(matches!(big.value, ChangeValue::Here(_) | ChangeValue::TooLarge { size: 5000 }));
+    assert!(matches!(watch.recv().unwrap(), Event::Change(c) if c.kind == ChangeKind::Delete));
+    assert!(matches!(watch.recv().unwrap(), Event::Change(c) if c.kind == ChangeKind::Clear));
+    thread.join().unwrap();
+    assert_eq!(watch.recv_timeout(Duration::from_millis(10)).unwrap(), None);
+    let mut replay = bus.watch_from("a/", cursor).unwrap();
+    assert!(
+        matches!(replay.recv().unwrap(), Event::Change(c) if c.revision.get() > cursor.revision)
+    );
+    let old = Cursor { incarnation: 77, revision: 5 };
+    assert!(matches!(bus.watch_from("", old).unwrap().recv().unwrap(), Event::Lagged { .. }));
+}
+
+#[test]
+fn an_overtaken_watch_says_how_much_it_missed() {
+    use membus::Event;
+    let place = Place::new();
+    let bus = Bus::options().log_size(4096).open_at(place.path()).unwrap();
+    let mut watch = bus.watch("k").unwrap();
+    assert!(matches!(watch.recv().unwrap(), Event::CaughtUp(_)));
+    for number in 0..500 {
+        bus.set_bytes(format!("k{number}"), vec![1; 100]).unwrap();
+    }
+    let Event::Lagged { missed, resume } = watch.recv().unwrap() else { panic!("not lagged") };
+    assert_eq!(missed, resume.revision);
+    let mut seen = 0;
+    while let Some(event) = watch.try_recv().unwrap() {
+        assert!(matches!(event, Event::Change(_)));
+        seen += 1;
+    }
+    assert_eq!(seen + missed, 500);
+}

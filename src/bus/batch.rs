@@ -142,7 +142,7 @@ impl Bus {
             inner.check_wish(&wish).map_err(fail(index))?;
             wishes.push(wish);
         }
-        let end = inner.with_room(me, || inner.core.write_batch(me, &wishes));
+        let end = inner.with_room(me, None, || inner.core.write_batch(me, &wishes));
         let done = end.map_err(|failure| {
             let index = match failure {
                 WriteFailure::Conflict { index, .. }

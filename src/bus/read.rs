@@ -179,12 +179,7 @@ pub trait ReadBus: Sealed {
     where
         Self: Sized,
     {
-        EntryScan {
-            inner: self.inner(),
-            prefix: prefix.as_ref().to_vec(),
-            stripe: 0,
-            keys: Vec::new(),
-        }
+        EntryScan::over(self.inner(), prefix.as_ref())
     }
 
     /// Like [`scan_entries`](Self::scan_entries), with the values as a type.
@@ -222,6 +217,12 @@ pub struct EntryScan<'a> {
     prefix: Vec<u8>,
     stripe: u64,
     keys: Vec<Vec<u8>>,
+}
+
+impl<'a> EntryScan<'a> {
+    pub(crate) fn over(inner: &'a Inner, prefix: &[u8]) -> Self {
+        Self { inner, prefix: prefix.to_vec(), stripe: 0, keys: Vec::new() }
+    }
 }
 
 impl Iterator for EntryScan<'_> {

@@ -1,6 +1,521 @@
-//! Watches.
-use super::Inner;
+//! Watches: all entries under a prefix, then every later change, in order, with no gap.
+
+use super::{Bus, Inner};
+use crate::doorbell::bell_name;
+use crate::error::{ReadError, WatchError};
+use crate::log::{Read, Record, RecordKind};
+use crate::region::BadRegion;
+use crate::region::layout::header;
+use crate::sync::Ordering::Acquire;
+use crate::sys::socket::{Doorbell, Timer};
+use crate::types::limits::{KEY_MAX, WATCHES_MAX};
+use crate::types::{Cursor, Key, Kind, Revision, time_of};
+use crate::value::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a watch spins before it sleeps, where there is more than one core.
+const SPIN: Duration = Duration::from_micros(20);
+/// How long a sleeper trusts its doorbell; then it looks by itself.
+const SELF_LOOK: Duration = Duration::from_secs(1);
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// An entry that was there when the watch began.
+    Current(Entry),
+    /// All entries were told; what follows are changes after this cursor.
+    CaughtUp(Cursor),
+    /// A change.
+    Change(Change),
+    /// The writers came round the log: so many changes were missed. The watch goes on after
+    /// `resume`; a new watch would list what is there now.
+    Lagged {
+        /// Changes of the bus, of any key, that were missed.
+        missed: u64,
+        /// Where it goes on.
+        resume: Cursor,
+    },
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// Its place in the bus's order.
+    pub revision: Revision,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// To which key; empty for a clear.
+    pub key: Key,
+    /// Who did it, when they said.
+    pub who: Option<String>,
+    /// When.
+    pub time: SystemTime,
+    /// The new value.
+    pub value: ChangeValue,
+    /// Kind of the new value.
+    pub value_kind: Kind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// A value was set.
+    Set,
+    /// An entry was deleted.
+    Delete,
+    /// An entry's time had come.
+    Expire,
+    /// The bus was emptied.
+    Clear,
+    /// A message was published.
+    Message,
+    /// A snapshot was taken.
+    Snapshot,
+    /// The bus was restored from a backup.
+    Restore,
+    /// A member attached.
+    Joined,
+    /// A member left.
+    Left,
+}
+
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Set => "set",
+            Self::Delete => "delete",
+            Self::Expire => "expire",
+            Self::Clear => "clear",
+            Self::Message => "message",
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
+            Self::Joined => "joined",
+            Self::Left => "left",
+        })
+    }
+}
+
+impl From<RecordKind> for ChangeKind {
+    fn from(kind: RecordKind) -> Self {
+        match kind {
+            RecordKind::Set => Self::Set,
+            RecordKind::Delete => Self::Delete,
+            RecordKind::Expire => Self::Expire,
+            RecordKind::Clear => Self::Clear,
+            RecordKind::Message => Self::Message,
+            RecordKind::Snapshot => Self::Snapshot,
+            RecordKind::Restore => Self::Restore,
+            RecordKind::Joined => Self::Joined,
+            RecordKind::Left => Self::Left,
+        }
+    }
+}
+
+/// The value that a change brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeValue {
+    /// The change brought none.
+    None,
+    /// This one.
+    Here(Vec<u8>),
+    /// One that no record carries and that was replaced meanwhile.
+    TooLarge {
+        /// Its bytes.
+        size: u64,
+    },
+}
+
+/// What wakes a watch.
+#[derive(Debug)]
+enum Waker {
+    /// Writers ring; the number is the watch's slot.
+    Bell(Doorbell, u64),
+    /// Nobody rings for a read-only handle: it looks from time to time.
+    Timer(Timer),
+}
+
+impl Waker {
+    fn wait(&self, timeout: Duration) -> std::io::Result<bool> {
+        match self {
+            Self::Bell(bell, _) => bell.wait(timeout),
+            Self::Timer(timer) => timer.wait(timeout),
+        }
+    }
+}
+
+/// A reader of the log with a prefix and a cursor. It may move between threads; dropped, it is
+/// forgotten. Its descriptor becomes readable after [`try_recv`](Self::try_recv) gave nothing and
+/// something happened.
+#[derive(Debug)]
+pub struct Watch {
+    inner: Arc<Inner>,
+    prefix: Vec<u8>,
+    waker: Waker,
+    queue: VecDeque<Event>,
+    /// Revisions of the listed keys, until the head at the listing's end is passed.
+    listed: HashMap<Vec<u8>, u64>,
+    listed_until: u64,
+    /// The next revision to read, and where its record stands, when that is known.
+    next: u64,
+    position: Option<u64>,
+    asleep: bool,
+}
+
 impl Inner {
-    /// Rings the watches that sleep.
-    pub(crate) fn ring_watches(&self) {}
+    fn ring(&self, name: &str) {
+        self.ringer.ring(&self.bells, name);
+    }
+
+    /// After a commit: wakes the sleeping watches that a key matches; `None`: all of them.
+    #[inline]
+    pub(crate) fn ring_watches(&self, key: Option<&[u8]>) {
+        let core = &self.core;
+        let matches = |index| match key {
+            Some(key) => core.watch_matches(index, key),
+            None => Ok(true),
+        };
+        // A damaged watch table is told by the next operation that reads it; this one is done.
+        let _rung = core.each_sleeper(&matches, &|name| self.ring(name));
+    }
+
+    /// Rings every watch: somebody died, perhaps before ringing.
+    pub(crate) fn ring_all(&self) -> Result<(), BadRegion> {
+        self.core.ring_all(&|name| self.ring(name))
+    }
+
+    fn cursor(&self, revision: u64) -> Cursor {
+        Cursor { incarnation: self.core.geometry.incarnation, revision }
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        prefix: &[u8],
+        from: Option<Cursor>,
+    ) -> Result<Self, WatchError> {
+        if prefix.len() > KEY_MAX {
+            return Err(WatchError::Prefix { size: prefix.len(), limit: KEY_MAX });
+        }
+        let waker = Self::register(inner, prefix)?;
+        let mut watch = Self {
+            inner: Arc::clone(inner),
+            prefix: prefix.to_vec(),
+            waker,
+            queue: VecDeque::new(),
+            listed: HashMap::new(),
+            listed_until: 0,
+            next: 0,
+            position: None,
+            asleep: false,
+        };
+        match from {
+            None => watch.list()?,
+            Some(cursor) => watch.follow(cursor)?,
+        }
+        Ok(watch)
+    }
+
+    fn register(inner: &Arc<Inner>, prefix: &[u8]) -> Result<Waker, WatchError> {
+        let Some(seat) = &inner.seat else { return Ok(Waker::Timer(Timer::new()?)) };
+        inner.writer()?;
+        let nonce = crate::sys::process::random()?;
+        let taken = inner.core.watch_take(seat.owner(), nonce, prefix).map_err(ReadError::from)?;
+        let index = taken.ok_or(WatchError::TooMany { limit: WATCHES_MAX })?;
+        let bell = Doorbell::bind(&inner.bells, &bell_name(index, nonce), &inner.path.join("bell"));
+        match bell {
+            Ok(bell) => Ok(Waker::Bell(bell, index)),
+            Err(error) => {
+                inner.core.watch_give(index).map_err(ReadError::from)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn head(&self) -> Result<u64, WatchError> {
+        Ok(self.inner.core.head().map_err(ReadError::from)?)
+    }
+
+    /// Lists what is there, and begins to follow at the head from before; once more when a clear
+    /// came between, since its record would wipe out keys that were listed after it.
+    fn list(&mut self) -> Result<(), WatchError> {
+        use super::read::EntryScan;
+        loop {
+            let before = self.head()?;
+            self.queue.clear();
+            self.listed.clear();
+            for entry in EntryScan::over(&self.inner, &self.prefix) {
+                let entry = entry?;
+                self.listed.insert(entry.key.to_vec(), entry.stat.revision.get());
+                self.queue.push_back(Event::Current(entry));
+            }
+            let after = self.head()?;
+            let region = &self.inner.core.region;
+            let cleared = region.load(header::CLEARED_AT, Acquire).map_err(ReadError::from)?;
+            if cleared <= before {
+                self.next = before + 1;
+                self.listed_until = after;
+                self.queue.push_back(Event::CaughtUp(self.inner.cursor(before)));
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins to follow after a cursor.
+    fn follow(&mut self, cursor: Cursor) -> Result<(), WatchError> {
+        let head = self.head()?;
+        let geometry = &self.inner.core.geometry;
+        let (first, incarnation) = (geometry.first_revision, geometry.incarnation);
+        if cursor == Cursor::NOW {
+            self.next = head + 1;
+            self.queue.push_back(Event::CaughtUp(self.inner.cursor(head)));
+        } else if cursor.incarnation != 0 && cursor.incarnation != incarnation {
+            self.next = first + 1;
+            let missed = first.saturating_sub(cursor.revision);
+            let resume = self.inner.cursor(first);
+            self.queue.push_back(Event::Lagged { missed, resume });
+        } else if cursor.revision > head {
+            return Err(WatchError::Future { cursor, head });
+        } else {
+            self.next = cursor.revision + 1;
+        }
+        Ok(())
+    }
+
+    /// The cursor after the last change that was told or passed by.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.inner.cursor(self.next.saturating_sub(1))
+    }
+
+    /// The next event, if there is one. When there is none, the doorbell is armed.
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] after the bus was destroyed.
+    pub fn try_recv(&mut self) -> Result<Option<Event>, WatchError> {
+        self.awake()?;
+        if let Some(event) = self.ready()? {
+            return Ok(Some(event));
+        }
+        if let Waker::Bell(_, index) = self.waker {
+            self.inner.core.falls_asleep(index).map_err(ReadError::from)?;
+            self.asleep = true;
+            if let Some(event) = self.ready()? {
+                return Ok(Some(event));
+            }
+        }
+        if self.inner.is_gone() {
+            return Err(ReadError::Gone { path: self.inner.path.clone() }.into());
+        }
+        Ok(None)
+    }
+
+    fn awake(&mut self) -> Result<(), WatchError> {
+        match &self.waker {
+            Waker::Bell(bell, index) if self.asleep => {
+                self.asleep = false;
+                if !self.inner.core.wakes(*index).map_err(ReadError::from)? {
+                    bell.drain()?;
+                }
+            }
+            Waker::Bell(..) => {}
+            Waker::Timer(timer) => timer.drain()?,
+        }
+        Ok(())
+    }
+
+    /// The next event, waiting for it as long as it takes.
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] after the bus was destroyed.
+    pub fn recv(&mut self) -> Result<Event, WatchError> {
+        loop {
+            if let Some(event) = self.recv_timeout(Duration::from_secs(3600))? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event, or `None` when none came in this time.
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] after the bus was destroyed.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, WatchError> {
+        let end = Instant::now().checked_add(timeout);
+        if let Some(event) = self.spin(timeout)? {
+            return Ok(Some(event));
+        }
+        loop {
+            if let Some(event) = self.try_recv()? {
+                return Ok(Some(event));
+            }
+            let left = end.map_or(SELF_LOOK, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.waker.wait(left.min(SELF_LOOK))?;
+        }
+    }
+
+    /// Looks again and again for a few microseconds.
+    fn spin(&mut self, timeout: Duration) -> Result<Option<Event>, WatchError> {
+        if self.asleep {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        loop {
+            if let Some(event) = self.ready()? {
+                return Ok(Some(event));
+            }
+            if begun.elapsed() >= SPIN.min(timeout) || crate::sys::process::cores() < 2 {
+                return Ok(None);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The next event that is there already.
+    fn ready(&mut self) -> Result<Option<Event>, WatchError> {
+        if let Some(event) = self.queue.pop_front() {
+            return Ok(Some(event));
+        }
+        let head = self.head()?;
+        while self.next <= head {
+            let event = self.step()?;
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads one record: an event, or nothing for this watch.
+    fn step(&mut self) -> Result<Option<Event>, WatchError> {
+        let core = &self.inner.core;
+        let position = match self.position {
+            Some(position) => Some(position),
+            None => match core.log_find(self.next).map_err(ReadError::from)? {
+                Ok(position) => Some(position),
+                Err(oldest) => return Ok(self.lagged(oldest)),
+            },
+        };
+        let Some(position) = position else { return Ok(None) };
+        match core.log_read(position, self.next).map_err(ReadError::from)? {
+            Read::Overtaken => {
+                self.position = None;
+                match core.log_find(self.next).map_err(ReadError::from)? {
+                    Ok(position) => self.position = Some(position),
+                    Err(oldest) => return Ok(self.lagged(oldest)),
+                }
+                Ok(None)
+            }
+            Read::Record(record, after) => {
+                self.position = Some(after);
+                self.next += 1;
+                self.told(record)
+            }
+        }
+    }
+
+    fn lagged(&mut self, oldest: u64) -> Option<Event> {
+        let missed = oldest.saturating_sub(self.next);
+        self.next = oldest;
+        self.position = None;
+        self.listed.clear();
+        (missed > 0).then(|| Event::Lagged { missed, resume: self.inner.cursor(oldest - 1) })
+    }
+
+    /// Whether a record is for this watch, and as what.
+    fn told(&mut self, record: Record) -> Result<Option<Event>, WatchError> {
+        let whole = matches!(record.kind, RecordKind::Clear | RecordKind::Restore);
+        let keyed =
+            matches!(record.kind, RecordKind::Set | RecordKind::Delete | RecordKind::Expire);
+        if !whole && !(keyed && record.key.starts_with(&self.prefix)) {
+            return Ok(None);
+        }
+        if record.revision > self.listed_until {
+            self.listed = HashMap::new();
+        } else if self.listed.get(&record.key).is_some_and(|listed| record.revision <= *listed) {
+            return Ok(None);
+        }
+        let Some(revision) = Revision::new(record.revision) else { return Ok(None) };
+        let value = match record.kind {
+            RecordKind::Set if record.too_large => self.fetch(&record)?,
+            RecordKind::Set => ChangeValue::Here(record.value),
+            _ => ChangeValue::None,
+        };
+        let who =
+            (!record.who.is_empty()).then(|| String::from_utf8_lossy(&record.who).into_owned());
+        Ok(Some(Event::Change(Change {
+            revision,
+            kind: record.kind.into(),
+            key: Key::from(record.key),
+            who,
+            time: time_of(record.time),
+            value,
+            value_kind: Kind::from_byte(record.value_kind),
+        })))
+    }
+
+    /// The value of a record that is too large for it, when it is still the newest.
+    fn fetch(&self, record: &Record) -> Result<ChangeValue, WatchError> {
+        let mut value = Vec::new();
+        let stat = self.inner.lookup(&record.key, Some(&mut value), false)?;
+        Ok(match stat {
+            Some(stat) if stat.revision.get() == record.revision => ChangeValue::Here(value),
+            _ => ChangeValue::TooLarge { size: record.value_size },
+        })
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.waker {
+            Waker::Bell(bell, _) => bell.as_fd(),
+            Waker::Timer(timer) => timer.as_fd(),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Waker::Bell(_, index) = self.waker
+            && !self.inner.fork.is_child()
+        {
+            // A damaged table keeps the slot until the member is buried.
+            let _given = self.inner.core.watch_give(index);
+        }
+    }
+}
+
+impl Bus {
+    /// All entries whose keys begin with `prefix`, then every later change to such keys: no gap,
+    /// no repeat. The listing is held in memory until it was told.
+    ///
+    /// # Errors
+    /// [`WatchError::TooMany`] when all watch slots are taken.
+    pub fn watch(&self, prefix: impl AsRef<[u8]>) -> Result<Watch, WatchError> {
+        Watch::new(&self.inner, prefix.as_ref(), None)
+    }
+
+    /// Every change after `cursor`, as far as the log still holds them; otherwise
+    /// [`Event::Lagged`] comes first. [`Cursor::NOW`] begins with the next change.
+    ///
+    /// # Errors
+    /// [`WatchError::Future`] for a cursor beyond the newest change.
+    pub fn watch_from(
+        &self,
+        prefix: impl AsRef<[u8]>,
+        cursor: Cursor,
+    ) -> Result<Watch, WatchError> {
+        Watch::new(&self.inner, prefix.as_ref(), Some(cursor))
+    }
 }

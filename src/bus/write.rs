@@ -51,6 +51,7 @@ impl Inner {
     pub(crate) fn with_room(
         &self,
         me: u32,
+        key: Option<&[u8]>,
         mut write: impl FnMut() -> Result<Done, WriteFailure>,
     ) -> Result<Done, WriteFailure> {
         let mut swept = false;
@@ -67,8 +68,8 @@ impl Inner {
                     swept = true;
                 }
                 end => {
-                    if end.is_ok() {
-                        self.ring_watches();
+                    if end.is_ok_and(|done| done.count > 0) {
+                        self.ring_watches(key);
                     }
                     return end;
                 }
@@ -177,7 +178,7 @@ impl Inner {
             Action::Set { value, .. } | Action::Replace { value, .. } => value.len() as u64,
             _ => 0,
         };
-        self.with_room(me, || self.core.write_one(me, wish))
+        self.with_room(me, Some(wish.key), || self.core.write_one(me, wish))
             .map_err(|failure| self.explain(failure, wish.key, size))
     }
 
@@ -377,7 +378,7 @@ impl Bus {
         let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
         let cleared = inner.core.clear(me, time, who);
         let revision = cleared.map_err(|failure| inner.explain(failure, b"", 0))?;
-        inner.ring_watches();
+        inner.ring_watches(None);
         Revision::new(revision).ok_or_else(|| WriteError::Gone { path: inner.path.clone() })
     }
 

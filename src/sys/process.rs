@@ -14,6 +14,12 @@ pub(crate) fn uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// Processors that this process may use.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// A random word from the kernel.
 pub(crate) fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];

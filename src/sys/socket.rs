@@ -5,6 +5,7 @@
 
 use super::seam::{Call, gate};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -49,14 +50,7 @@ impl Doorbell {
 
     /// Waits for a ring: `false` when the time ran out.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        gate(Call::Receive)?;
-        let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128);
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(count) => Ok(count > 0),
-            Err(nix::errno::Errno::EINTR) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
+        readable(self.socket.as_fd(), timeout)
     }
 }
 
@@ -70,6 +64,57 @@ impl Drop for Doorbell {
     fn drop(&mut self) {
         // The directory may be gone with the bus.
         drop(super::file::unlink(&self.path));
+    }
+}
+
+/// A clock that becomes readable from time to time, for who has nobody to ring.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    timer: TimerFd,
+}
+
+/// How often a watch without a doorbell looks.
+const POLL: Duration = Duration::from_millis(5);
+
+impl Timer {
+    pub(crate) fn new() -> io::Result<Self> {
+        gate(Call::Socket)?;
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        timer.set(Expiration::Interval(POLL.into()), TimerSetTimeFlags::empty())?;
+        Ok(Self { timer })
+    }
+
+    /// Takes what has passed.
+    pub(crate) fn drain(&self) -> io::Result<()> {
+        let mut ticks = [0; 8];
+        match nix::unistd::read(&self.timer, &mut ticks) {
+            Ok(_) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Waits for the next tick.
+    pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        readable(self.timer.as_fd(), timeout)
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}
+
+/// Waits until a descriptor is readable: `false` when the time ran out.
+fn readable(descriptor: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
+    gate(Call::Receive)?;
+    let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128);
+    let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], timeout) {
+        Ok(count) => Ok(count > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 
