@@ -56,10 +56,11 @@ mod member;
 mod bus;
 pub use bus::Bus;
 pub use bus::batch::Batch;
+pub use bus::event::{Change, ChangeKind, ChangeValue, Event};
 pub use bus::members::MemberInfo;
 pub use bus::options::Options;
 pub use bus::read::{EntryScan, ReadBus, Scan};
-pub use bus::watch::{Change, ChangeKind, ChangeValue, Event, Watch};
+pub use bus::watch::Watch;
 pub use bus::write::{Put, Update, Updated};
 pub use check::CheckReport;
 pub use error::{

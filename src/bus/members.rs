@@ -27,23 +27,48 @@ pub struct MemberInfo {
 }
 
 impl Inner {
-    /// BURIAL of a dead slot whose byte is held, by the member in slot `me`; `dead == me` for the
-    /// newcomer. Pins, locks, then the keys that vanish with it.
-    pub(crate) fn bury(&self, dead: u32, me: u32) -> Result<(), LockError> {
-        let mut probe = self.prober.begin();
+    /// BURIAL of a dead slot by the member in slot `me`; `dead == me` for the newcomer, who holds
+    /// the byte itself. Pins, locks, watches, the keys that vanish with it; then every watch is
+    /// rung, since the dead may have committed and not rung. Gives whether there was a burial.
+    pub(crate) fn bury(&self, dead: u32, me: u32) -> Result<bool, LockError> {
+        let core = &self.core;
+        let mut probe = self.undertaker.begin();
         if dead != me && !probe.acquire(dead) {
-            return Ok(());
+            return Ok(false);
         }
-        self.core.clear_pins(dead)?;
-        self.core.mend_slot(dead, me, self.core.deadline(), &mut probe)?;
-        drop(probe);
+        core.clear_pins(dead)?;
+        let mended = core.mend_slot(dead, me, core.deadline(), &mut probe)?;
         let at = self.member_at(u64::from(dead));
-        if self.core.region.load(at + member::EPHEMERAL, Acquire)? != 0 {
-            let generation = self.core.region.load(at + member::GENERATION, Acquire)?;
-            self.delete_owned(me, owner_word(dead, generation))?;
-            self.core.region.store(at + member::EPHEMERAL, 0, Release)?;
+        let generation = core.region.load(at + member::GENERATION, Acquire)?;
+        let owner = owner_word(dead, generation);
+        core.watches_of(owner, &mut |name| {
+            // A socket that stays is bound over by the slot's next watch.
+            let _gone = crate::sys::file::unlink(&self.path.join("bell").join(name));
+        })?;
+        if core.region.load(at + member::EPHEMERAL, Acquire)? != 0 {
+            self.delete_owned(me, owner)?;
+            core.region.store(at + member::EPHEMERAL, 0, Release)?;
         }
-        self.core.region.store(at + member::STATE, 0, Release).map_err(LockError::from)
+        let was_there = core.region.load(at + member::STATE, Acquire)? != 0;
+        core.region.store(at + member::STATE, 0, Release)?;
+        if was_there || mended > 0 {
+            self.ring_all()?;
+        }
+        Ok(was_there)
+    }
+
+    /// Buries everybody who died. Gives how many.
+    pub(crate) fn bury_all(&self, me: u32) -> Result<u64, LockError> {
+        let core = &self.core;
+        let high = core.region.load(header::MEMBERS_HIGH, Acquire)?.min(core.geometry.members_max);
+        let mut buried = 0;
+        for slot in (0..high as u32).filter(|slot| *slot != me) {
+            let at = self.member_at(u64::from(slot));
+            if core.region.load(at + member::STATE, Acquire)? != 0 {
+                buried += u64::from(self.bury(slot, me)?);
+            }
+        }
+        Ok(buried)
     }
 
     /// Deletes the keys of one owner.

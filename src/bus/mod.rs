@@ -1,6 +1,8 @@
 //! The bus: a region with its directory, its member slot, and the operations of the public face.
 
 pub(crate) mod batch;
+pub(crate) mod event;
+pub(crate) mod keeper;
 pub(crate) mod members;
 pub(crate) mod open;
 pub(crate) mod options;
@@ -15,6 +17,7 @@ use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sys::map::WipeOnFork;
 use crate::sys::socket::Ringer;
 use crate::table::Core;
+use keeper::KeeperThread;
 use options::Options;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -33,6 +36,9 @@ pub(crate) struct Inner {
     /// The slot and its generation; a reader has none.
     pub(crate) seat: Option<Seat>,
     pub(crate) prober: Arc<Prober>,
+    /// Holds the bytes of the dead while they are buried: a description of its own, so that locks
+    /// can be probed meanwhile.
+    pub(crate) undertaker: Prober,
     pub(crate) fork: WipeOnFork,
 }
 
@@ -42,7 +48,7 @@ pub(crate) struct Seat {
     pub(crate) slot: u32,
     pub(crate) generation: u64,
     pub(crate) label: String,
-    #[expect(dead_code, reason = "the description that holds the slot's byte")]
+    /// The description that holds the slot's byte, and the keeper's.
     pub(crate) file: File,
 }
 
@@ -102,6 +108,8 @@ impl Inner {
 /// usable from several threads.
 #[derive(Debug, Clone)]
 pub struct Bus {
+    /// Dropped before `inner`: the keeper's thread ends first.
+    pub(crate) keeper: Arc<Option<KeeperThread>>,
     pub(crate) inner: Arc<Inner>,
 }
 

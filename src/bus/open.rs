@@ -9,6 +9,7 @@
 //!
 //! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
 
+use super::keeper::KeeperThread;
 use super::options::{Intent, Options};
 use super::{Bus, Inner, Seat};
 use crate::error::OpenError;
@@ -287,6 +288,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     differs(options, &space.geometry)?;
     let own = open_members(path, &space.geometry)?;
     let prober = Arc::new(Prober::new(open_members(path, &space.geometry)?));
+    let undertaker = Prober::new(open_members(path, &space.geometry)?);
     let bell = path.join("bell");
     let core = Core {
         space,
@@ -304,6 +306,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
         seat: None,
         prober,
+        undertaker,
         fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
     };
     let slot = take_seat(&inner, &own)?;
@@ -313,7 +316,9 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     }
     let label = options.label.clone().unwrap_or_default();
     inner.seat = Some(sit_down(&inner, own, slot, label)?);
-    Ok(Bus { inner: Arc::new(inner) })
+    let inner = Arc::new(inner);
+    let keeper = if options.keeper { Some(KeeperThread::start(&inner)?) } else { None };
+    Ok(Bus { keeper: Arc::new(keeper), inner })
 }
 
 /// Locks the byte of a free slot.
@@ -332,7 +337,6 @@ fn sit_down(inner: &Inner, file: File, slot: u32, label: String) -> Result<Seat,
     let path = inner.path.join("region");
     let bad = |source| OpenError::Bad { path: path.clone(), source };
     let core = &inner.core;
-    core.region.exchange(header::MEMBERS_HIGH, 0, 0, Relaxed).map_err(bad).map(drop)?;
     let high = u64::from(slot) + 1;
     let mut seen = core.region.load(header::MEMBERS_HIGH, Relaxed).map_err(bad)?;
     while seen < high {

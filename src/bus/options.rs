@@ -16,6 +16,7 @@ pub struct Options {
     pub(crate) log_size: Option<u64>,
     pub(crate) label: Option<String>,
     pub(crate) deadline: Duration,
+    pub(crate) keeper: bool,
     pub(crate) directory: Option<PathBuf>,
 }
 
@@ -36,6 +37,7 @@ impl Default for Options {
             log_size: None,
             label: None,
             deadline: Duration::from_secs(5),
+            keeper: true,
             directory: None,
         }
     }
@@ -77,6 +79,13 @@ impl Options {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+    /// Whether this handle may host the keeper: a thread that buries the dead, takes away what
+    /// expired, grows the file ahead of need and takes snapshots (default: it may).
+    #[must_use]
+    pub fn keeper(mut self, may: bool) -> Self {
+        self.keeper = may;
         self
     }
     /// Directory of all buses, in place of `$MEMBUS_DIR`.

@@ -1,5 +1,6 @@
 //! Watches: all entries under a prefix, then every later change, in order, with no gap.
 
+use super::event::{Change, ChangeValue, Event};
 use super::{Bus, Inner};
 use crate::doorbell::bell_name;
 use crate::error::{ReadError, WatchError};
@@ -10,128 +11,15 @@ use crate::sync::Ordering::Acquire;
 use crate::sys::socket::{Doorbell, Timer};
 use crate::types::limits::{KEY_MAX, WATCHES_MAX};
 use crate::types::{Cursor, Key, Kind, Revision, time_of};
-use crate::value::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How long a watch spins before it sleeps, where there is more than one core.
 const SPIN: Duration = Duration::from_micros(20);
 /// How long a sleeper trusts its doorbell; then it looks by itself.
 const SELF_LOOK: Duration = Duration::from_secs(1);
-
-/// What a watch tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// An entry that was there when the watch began.
-    Current(Entry),
-    /// All entries were told; what follows are changes after this cursor.
-    CaughtUp(Cursor),
-    /// A change.
-    Change(Change),
-    /// The writers came round the log: so many changes were missed. The watch goes on after
-    /// `resume`; a new watch would list what is there now.
-    Lagged {
-        /// Changes of the bus, of any key, that were missed.
-        missed: u64,
-        /// Where it goes on.
-        resume: Cursor,
-    },
-}
-
-/// One change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Change {
-    /// Its place in the bus's order.
-    pub revision: Revision,
-    /// What happened.
-    pub kind: ChangeKind,
-    /// To which key; empty for a clear.
-    pub key: Key,
-    /// Who did it, when they said.
-    pub who: Option<String>,
-    /// When.
-    pub time: SystemTime,
-    /// The new value.
-    pub value: ChangeValue,
-    /// Kind of the new value.
-    pub value_kind: Kind,
-}
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ChangeKind {
-    /// A value was set.
-    Set,
-    /// An entry was deleted.
-    Delete,
-    /// An entry's time had come.
-    Expire,
-    /// The bus was emptied.
-    Clear,
-    /// A message was published.
-    Message,
-    /// A snapshot was taken.
-    Snapshot,
-    /// The bus was restored from a backup.
-    Restore,
-    /// A member attached.
-    Joined,
-    /// A member left.
-    Left,
-}
-
-impl fmt::Display for ChangeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Set => "set",
-            Self::Delete => "delete",
-            Self::Expire => "expire",
-            Self::Clear => "clear",
-            Self::Message => "message",
-            Self::Snapshot => "snapshot",
-            Self::Restore => "restore",
-            Self::Joined => "joined",
-            Self::Left => "left",
-        })
-    }
-}
-
-impl From<RecordKind> for ChangeKind {
-    fn from(kind: RecordKind) -> Self {
-        match kind {
-            RecordKind::Set => Self::Set,
-            RecordKind::Delete => Self::Delete,
-            RecordKind::Expire => Self::Expire,
-            RecordKind::Clear => Self::Clear,
-            RecordKind::Message => Self::Message,
-            RecordKind::Snapshot => Self::Snapshot,
-            RecordKind::Restore => Self::Restore,
-            RecordKind::Joined => Self::Joined,
-            RecordKind::Left => Self::Left,
-        }
-    }
-}
-
-/// The value that a change brought.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ChangeValue {
-    /// The change brought none.
-    None,
-    /// This one.
-    Here(Vec<u8>),
-    /// One that no record carries and that was replaced meanwhile.
-    TooLarge {
-        /// Its bytes.
-        size: u64,
-    },
-}
 
 /// What wakes a watch.
 #[derive(Debug)]
@@ -438,7 +326,8 @@ impl Watch {
         let whole = matches!(record.kind, RecordKind::Clear | RecordKind::Restore);
         let keyed =
             matches!(record.kind, RecordKind::Set | RecordKind::Delete | RecordKind::Expire);
-        if !whole && !(keyed && record.key.starts_with(&self.prefix)) {
+        let ours = whole || keyed && record.key.starts_with(&self.prefix);
+        if !ours {
             return Ok(None);
         }
         if record.revision > self.listed_until {

@@ -147,12 +147,12 @@ impl Core {
 
     /// Retires what the last clear made absent in one stripe.
     pub(crate) fn sweep_cleared(&self, me: u32, index: u64) -> Result<(), WriteFailure> {
-        let guard = self.lock_stripe(index, me, self.deadline())?;
         let base = self.geometry.stripe(index);
         let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
         if self.region.load(base + stripe::SWEPT_TO, Relaxed)? >= cleared {
             return Ok(());
         }
+        let guard = self.lock_stripe(index, me, self.deadline())?;
         let mut gone = Vec::new();
         self.each_slot(self.array_word(index)?, |slot, word| {
             if self.region.load(offset_of(word) + entry::BORN, Acquire)? < cleared {

@@ -16,6 +16,7 @@ pub(crate) mod batch;
 #[cfg(test)]
 mod crash_tests;
 pub(crate) mod entry;
+pub(crate) mod expire;
 pub(crate) mod free;
 pub(crate) mod guard;
 #[cfg(test)]

@@ -34,6 +34,8 @@ impl Space {
         let named = self.named(index)?;
         self.region.store(base + stripe::RETIRED_COUNT, 0, Relaxed)?;
         self.region.store(base + stripe::SWEEP_WANTED, 1, Relaxed)?;
+        // Whether something expires here is looked up anew.
+        self.region.store(base + stripe::DEADLINE, 1, Relaxed)?;
         self.forget_lists(index)?;
         let (mut spans, mut lost) = (Vec::new(), Vec::new());
         self.spans(

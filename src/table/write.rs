@@ -313,6 +313,9 @@ impl Core {
         };
         let pred = current.map_or(entry::NONE, |current| offset_of(current.word));
         self.fill(at, pred, key, value, note)?;
+        if note.deadline != 0 {
+            self.note_deadline(stripe, note.deadline)?;
+        }
         let old = current.map_or(0, |current| current.word);
         let expired = current.is_some_and(|current| current.expired);
         let plan = Plan {

@@ -1,0 +1,177 @@
+//! The figures of two processes, which are this binary again, each on a core of its own.
+//!
+//! Beside the shared store stand two processes that share nothing, each with a store of its own,
+//! and one process alone: what the cores themselves give is known from the same run.
+//!
+//! A worker says `ready` when it has joined and made its sequence, waits for a line, runs for its
+//! time and answers with the operations done and the nanoseconds they took.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use crate::args::{Plan, Worker};
+use crate::engines::{self, Engine, Fail, Name};
+use crate::machine;
+use crate::note;
+use crate::report::{Figure, TwoFigure, TwoReport};
+use crate::workload::{Data, value};
+
+/// Reads in a hundred operations, for each of the mixes.
+pub(crate) const MIXES: [u32; 3] = [100, 95, 50];
+/// Keys of one worker's sequence.
+const SEQUENCE_LENGTH: usize = 1_000_000;
+/// Under the run's directory, the store that only one of two processes uses.
+const APART: &str = "apart";
+
+/// How many processes there are, and what they share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Setup {
+    /// One process.
+    Alone,
+    /// Two processes, each with a store of its own.
+    Apart,
+    /// Two processes with one store.
+    Shared,
+}
+
+impl Setup {
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Alone => "one process",
+            Self::Apart => "two, nothing shared",
+            Self::Shared => "two, one store",
+        }
+    }
+}
+
+/// Takes the figures of two processes for the stores among `open` that processes can share.
+pub(crate) fn two_processes(
+    plan: &Plan,
+    data: &Data,
+    open: &[Name],
+    value_size: usize,
+    directory: &Path,
+) -> Result<TwoReport, Fail> {
+    let cores = machine::cores()?;
+    if cores.len() < 2 {
+        note("one core only: the figures of two processes are left out");
+        return Ok(TwoReport::default());
+    }
+    let mut cases = Vec::new();
+    let mut apart: Vec<Box<dyn Engine>> = Vec::new();
+    for name in [Name::Membus, Name::Lmdb].into_iter().filter(|name| open.contains(name)) {
+        note(&format!("{name}: loading a second store"));
+        let second = engines::open(name, &directory.join(APART), plan.keys, value_size)?;
+        let mut second = second.ok_or("a store vanished")?;
+        second.load(&data.all(), &value(value_size))?;
+        second.settle()?;
+        apart.push(second);
+        cases.extend([Setup::Alone, Setup::Apart, Setup::Shared].map(|setup| (name, setup)));
+    }
+    let mut figures = Vec::new();
+    for reads in MIXES {
+        note(&format!("{value_size} B, {reads} % reads, two processes"));
+        let mut samples: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
+        for _ in 0..plan.rounds {
+            for ((name, setup), rates) in cases.iter().zip(&mut samples) {
+                let worker = |place: usize| Worker {
+                    engine: *name,
+                    directory: store(directory, *setup, place),
+                    keys: plan.keys,
+                    value_size,
+                    reads,
+                    core: cores[place],
+                    time: plan.two_time,
+                };
+                let count = if *setup == Setup::Alone { 1 } else { 2 };
+                rates.push(rate(&(0..count).map(worker).collect::<Vec<_>>())?);
+            }
+        }
+        for ((engine, setup), rates) in cases.iter().copied().zip(samples) {
+            figures.push(TwoFigure { engine, setup, reads, rate: Figure::of(rates) });
+        }
+    }
+    apart.into_iter().try_for_each(<dyn Engine>::close)?;
+    Ok(TwoReport { figures })
+}
+
+/// The directory of the store that the process at `place` joins.
+fn store(directory: &Path, setup: Setup, place: usize) -> PathBuf {
+    let is_second = setup == Setup::Apart && place == 1;
+    if is_second { directory.join(APART) } else { directory.to_owned() }
+}
+
+/// A worker that was started; dropped, it is ended and waited for.
+struct Running {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(worker: &Worker) -> Result<Self, Fail> {
+        let mut child = Command::new(env::current_exe()?)
+            .args(worker.to_words())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let answers = BufReader::new(child.stdout.take().ok_or("a worker without output")?);
+        Ok(Self { child, answers })
+    }
+
+    fn answer(&mut self) -> Result<String, Fail> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            return Err("a worker ended early".into());
+        }
+        Ok(line)
+    }
+
+    fn go(&mut self) -> Result<(), Fail> {
+        let input = self.child.stdin.as_mut().ok_or("a worker without input")?;
+        Ok(input.write_all(b"go\n")?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).ok();
+    }
+}
+
+/// Runs the workers together; the sum of their operations per second.
+fn rate(workers: &[Worker]) -> Result<f64, Fail> {
+    let mut running = workers.iter().map(Running::start).collect::<Result<Vec<_>, _>>()?;
+    for worker in &mut running {
+        worker.answer()?;
+    }
+    running.iter_mut().try_for_each(Running::go)?;
+    let mut sum = 0.0;
+    for worker in &mut running {
+        let line = worker.answer()?;
+        let (done, took_ns) = line.trim().split_once(' ').ok_or("a worker's odd answer")?;
+        sum += done.parse::<f64>()? / took_ns.parse::<f64>()? * 1e9;
+        worker.child.wait()?;
+    }
+    Ok(sum)
+}
+
+/// Is one worker.
+pub(crate) fn work(worker: &Worker) -> Result<(), Fail> {
+    let steps =
+        Data::new(worker.keys).mixed(SEQUENCE_LENGTH, worker.reads, worker.core as u64 + 11);
+    let content = value(worker.value_size);
+    let mut engine =
+        engines::join(worker.engine, &worker.directory, worker.keys, worker.value_size)?;
+    machine::pin(&[worker.core])?;
+    writeln!(stdout(), "ready")?;
+    stdin().read_line(&mut String::new())?;
+    let (done, took) = engine.run_steps(&steps, &content, worker.time)?;
+    writeln!(stdout(), "{done} {}", took.as_nanos())?;
+    Ok(())
+}

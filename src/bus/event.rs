@@ -1,0 +1,118 @@
+//! What a watch tells.
+
+use crate::log::RecordKind;
+use crate::types::{Cursor, Key, Kind, Revision};
+use crate::value::Entry;
+use std::fmt;
+use std::time::SystemTime;
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// An entry that was there when the watch began.
+    Current(Entry),
+    /// All entries were told; what follows are changes after this cursor.
+    CaughtUp(Cursor),
+    /// A change.
+    Change(Change),
+    /// The writers came round the log: so many changes were missed. The watch goes on after
+    /// `resume`; a new watch would list what is there now.
+    Lagged {
+        /// Changes of the bus, of any key, that were missed.
+        missed: u64,
+        /// Where it goes on.
+        resume: Cursor,
+    },
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// Its place in the bus's order.
+    pub revision: Revision,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// To which key; empty for a clear.
+    pub key: Key,
+    /// Who did it, when they said.
+    pub who: Option<String>,
+    /// When.
+    pub time: SystemTime,
+    /// The new value.
+    pub value: ChangeValue,
+    /// Kind of the new value.
+    pub value_kind: Kind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// A value was set.
+    Set,
+    /// An entry was deleted.
+    Delete,
+    /// An entry's time had come.
+    Expire,
+    /// The bus was emptied.
+    Clear,
+    /// A message was published.
+    Message,
+    /// A snapshot was taken.
+    Snapshot,
+    /// The bus was restored from a backup.
+    Restore,
+    /// A member attached.
+    Joined,
+    /// A member left.
+    Left,
+}
+
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Set => "set",
+            Self::Delete => "delete",
+            Self::Expire => "expire",
+            Self::Clear => "clear",
+            Self::Message => "message",
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
+            Self::Joined => "joined",
+            Self::Left => "left",
+        })
+    }
+}
+
+impl From<RecordKind> for ChangeKind {
+    fn from(kind: RecordKind) -> Self {
+        match kind {
+            RecordKind::Set => Self::Set,
+            RecordKind::Delete => Self::Delete,
+            RecordKind::Expire => Self::Expire,
+            RecordKind::Clear => Self::Clear,
+            RecordKind::Message => Self::Message,
+            RecordKind::Snapshot => Self::Snapshot,
+            RecordKind::Restore => Self::Restore,
+            RecordKind::Joined => Self::Joined,
+            RecordKind::Left => Self::Left,
+        }
+    }
+}
+
+/// The value that a change brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeValue {
+    /// The change brought none.
+    None,
+    /// This one.
+    Here(Vec<u8>),
+    /// One that no record carries and that was replaced meanwhile.
+    TooLarge {
+        /// Its bytes.
+        size: u64,
+    },
+}

@@ -1,0 +1,165 @@
+//! The keeper: the one member whose thread buries the dead, takes away what expired, sweeps, grows
+//! the file ahead of need and takes snapshots.
+//!
+//! It is who holds the lock on one byte of the `members` file, beyond the slots' bytes; when it
+//! dies, the kernel drops the lock, and the next member that looks takes over. Nothing depends on
+//! it for being right, only for being soon.
+
+use super::Inner;
+use crate::error::OpenError;
+use crate::lock::LockError;
+use crate::region::layout::{header, stripe};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sys::lock::try_lock_byte;
+use crate::table::write::WriteFailure;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The byte of the `members` file that the keeper holds.
+pub(crate) const KEEPER_BYTE: u64 = 1 << 20;
+/// How often it looks.
+const TURN: Duration = Duration::from_millis(50);
+/// How often the files are looked for.
+const FILES: Duration = Duration::from_millis(500);
+/// Free blocks below which the file grows: this many, or a sixteenth of all.
+const SPARE_BLOCKS: u64 = 64;
+
+/// Tells the thread to end.
+#[derive(Debug, Default)]
+struct Stop {
+    wanted: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// The thread of one handle, that is the keeper or waits to become it.
+#[derive(Debug)]
+pub(crate) struct KeeperThread {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+    process: u32,
+}
+
+impl KeeperThread {
+    pub(crate) fn start(inner: &Arc<Inner>) -> Result<Self, OpenError> {
+        let stop = Arc::new(Stop::default());
+        let (weak, told) = (Arc::downgrade(inner), Arc::clone(&stop));
+        let run = move || run(&weak, &told);
+        let thread = std::thread::Builder::new().name("membus-keeper".into()).spawn(run);
+        let thread = thread.map_err(|source| OpenError::Io {
+            what: "starting the keeper's thread for",
+            path: inner.path.clone(),
+            source,
+        })?;
+        Ok(Self { stop, thread: Some(thread), process: crate::sys::process::pid() })
+    }
+}
+
+impl Drop for KeeperThread {
+    fn drop(&mut self) {
+        *self.stop.wanted.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.changed.notify_all();
+        // A forked child has the handle but not the thread.
+        if let Some(thread) = self.thread.take()
+            && self.process == crate::sys::process::pid()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// What the thread remembers from turn to turn.
+#[derive(Debug)]
+struct Turn {
+    keeper: bool,
+    files: Instant,
+}
+
+fn run(weak: &Weak<Inner>, stop: &Stop) {
+    let mut turn = Turn { keeper: false, files: Instant::now() };
+    loop {
+        let wanted = stop.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (wanted, _) = stop
+            .changed
+            .wait_timeout_while(wanted, TURN, |wanted| !*wanted)
+            .unwrap_or_else(PoisonError::into_inner);
+        if *wanted {
+            return;
+        }
+        drop(wanted);
+        let Some(inner) = weak.upgrade() else { return };
+        if inner.is_gone() {
+            return;
+        }
+        // What fails in one turn is tried again in the next; operations report it meanwhile.
+        let _end = inner.keeper_turn(&mut turn);
+    }
+}
+
+impl Inner {
+    fn keeper_turn(&self, turn: &mut Turn) -> Result<(), WriteFailure> {
+        let Some(seat) = &self.seat else { return Ok(()) };
+        let region = &self.core.region;
+        if !turn.keeper {
+            if !try_lock_byte(&seat.file, KEEPER_BYTE).unwrap_or(false) {
+                return Ok(());
+            }
+            turn.keeper = true;
+        }
+        region.store(header::KEEPER, u64::from(seat.slot) + 1, Release)?;
+        region.store(header::HEARTBEAT, self.core.clock.boot(), Release)?;
+        self.bury_all(seat.slot)?;
+        for index in 0..self.core.geometry.stripes {
+            self.tend_stripe(seat.slot, index)?;
+        }
+        self.grow_ahead(seat.slot)?;
+        if turn.files.elapsed() >= FILES {
+            turn.files = Instant::now();
+            self.look_for_files()?;
+        }
+        Ok(())
+    }
+
+    fn tend_stripe(&self, me: u32, index: u64) -> Result<(), WriteFailure> {
+        let core = &self.core;
+        if core.expire_stripe(me, index)? > 0 {
+            self.ring_watches(None);
+        }
+        core.sweep_cleared(me, index)?;
+        let wanted = core.geometry.stripe(index) + stripe::SWEEP_WANTED;
+        if core.region.load(wanted, Relaxed)? != 0 {
+            let guard = core.lock_stripe(index, me, core.deadline())?;
+            core.sweep_retired(index)?;
+            drop(guard);
+        }
+        Ok(())
+    }
+
+    fn grow_ahead(&self, me: u32) -> Result<(), WriteFailure> {
+        let core = &self.core;
+        let (free, _) = core.free_blocks()?;
+        let spare = (core.blocks()? / 16).max(SPARE_BLOCKS);
+        if free < spare && core.region.load(header::SIZE, Acquire)? < core.geometry.max_capacity {
+            // No room is told by the write that needs it.
+            let _grown = self.grow(me, (spare - free).min(SPARE_BLOCKS))?;
+        }
+        Ok(())
+    }
+
+    /// When the files were unlinked under us: says so to every handle.
+    fn look_for_files(&self) -> Result<(), LockError> {
+        let here = crate::sys::file::stat(&self.region);
+        let there = crate::sys::file::stat_path(&self.path.join("region"));
+        let gone = match (here, there) {
+            (Ok(here), Ok(there)) => (here.device, here.inode) != (there.device, there.inode),
+            (_, Err(error)) => error.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        };
+        if gone {
+            self.core.region.store(header::DESTROYED, 1, Release)?;
+            self.ring_all()?;
+        }
+        Ok(())
+    }
+}
