@@ -53,6 +53,8 @@ mod name;
 
 mod member;
 
+mod snapshot;
+
 mod bus;
 pub use bus::Bus;
 pub use bus::batch::Batch;

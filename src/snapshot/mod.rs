@@ -1,0 +1,283 @@
+//! Snapshots: all live entries as of one revision, read while writers go on.
+//!
+//! 1. While a snapshot {id, R, C} is on, a retired entry with C ≤ born ≤ R < died in a stripe that
+//!    is not done is not freed: the retired bitmap is the list of what is kept.
+//! 2. Each stripe's slot words and retired entries are copied under its lock and read afterwards;
+//!    `done` := id comes after the reading. It is the id and no flag, so that a stale reader's
+//!    store does no harm.
+//! 3. The image is good when, after all reading, the snapshot is still on with the same id. Who
+//!    would be told `Full` ends it instead.
+//!
+//! A death leaves a snapshot that is on; the next one takes another id, and `Full` ends any.
+
+pub(crate) mod format;
+
+use crate::heap::Place;
+use crate::lock::LockError;
+use crate::region::BadRegion;
+use crate::region::layout::{entry, header, stripe};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::fence;
+use crate::table::Core;
+use crate::table::write::WriteFailure;
+use crate::word::offset_of;
+use format::{SnapshotEntry, SnapshotHead};
+
+/// A snapshot that is being read.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    core: &'a Core,
+    me: u32,
+    id: u64,
+    cleared: u64,
+    pub(crate) head: SnapshotHead,
+    stripe: u64,
+    offsets: Vec<u64>,
+    reading: bool,
+}
+
+/// Why a snapshot was not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WalkError {
+    /// Somebody needed the room.
+    Aborted,
+    Lock(LockError),
+    Bad(BadRegion),
+}
+
+impl From<BadRegion> for WalkError {
+    fn from(bad: BadRegion) -> Self {
+        Self::Bad(bad)
+    }
+}
+impl From<LockError> for WalkError {
+    fn from(error: LockError) -> Self {
+        Self::Lock(error)
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// SNAPSHOT, step 1.
+    pub(crate) fn begin(core: &'a Core, me: u32) -> Result<Self, WalkError> {
+        let guard = core.lock_commit(me, core.deadline())?;
+        let region = &core.region;
+        let id = region.load(header::SNAP_ID, Relaxed)? + 1;
+        let revision = region.load(header::HEAD, Relaxed)?;
+        let cleared = region.load(header::CLEARED_AT, Relaxed)?;
+        region.store(header::SNAP_ON, 0, Release)?;
+        region.store(header::SNAP_ID, id, Release)?;
+        region.store(header::SNAP_REVISION, revision, Release)?;
+        region.store(header::SNAP_CLEARED, cleared, Release)?;
+        region.store(header::SNAP_ON, 1, Release)?;
+        drop(guard);
+        let geometry = &core.geometry;
+        let head = SnapshotHead {
+            bus_id: geometry.bus_id,
+            incarnation: geometry.incarnation,
+            revision,
+            created: core.clock.wall(),
+        };
+        Ok(Self { core, me, id, cleared, head, stripe: 0, offsets: Vec::new(), reading: false })
+    }
+
+    fn still_on(&self) -> Result<bool, BadRegion> {
+        // ORDERING: [snap] Acquire fence: what was read comes before this look; pairs with the
+        // Release fence in `abort_snapshot`.
+        fence(Acquire);
+        let region = &self.core.region;
+        Ok(region.load(header::SNAP_ON, Relaxed)? == 1
+            && region.load(header::SNAP_ID, Relaxed)? == self.id)
+    }
+
+    /// Copies what a stripe names and what it has retired.
+    fn copy_stripe(&mut self) -> Result<(), WalkError> {
+        let core = self.core;
+        let guard = core.lock_stripe(self.stripe, self.me, core.deadline())?;
+        let offsets = &mut self.offsets;
+        offsets.clear();
+        core.each_slot(core.array_word(self.stripe)?, |_, word| {
+            offsets.push(offset_of(word));
+            Ok(())
+        })?;
+        let mut spans = Vec::new();
+        core.spans(
+            self.stripe,
+            |first, word| {
+                if word.holds_entries() {
+                    spans.push((first, word));
+                }
+                Ok(())
+            },
+            |_| Ok(()),
+        )?;
+        for (first, word) in spans {
+            let cut = core.cut(first, word)?;
+            for index in 0..cut.entries {
+                if core.is_set(&Place { block: first, cut, index }, true)? {
+                    offsets.push(core.entry_at(first, &cut, index));
+                }
+            }
+        }
+        drop(guard);
+        Ok(())
+    }
+
+    /// One entry, when it belongs to the snapshot.
+    fn read(&self, at: u64) -> Result<Option<SnapshotEntry>, BadRegion> {
+        let (core, revision) = (self.core, self.head.revision);
+        let block = core.geometry.block_of(at)?;
+        let word = core.block_word(block)?;
+        let born = core.region.load(at + entry::BORN, Acquire)?;
+        let died = core.region.load(at + entry::DIED, Acquire)?;
+        if born == 0 || born < self.cleared || born > revision || (died != 0 && died <= revision) {
+            return Ok(None);
+        }
+        let copied = self.copy(at);
+        fence(Acquire);
+        if core.region.load(at + entry::BORN, Relaxed)? != born || core.block_word(block)? != word {
+            return Ok(None);
+        }
+        copied.map(|copied| copied.map(|copied| SnapshotEntry { revision: born, ..copied }))
+    }
+
+    fn copy(&self, at: u64) -> Result<Option<SnapshotEntry>, BadRegion> {
+        let core = self.core;
+        let header = core.header(at, core.place(at)?.cut.size)?;
+        let deadline = core.space.deadline(&header)?;
+        let now = core.clock.boot();
+        if core.entry_owner(&header)? != 0 || (deadline != 0 && deadline <= now) {
+            return Ok(None);
+        }
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        core.region.read_into(header.key(), header.key_len, &mut key)?;
+        core.region.read_into(header.value(), header.value_len, &mut value)?;
+        let expires = if deadline == 0 { 0 } else { core.clock.wall() + (deadline - now) };
+        Ok(Some(SnapshotEntry {
+            key,
+            value,
+            kind: header.kind,
+            revision: 0,
+            time: core.space.time(&header)?,
+            who: core.who(&header)?,
+            expires,
+        }))
+    }
+
+    /// The next entry, or `None` when the whole snapshot was read and is good.
+    pub(crate) fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, WalkError> {
+        let stripes = self.core.geometry.stripes;
+        loop {
+            if let Some(at) = self.offsets.pop() {
+                match self.read(at) {
+                    Ok(Some(entry)) => return Ok(Some(entry)),
+                    Ok(None) => {}
+                    // What is kept can be read; anything else may be reused under us.
+                    Err(bad) if self.still_on()? => {
+                        let born = self.core.region.load(at + entry::BORN, Acquire)?;
+                        if born != 0 && born <= self.head.revision && self.core.place(at).is_ok() {
+                            return Err(bad.into());
+                        }
+                    }
+                    Err(_) => return Err(WalkError::Aborted),
+                }
+                continue;
+            }
+            if self.reading {
+                let done = self.core.geometry.stripe(self.stripe) + stripe::SNAP_DONE;
+                self.core.region.store(done, self.id, Release)?;
+                self.stripe += 1;
+                self.reading = false;
+            }
+            if !self.still_on()? {
+                return Err(WalkError::Aborted);
+            }
+            if self.stripe == stripes {
+                return Ok(None);
+            }
+            self.copy_stripe()?;
+            self.reading = true;
+        }
+    }
+}
+
+impl Drop for Walk<'_> {
+    fn drop(&mut self) {
+        // When the lock can't be had, the next snapshot or the next `Full` ends this one.
+        if let Ok(guard) = self.core.lock_commit(self.me, self.core.deadline()) {
+            if self.core.region.load(header::SNAP_ID, Relaxed) == Ok(self.id) {
+                let _end = self.core.region.store(header::SNAP_ON, 0, Release);
+            }
+            drop(guard);
+        }
+    }
+}
+
+impl Core {
+    /// Ends the running snapshot, so that what it keeps can be freed. Whether there was one.
+    pub(crate) fn abort_snapshot(&self, me: u32) -> Result<bool, WriteFailure> {
+        if self.region.load(header::SNAP_ON, Acquire)? == 0 {
+            return Ok(false);
+        }
+        let guard = self.lock_commit(me, self.deadline())?;
+        self.region.store(header::SNAP_ON, 0, Relaxed)?;
+        // ORDERING: [snap] Release fence: the end comes before any reuse; pairs with the Acquire
+        // fence in `still_on`.
+        fence(Release);
+        drop(guard);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::testing::{bus, delete, set, small};
+    use std::collections::BTreeMap;
+
+    fn rest(walk: &mut Walk<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WalkError> {
+        let mut all = BTreeMap::new();
+        while let Some(entry) = walk.next_entry()? {
+            assert!(all.insert(entry.key, entry.value).is_none(), "a key twice");
+        }
+        Ok(all)
+    }
+
+    /// Plants: freeing whatever is not pinned (an entry is missing); walking the slot words alone.
+    #[test]
+    fn a_snapshot_is_of_one_revision_whatever_writers_do() {
+        let (core, _yard) = bus(small(4 << 20));
+        let mut model = BTreeMap::new();
+        for number in 0..400_u32 {
+            let key = format!("k{number}");
+            core.write_one(0, &set(&key, &number.to_le_bytes())).unwrap();
+            model.insert(key.into_bytes(), number.to_le_bytes().to_vec());
+        }
+        let mut walk = Walk::begin(&core, 1).unwrap();
+        for number in 0..400_u32 {
+            let key = format!("k{number}");
+            if number % 3 == 0 {
+                core.write_one(0, &delete(&key)).unwrap();
+            }
+            for again in 0..20 {
+                core.write_one(0, &set(&key, &[again; 60])).unwrap();
+            }
+        }
+        core.clear(0, 1, b"").unwrap();
+        core.write_one(0, &set("later", b"x")).unwrap();
+        assert_eq!(rest(&mut walk).unwrap(), model);
+        drop(walk);
+        let mut walk = Walk::begin(&core, 1).unwrap();
+        assert_eq!(rest(&mut walk).unwrap().len(), 1);
+        drop(walk);
+        assert!(core.check().is_clean());
+    }
+
+    #[test]
+    fn a_snapshot_that_gives_way_says_so() {
+        let (core, _yard) = bus(small(1 << 20));
+        core.write_one(0, &set("k", b"v")).unwrap();
+        let mut walk = Walk::begin(&core, 1).unwrap();
+        assert!(core.abort_snapshot(0).unwrap());
+        assert_eq!(rest(&mut walk), Err(WalkError::Aborted));
+    }
+}
