@@ -35,6 +35,8 @@ mod log;
 
 mod word;
 
+mod snapshot_entry;
+
 mod commit;
 
 mod doorbell;
@@ -55,16 +57,22 @@ mod member;
 
 mod snapshot;
 
+mod backend;
+
+mod config;
+
 mod bus;
 pub use bus::Bus;
 pub use bus::batch::Batch;
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event};
 pub use bus::members::MemberInfo;
 pub use bus::options::Options;
+pub use bus::persist::SnapshotInfo;
 pub use bus::read::{EntryScan, ReadBus, Scan};
 pub use bus::watch::Watch;
 pub use bus::write::{Put, Update, Updated};
 pub use check::CheckReport;
+pub use config::{Persist, PersistError};
 pub use error::{
     BatchError, CloseError, Error, Expected, OpenError, ReadError, SnapshotError, WatchError,
     WriteError,

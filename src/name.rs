@@ -22,8 +22,13 @@ pub(crate) fn directory(given: Option<&Path>) -> PathBuf {
     }
     match std::env::var_os("MEMBUS_DIR").filter(|value| !value.is_empty()) {
         Some(value) => PathBuf::from(value),
-        None => PathBuf::from(format!("/dev/shm/membus-{}", crate::sys::process::uid())),
+        None => standard(),
     }
+}
+
+/// `/dev/shm/membus-UID`.
+pub(crate) fn standard() -> PathBuf {
+    PathBuf::from(format!("/dev/shm/membus-{}", crate::sys::process::uid()))
 }
 
 #[cfg(test)]

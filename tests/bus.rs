@@ -14,12 +14,18 @@ impl Place {
     fn path(&self) -> std::path::PathBuf {
         self.0.path().join("bus")
     }
+    fn options(&self) -> membus::Options {
+        Bus::options().state(self.0.path().join("state"))
+    }
+    fn open(&self) -> Bus {
+        self.options().open_at(self.path()).unwrap()
+    }
 }
 
 #[test]
 fn values_of_every_kind_come_back() {
     let place = Place::new();
-    let bus = Bus::open_at(place.path()).unwrap();
+    let bus = place.open();
     let first = bus.set("list", &vec![1, 2, 3]).unwrap();
     assert_eq!(bus.get::<Vec<i32>>("list").unwrap(), Some(vec![1, 2, 3]));
     bus.set_bytes("raw", b"\x00\xff").unwrap();
@@ -46,7 +52,7 @@ fn values_of_every_kind_come_back() {
 #[test]
 fn a_bus_grows_from_the_default_and_is_shared_by_handles() {
     let place = Place::new();
-    let (one, two) = (Bus::open_at(place.path()).unwrap(), Bus::open_at(place.path()).unwrap());
+    let (one, two) = (place.open(), place.open());
     let value = vec![7; 200];
     for number in 0..100_000_u32 {
         one.set_bytes(number.to_le_bytes(), &value).unwrap();
@@ -66,7 +72,7 @@ fn a_bus_grows_from_the_default_and_is_shared_by_handles() {
 #[test]
 fn batches_are_all_or_nothing() {
     let place = Place::new();
-    let bus = Bus::open_at(place.path()).unwrap();
+    let bus = place.open();
     let mut batch = Batch::new();
     for number in 0..16_384_u32 {
         batch.set_bytes(format!("k{number}"), b"v");
@@ -84,7 +90,7 @@ fn batches_are_all_or_nothing() {
 #[test]
 fn full_keeps_the_old_value() {
     let place = Place::new();
-    let bus = Bus::options().max_capacity(8 << 20).open_at(place.path()).unwrap();
+    let bus = place.options().max_capacity(8 << 20).open_at(place.path()).unwrap();
     bus.set_bytes("kept", b"old").unwrap();
     let value = vec![1; 100_000];
     let mut count = 0;
@@ -107,8 +113,8 @@ fn full_keeps_the_old_value() {
 #[test]
 fn keys_that_vanish_and_keys_that_expire() {
     let place = Place::new();
-    let stays = Bus::open_at(place.path()).unwrap();
-    let goes = Bus::open_at(place.path()).unwrap();
+    let stays = place.open();
+    let goes = place.open();
     goes.put("claim").ephemeral().set_bytes(b"mine").unwrap();
     assert!(stays.contains("claim").unwrap());
     drop(goes);
@@ -123,15 +129,18 @@ fn keys_that_vanish_and_keys_that_expire() {
 fn bad_input_gets_its_own_error() {
     let place = Place::new();
     assert!(matches!(Bus::attach_at(place.path()), Err(OpenError::Absent { .. })));
-    let bus = Bus::open_at(place.path()).unwrap();
-    assert!(matches!(Bus::options().create_at(place.path()), Err(OpenError::Exists { .. })));
-    let asked = Bus::options().max_capacity(64 << 20).open_at(place.path());
+    let bus = place.open();
+    assert!(matches!(place.options().create_at(place.path()), Err(OpenError::Exists { .. })));
+    let asked = place.options().max_capacity(64 << 20).open_at(place.path());
     assert!(matches!(asked, Err(OpenError::Differs { setting: "max_capacity", .. })));
     assert!(matches!(bus.set_bytes("", b""), Err(WriteError::Key { size: 0, .. })));
     assert!(bus.set_bytes([7; 1024], b"").is_ok());
     assert!(matches!(bus.set_bytes([7; 1025], b""), Err(WriteError::Key { size: 1025, .. })));
-    assert!(matches!(Bus::destroy_at(place.path(), false), Err(OpenError::InUse { count: 1, .. })));
-    Bus::destroy_at(place.path(), true).unwrap();
+    assert!(matches!(
+        place.options().destroy_at(place.path(), false),
+        Err(OpenError::InUse { count: 1, .. })
+    ));
+    place.options().destroy_at(place.path(), true).unwrap();
     assert!(matches!(bus.set_bytes("k", b""), Err(WriteError::Gone { .. })));
     assert!(!place.path().exists());
 }
@@ -140,7 +149,7 @@ fn bad_input_gets_its_own_error() {
 fn a_watch_lists_then_follows_without_gap() {
     use membus::{ChangeKind, ChangeValue, Cursor, Event};
     let place = Place::new();
-    let bus = Bus::open_at(place.path()).unwrap();
+    let bus = place.open();
     bus.set_bytes("a/1", b"one").unwrap();
     bus.set_bytes("b/1", b"other").unwrap();
     let mut watch = bus.watch("a/").unwrap();
@@ -182,7 +191,7 @@ fn a_watch_lists_then_follows_without_gap() {
 fn an_overtaken_watch_says_how_much_it_missed() {
     use membus::Event;
     let place = Place::new();
-    let bus = Bus::options().log_size(4096).open_at(place.path()).unwrap();
+    let bus = place.options().log_size(4096).open_at(place.path()).unwrap();
     let mut watch = bus.watch("k").unwrap();
     assert!(matches!(watch.recv().unwrap(), Event::CaughtUp(_)));
     for number in 0..500 {
@@ -196,4 +205,63 @@ fn an_overtaken_watch_says_how_much_it_missed() {
         seen += 1;
     }
     assert_eq!(seen + missed, 500);
+}
+
+#[test]
+fn a_lost_region_comes_back_from_its_snapshot() {
+    let place = Place::new();
+    let bus = place.open();
+    let revision = bus.set("a", &"first").unwrap();
+    bus.put("t").ttl(Duration::from_secs(1000)).who("me").set_bytes(b"ttl").unwrap();
+    bus.put("gone").ephemeral().set_bytes(b"x").unwrap();
+    for number in 0..5000_u32 {
+        bus.set_bytes(format!("many/{number}"), vec![number as u8; (number % 500) as usize])
+            .unwrap();
+    }
+    bus.add("n", 42).unwrap();
+    let info = bus.snapshot().unwrap();
+    assert_eq!(info.entries, 5003);
+    bus.set("a", &"lost").unwrap();
+    let lost = bus.stat("a").unwrap().unwrap().revision;
+    std::fs::remove_dir_all(place.path()).unwrap();
+    std::mem::forget(bus);
+    let back = place.open();
+    assert_eq!(back.len().unwrap(), 5003);
+    assert_eq!(back.get::<i64>("n").unwrap(), Some(42));
+    let stat = back.stat("t").unwrap().unwrap();
+    assert_eq!(stat.who.as_deref(), Some("me"));
+    assert!(stat.expires_in.unwrap() > Duration::from_secs(900));
+    let first = back.get::<String>("a").unwrap();
+    // The keeper of the lost bus may have saved once more before it said that the bus is gone.
+    assert!(matches!(first.as_deref(), Some("first" | "lost")));
+    if first.as_deref() == Some("first") {
+        assert_eq!(back.stat("a").unwrap().unwrap().revision, revision);
+    }
+    assert!(back.set("a", &"new").unwrap().get() > lost.get() + (1 << 40) - 10_000);
+    assert!(back.check().is_clean());
+}
+
+#[test]
+fn operations_say_that_the_files_are_gone_and_the_state_is_saved() {
+    let place = Place::new();
+    let bus = place.open();
+    bus.set("k", &1).unwrap();
+    std::fs::remove_dir_all(place.path()).unwrap();
+    let begun = std::time::Instant::now();
+    while !matches!(bus.set("k", &1), Err(WriteError::Gone { .. })) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody noticed");
+        std::thread::yield_now();
+    }
+    drop(bus);
+    assert_eq!(place.open().get::<i32>("k").unwrap(), Some(1));
+}
+
+#[test]
+fn close_saves_what_changed() {
+    let place = Place::new();
+    let bus = place.open();
+    bus.set("k", &1).unwrap();
+    bus.close().unwrap();
+    std::fs::remove_dir_all(place.path()).unwrap();
+    assert_eq!(place.open().get::<i32>("k").unwrap(), Some(1));
 }

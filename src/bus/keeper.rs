@@ -22,6 +22,8 @@ pub(crate) const KEEPER_BYTE: u64 = 1 << 20;
 const TURN: Duration = Duration::from_millis(50);
 /// How often the files are looked for.
 const FILES: Duration = Duration::from_millis(500);
+/// How soon a failed snapshot is tried again, doubled each time.
+const RETRY: Duration = Duration::from_secs(1);
 /// Free blocks below which the file grows: this many, or a sixteenth of all.
 const SPARE_BLOCKS: u64 = 64;
 
@@ -74,10 +76,14 @@ impl Drop for KeeperThread {
 struct Turn {
     keeper: bool,
     files: Instant,
+    saved: Instant,
+    /// Failed snapshots in a row.
+    failed: u32,
 }
 
 fn run(weak: &Weak<Inner>, stop: &Stop) {
-    let mut turn = Turn { keeper: false, files: Instant::now() };
+    let now = Instant::now();
+    let mut turn = Turn { keeper: false, files: now, saved: now, failed: 0 };
     loop {
         let wanted = stop.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let (wanted, _) = stop
@@ -118,7 +124,29 @@ impl Inner {
             turn.files = Instant::now();
             self.look_for_files()?;
         }
+        self.save_in_time(turn);
         Ok(())
+    }
+
+    /// Takes a snapshot when its time has come; after a failure sooner, but later each time.
+    fn save_in_time(&self, turn: &mut Turn) {
+        let every = self.saving.every;
+        let wait = match turn.failed {
+            0 => every,
+            failed => RETRY.saturating_mul(1 << failed.min(10)).min(every),
+        };
+        if self.saving.backend.is_none() || turn.saved.elapsed() < wait || !self.is_unsaved() {
+            return;
+        }
+        turn.saved = Instant::now();
+        match self.snapshot() {
+            Ok(_) => turn.failed = 0,
+            Err(error) => {
+                turn.failed += 1;
+                self.saving.failures.fetch_add(1, Relaxed);
+                tracing::warn!(%error, bus = %self.path.display(), "the snapshot failed");
+            }
+        }
     }
 
     fn tend_stripe(&self, me: u32, index: u64) -> Result<(), WriteFailure> {
@@ -157,6 +185,10 @@ impl Inner {
             _ => false,
         };
         if gone {
+            // The state is still mapped: it is saved before anybody is told.
+            if self.saving.backend.is_some() && self.is_unsaved() {
+                let _saved = self.snapshot();
+            }
             self.core.region.store(header::DESTROYED, 1, Release)?;
             self.ring_all()?;
         }

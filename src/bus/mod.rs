@@ -6,6 +6,7 @@ pub(crate) mod keeper;
 pub(crate) mod members;
 pub(crate) mod open;
 pub(crate) mod options;
+pub(crate) mod persist;
 pub(crate) mod read;
 pub(crate) mod watch;
 pub(crate) mod write;
@@ -19,6 +20,7 @@ use crate::sys::socket::Ringer;
 use crate::table::Core;
 use keeper::KeeperThread;
 use options::Options;
+use persist::Saving;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ pub(crate) struct Inner {
     /// can be probed meanwhile.
     pub(crate) undertaker: Prober,
     pub(crate) fork: WipeOnFork,
+    pub(crate) saving: Saving,
 }
 
 /// The member slot of a handle.
@@ -152,15 +155,14 @@ impl Bus {
     /// # Errors
     /// [`OpenError::InUse`] while members live, unless `force`.
     pub fn destroy(name: &str, force: bool) -> Result<(), OpenError> {
-        crate::name::check(name)?;
-        Self::destroy_at(crate::name::directory(None).join(name), force)
+        Options::default().destroy(name, force)
     }
     /// Like [`destroy`](Self::destroy), by path.
     ///
     /// # Errors
     /// As there.
     pub fn destroy_at(path: impl AsRef<Path>, force: bool) -> Result<(), OpenError> {
-        open::destroy(path.as_ref(), force)
+        Options::default().destroy_at(path, force)
     }
     /// Verifies every structure of the region, read-only. Exact when nobody writes meanwhile.
     #[must_use]

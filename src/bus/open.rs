@@ -11,6 +11,7 @@
 
 use super::keeper::KeeperThread;
 use super::options::{Intent, Options};
+use super::persist::Saving;
 use super::{Bus, Inner, Seat};
 use crate::error::OpenError;
 use crate::heap::Space;
@@ -31,7 +32,7 @@ use crate::types::limits;
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ use std::time::{Duration, Instant};
 const CREATE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Fails with the path and what was tried.
-fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io { what, path, source }
 }
@@ -107,15 +108,29 @@ fn create_when_absent(options: &Options, path: &Path, intent: Intent) -> Result<
         return Err(OpenError::WrongFile { path: path.to_owned(), found, expected });
     }
     let _lock = lock_directory(path)?;
-    match (exists(path)?, intent) {
-        (true, Intent::Create) => Err(OpenError::Exists { path: path.to_owned() }),
-        (true, _) => Ok(()),
-        (false, _) => create(options, path, mode),
+    if exists(path)? && !set_aside(path)? {
+        return match intent {
+            Intent::Create => Err(OpenError::Exists { path: path.to_owned() }),
+            _ => Ok(()),
+        };
+    }
+    super::persist::create(options, path)
+}
+
+/// A region of an earlier boot may be torn: it is set aside, so that the bus can be rebuilt.
+fn set_aside(path: &Path) -> Result<bool, OpenError> {
+    match map(path, false) {
+        Err(OpenError::OtherBoot { path: region }) => {
+            let aside = path.join("region.torn");
+            file::rename(&region, &aside).map_err(io("setting aside", &region))?;
+            Ok(true)
+        }
+        _ => Ok(false),
     }
 }
 
 /// The shape of a new bus.
-fn shape(options: &Options) -> io::Result<Geometry> {
+pub(crate) fn shape(options: &Options) -> io::Result<Geometry> {
     let max = options.max_capacity.unwrap_or(limits::DEFAULT_MAX_CAPACITY);
     let capacity = options.capacity.unwrap_or(limits::DEFAULT_CAPACITY).min(max);
     let stripes = (max >> 24).next_power_of_two().clamp(4, 64);
@@ -147,8 +162,8 @@ fn shape(options: &Options) -> io::Result<Geometry> {
     Ok(geometry)
 }
 
-fn create(options: &Options, path: &Path, mode: u32) -> Result<(), OpenError> {
-    let geometry = shape(options).map_err(io("preparing", path))?;
+/// Makes the files of a new bus, its region still under the name `region.new`.
+pub(crate) fn prepare(geometry: &Geometry, path: &Path) -> Result<NewRegion, OpenError> {
     if geometry.capacity > geometry.max_capacity {
         return Err(OpenError::Setting {
             setting: "max_capacity",
@@ -156,55 +171,110 @@ fn create(options: &Options, path: &Path, mode: u32) -> Result<(), OpenError> {
             rule: format!("at least {} bytes with this log", geometry.capacity),
         });
     }
+    let mode = geometry.mode as u32;
     let bells = path.join("bell");
     file::make_directory(&bells, mode | mode >> 2 & 0o111).map_err(io("making", &bells))?;
     for name in file::names(&bells).map_err(io("reading", &bells))? {
         file::unlink(&bells.join(name)).map_err(io("removing a stale bell of", &bells))?;
     }
-    let (new, members) = (path.join("region.new"), path.join("members"));
-    for stale in [&new, &members] {
-        file::unlink(stale).map_err(io("removing", stale))?;
-    }
-    let made = write_files(&geometry, &new, &members, mode)
-        .and_then(|()| file::rename(&new, &path.join("region")).map_err(io("renaming", &new)));
-    if made.is_err() {
-        drop(file::unlink(&new));
-        drop(file::unlink(&members));
-    }
-    made
+    let new = NewRegion::make(geometry, path, mode)?;
+    new.format(geometry)
 }
 
-fn write_files(
-    geometry: &Geometry,
-    new: &Path,
-    members: &Path,
-    mode: u32,
-) -> Result<(), OpenError> {
-    use std::io::Write;
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
-    let mut ids = file::open_file(members, flags, mode).map_err(io("creating", members))?;
-    file::set_mode(&ids, mode).map_err(io("setting the mode of", members))?;
-    ids.write_all(&geometry.bus_id.to_le_bytes()).map_err(io("writing", members))?;
-    let region = file::open_file(new, flags, mode).map_err(io("creating", new))?;
-    file::set_mode(&region, mode).map_err(io("setting the mode of", new))?;
-    file::reserve(&region, 0, geometry.capacity).map_err(|source| OpenError::NoSpace {
-        path: new.to_owned(),
-        asked: geometry.capacity,
-        source,
-    })?;
-    let map = Mapping::new(&region, geometry.capacity, true).map_err(io("mapping", new))?;
-    let region = Region::new(Memory::map(map, true, Box::new(FileExtent(region))));
-    let bad = |source| OpenError::Bad { path: new.to_owned(), source };
-    geometry.format(&region, geometry.capacity).map_err(bad)?;
-    let space = Space { region, geometry: geometry.clone() };
-    space.format_stripes().map_err(|error| match error {
-        crate::heap::HeapError::Bad(source) => bad(source),
-        crate::heap::HeapError::NoRoom(_) => OpenError::NoSpace {
-            path: new.to_owned(),
-            asked: geometry.capacity,
-            source: io::ErrorKind::StorageFull.into(),
-        },
-    })
+/// A region that is not yet under its name; dropped before that, it is gone.
+#[derive(Debug)]
+pub(crate) struct NewRegion {
+    directory: PathBuf,
+    file: File,
+    pub(crate) space: Option<Space>,
+    published: bool,
+}
+
+impl NewRegion {
+    fn make(geometry: &Geometry, directory: &Path, mode: u32) -> Result<Self, OpenError> {
+        use std::io::Write;
+        let (new, members) = (directory.join("region.new"), directory.join("members"));
+        for stale in [&new, &members] {
+            file::unlink(stale).map_err(io("removing", stale))?;
+        }
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+        let mut ids = file::open_file(&members, flags, mode).map_err(io("creating", &members))?;
+        file::set_mode(&ids, mode).map_err(io("setting the mode of", &members))?;
+        ids.write_all(&geometry.bus_id.to_le_bytes()).map_err(io("writing", &members))?;
+        let file = file::open_file(&new, flags, mode).map_err(io("creating", &new))?;
+        let this = Self { directory: directory.to_owned(), file, space: None, published: false };
+        file::set_mode(&this.file, mode).map_err(io("setting the mode of", &new))?;
+        this.reserve(0, geometry.capacity)?;
+        Ok(this)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join("region.new")
+    }
+
+    fn reserve(&self, from: u64, len: u64) -> Result<(), OpenError> {
+        let path = self.path();
+        file::reserve(&self.file, from, len).map_err(|source| OpenError::NoSpace {
+            path,
+            asked: from + len,
+            source,
+        })
+    }
+
+    fn format(mut self, geometry: &Geometry) -> Result<Self, OpenError> {
+        let new = self.path();
+        let map = Mapping::new(&self.file, geometry.max_capacity, true);
+        let map = map.map_err(io("mapping", &new))?;
+        let extent = self.file.try_clone().map(FileExtent).map_err(io("opening", &new))?;
+        let region = Region::new(Memory::map(map, true, Box::new(extent)));
+        let bad = |source| OpenError::Bad { path: new.clone(), source };
+        geometry.format(&region, geometry.capacity).map_err(bad)?;
+        let space = Space { region, geometry: geometry.clone() };
+        space.format_stripes().map_err(|error| match error {
+            crate::heap::HeapError::Bad(source) => bad(source),
+            crate::heap::HeapError::NoRoom(_) => OpenError::NoSpace {
+                path: new.clone(),
+                asked: geometry.capacity,
+                source: io::ErrorKind::StorageFull.into(),
+            },
+        })?;
+        self.space = Some(space);
+        Ok(self)
+    }
+
+    /// Makes the file longer by so many blocks at least.
+    pub(crate) fn grow(&self, space: &Space, blocks: u64) -> Result<(), OpenError> {
+        let path = self.path();
+        let bad = |source| OpenError::Bad { path: path.clone(), source };
+        let size = space.region.load(header::SIZE, Relaxed).map_err(bad)?;
+        let block = space.geometry.block_size();
+        let step = (blocks * block).max(size / 4 / block * block);
+        let step = step.min(space.geometry.max_capacity.saturating_sub(size));
+        if step < blocks * block {
+            let source = io::ErrorKind::StorageFull.into();
+            return Err(OpenError::NoSpace { path, asked: size + blocks * block, source });
+        }
+        self.reserve(size, step)?;
+        space.region.store(header::SIZE, size + step, Release).map_err(bad)
+    }
+
+    /// Gives the region its name: from here on the bus is there.
+    pub(crate) fn publish(mut self) -> Result<(), OpenError> {
+        let new = self.path();
+        file::rename(&new, &self.directory.join("region")).map_err(io("renaming", &new))?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewRegion {
+    fn drop(&mut self) {
+        if !self.published {
+            // What stays is removed by the next creator.
+            let _new = file::unlink(&self.path());
+            let _members = file::unlink(&self.directory.join("members"));
+        }
+    }
 }
 
 /// Opens and checks the region's file: kind, owner, size.
@@ -307,6 +377,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         seat: None,
         prober,
         undertaker,
+        saving: Saving::of(options, path)?,
         fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
     };
     let slot = take_seat(&inner, &own)?;
@@ -368,7 +439,7 @@ fn sit_down(inner: &Inner, file: File, slot: u32, label: String) -> Result<Seat,
 }
 
 /// Removes a bus. Members must be gone, unless `force`.
-pub(crate) fn destroy(path: &Path, force: bool) -> Result<(), OpenError> {
+pub(crate) fn destroy(state: &Path, path: &Path, force: bool) -> Result<(), OpenError> {
     if !exists(path)? {
         return Err(OpenError::Absent { path: path.to_owned() });
     }
@@ -386,7 +457,8 @@ pub(crate) fn destroy(path: &Path, force: bool) -> Result<(), OpenError> {
         let bad = |source| OpenError::Bad { path: path.join("region"), source };
         space.region.store(header::DESTROYED, 1, Release).map_err(bad)?;
     }
-    remove(path)
+    remove(path)?;
+    crate::config::forget(state, path)
 }
 
 /// Removes the files that membus made in a bus's directory, and the directory.
@@ -395,7 +467,7 @@ fn remove(path: &Path) -> Result<(), OpenError> {
     for name in file::names(&bell).unwrap_or_default() {
         file::unlink(&bell.join(name)).map_err(io("removing a bell of", path))?;
     }
-    for name in ["region", "region.new", "members", "lock"] {
+    for name in ["region", "region.new", "region.torn", "members", "lock"] {
         file::unlink(&path.join(name)).map_err(io("removing", path))?;
     }
     // Somebody else's files keep the directories.

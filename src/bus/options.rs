@@ -1,6 +1,7 @@
 //! What a bus is opened with.
 
 use super::Bus;
+use crate::config::Persist;
 use crate::error::OpenError;
 use crate::types::limits;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,10 @@ pub struct Options {
     pub(crate) deadline: Duration,
     pub(crate) keeper: bool,
     pub(crate) directory: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) persist: Option<Persist>,
+    pub(crate) every: Option<Duration>,
+    pub(crate) keep: Option<usize>,
 }
 
 /// What may be done when there is a bus, or none.
@@ -39,6 +44,10 @@ impl Default for Options {
             deadline: Duration::from_secs(5),
             keeper: true,
             directory: None,
+            state: None,
+            persist: None,
+            every: None,
+            keep: None,
         }
     }
 }
@@ -93,6 +102,51 @@ impl Options {
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
+    }
+
+    /// Directory of what outlives a region, in place of `$XDG_STATE_HOME/membus`.
+    #[must_use]
+    pub fn state(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.state = Some(directory.into());
+        self
+    }
+    /// Where snapshots go (default: images in `NAME.snapshots` of the state directory, which go
+    /// with [`Bus::destroy`]; a place that was named here stays).
+    #[must_use]
+    pub fn persist(mut self, persist: Persist) -> Self {
+        self.persist = Some(persist);
+        self
+    }
+    /// How often the keeper takes a snapshot, when something changed (default 300 s).
+    #[must_use]
+    pub fn snapshot_every(mut self, interval: Duration) -> Self {
+        self.every = Some(interval);
+        self
+    }
+    /// How many snapshots stay (default 3).
+    #[must_use]
+    pub fn keep(mut self, count: usize) -> Self {
+        self.keep = Some(count);
+        self
+    }
+
+    pub(crate) fn state_directory(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(crate::config::state_directory)
+    }
+
+    /// Removes a bus with its files. Handles that are still open say that it is gone.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] while members live, unless `force`.
+    pub fn destroy(&self, name: &str, force: bool) -> Result<(), OpenError> {
+        super::open::destroy(&self.state_directory(), &self.path(name)?, force)
+    }
+    /// Like [`destroy`](Self::destroy), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn destroy_at(&self, path: impl AsRef<Path>, force: bool) -> Result<(), OpenError> {
+        super::open::destroy(&self.state_directory(), path.as_ref(), force)
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, OpenError> {

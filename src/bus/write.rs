@@ -61,7 +61,7 @@ impl Inner {
                     if self.grow(me, blocks)?.is_ok() {
                         continue;
                     }
-                    if swept {
+                    if swept && !self.core.abort_snapshot(me)? {
                         return Err(WriteFailure::NoRoom { blocks });
                     }
                     self.sweep(me)?;

@@ -13,6 +13,7 @@
 //! Everything is little-endian. A file is whole when its footer is, and nothing comes after it.
 //! A length that the file names is never allocated before so many bytes were read.
 
+pub(crate) use crate::snapshot_entry::SnapshotEntry;
 use std::io::{self, Read, Write};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -29,20 +30,6 @@ const FOOTER_MARK: u32 = u32::MAX;
 /// Bytes from which on a frame is written.
 const FRAME: usize = 64 << 10;
 const ENTRY_FIXED: usize = 32;
-
-/// One entry as backends see it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct SnapshotEntry {
-    pub(crate) key: Vec<u8>,
-    pub(crate) value: Vec<u8>,
-    pub(crate) kind: u8,
-    pub(crate) revision: u64,
-    /// Wall-clock nanoseconds of the change.
-    pub(crate) time: u64,
-    pub(crate) who: Vec<u8>,
-    /// Wall-clock nanoseconds at which it expires; 0: never.
-    pub(crate) expires: u64,
-}
 
 /// What a snapshot is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

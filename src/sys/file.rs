@@ -125,6 +125,26 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// Makes a directory and those above it, for this user alone.
+pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    gate(Call::MakeDirectory)?;
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// A whole text file.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    gate(Call::Open)?;
+    std::fs::read_to_string(path)
+}
+
+/// Writes some of the bytes.
+pub(crate) fn write(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+    use std::io::Write;
+    gate(Call::Write)?;
+    file.write(bytes)
+}
+
 /// Renames, replacing what is there.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     gate(Call::Rename)?;

@@ -19,6 +19,7 @@ pub(crate) mod entry;
 pub(crate) mod expire;
 pub(crate) mod free;
 pub(crate) mod guard;
+pub(crate) mod load;
 #[cfg(test)]
 mod model_tests;
 pub(crate) mod read;

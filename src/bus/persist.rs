@@ -1,0 +1,332 @@
+//! What outlives the region: configuration, snapshots, and the bus built anew from them.
+
+use super::keeper::KEEPER_BYTE;
+use super::open::{NewRegion, io, prepare, shape};
+use super::options::Options;
+use super::{Bus, Inner};
+use crate::backend::image::ImageDirectory;
+use crate::backend::{Backend, BackendError};
+use crate::config::{self, Config, Persist};
+use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
+use crate::heap::HeapError;
+use crate::lock::{Liveness, Probe};
+use crate::region::layout::header;
+use crate::snapshot::format::{SnapshotEntry, SnapshotHead};
+use crate::snapshot::{Walk, WalkError};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sys::lock::{try_lock_byte, unlock_byte};
+use crate::table::load::LoadError;
+use crate::table::write::WriteFailure;
+use crate::table::{Clock, Core};
+use crate::types::limits::{KEY_MAX, LABEL_MAX};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The byte of the `members` file that is locked while a snapshot is taken.
+const SNAPSHOT_BYTE: u64 = KEEPER_BYTE + 1;
+/// How far above the old revisions a rebuilt bus goes on, so that no cursor or condition of a lost
+/// future ever matches.
+const REBUILD_GAP: u64 = 1 << 40;
+/// How often a snapshot is begun again after it gave way to a writer.
+const TRIES: u32 = 5;
+/// Snapshot interval when nobody says.
+const EVERY: Duration = Duration::from_secs(300);
+/// Snapshots that stay when nobody says.
+const KEEP: usize = 3;
+
+/// Where a handle's snapshots go.
+#[derive(Debug)]
+pub(crate) struct Saving {
+    pub(crate) backend: Option<ImageDirectory>,
+    pub(crate) persist: Persist,
+    pub(crate) every: Duration,
+    /// Snapshots of one handle, one at a time.
+    one: Mutex<()>,
+    pub(crate) failures: AtomicU64,
+}
+
+/// What a snapshot was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotInfo {
+    /// The revision that it is of.
+    pub revision: u64,
+    /// Entries in it.
+    pub entries: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// The file.
+    pub path: Option<PathBuf>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+fn backend_of(persist: &Persist, keep: usize) -> Option<ImageDirectory> {
+    match persist {
+        Persist::None => None,
+        Persist::Image(directory) => Some(ImageDirectory { directory: directory.clone(), keep }),
+    }
+}
+
+fn setting(error: &dyn std::fmt::Display, path: &Path) -> OpenError {
+    io("understanding what is kept of", path)(std::io::Error::other(error.to_string()))
+}
+
+impl Saving {
+    /// What is kept of the bus, against what was asked for.
+    pub(crate) fn of(options: &Options, path: &Path) -> Result<Self, OpenError> {
+        let kept = config::load(&options.state_directory(), path)?;
+        let asked = options.persist.as_ref().map(Persist::absolute).transpose();
+        let asked = asked.map_err(io("resolving the backend of", path))?;
+        let (persist, every, keep) = match &kept {
+            Some(kept) => {
+                let found = kept.persist().map_err(|error| setting(&error, path))?;
+                if let Some(asked) = asked.filter(|asked| *asked != found) {
+                    let (asked, found) = (asked.to_string(), found.to_string());
+                    return Err(OpenError::Differs { setting: "persist", asked, found });
+                }
+                (found, kept.every(), kept.keep)
+            }
+            None => (asked.unwrap_or(Persist::None), EVERY, KEEP),
+        };
+        let every = options.every.unwrap_or(every);
+        let backend = backend_of(&persist, options.keep.unwrap_or(keep));
+        Ok(Self { backend, persist, every, one: Mutex::default(), failures: AtomicU64::new(0) })
+    }
+}
+
+/// Creates a bus at `path`, whose lock is held: as asked, else as kept, else by default; from the
+/// newest good snapshot when there is one.
+pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
+    let state = options.state_directory();
+    let kept = config::load(&state, path)?;
+    let mut options = options.clone();
+    let mut persist = options.persist.clone();
+    if let Some(kept) = &kept {
+        options.capacity = options.capacity.or(Some(kept.capacity));
+        options.max_capacity = options.max_capacity.or(Some(kept.max_capacity));
+        options.log_size = options.log_size.or(Some(kept.log_size));
+        options.mode = options.mode.or(Some(kept.mode));
+        options.every = options.every.or(Some(kept.every()));
+        options.keep = options.keep.or(Some(kept.keep));
+        let found = kept.persist().map_err(|error| setting(&error, path))?;
+        persist = persist.or(Some(found));
+    }
+    let persist = match persist {
+        Some(persist) => persist.absolute().map_err(io("resolving the backend of", path))?,
+        None => config::default_persist(&state, path)?,
+    };
+    let keep = options.keep.unwrap_or(KEEP);
+    let new = match backend_of(&persist, keep) {
+        Some(backend) => build(&options, path, &backend)?,
+        None => prepare(&shape(&options).map_err(io("preparing", path))?, path)?,
+    };
+    let Some(space) = &new.space else { return Err(OpenError::Absent { path: path.to_owned() }) };
+    let geometry = &space.geometry;
+    config::store(
+        &state,
+        &Config {
+            path: std::path::absolute(path).map_err(io("resolving", path))?,
+            capacity: options.capacity.unwrap_or(geometry.capacity),
+            max_capacity: geometry.max_capacity,
+            log_size: geometry.log_size,
+            mode: geometry.mode as u32,
+            persist: persist.to_string(),
+            every_seconds: options.every.unwrap_or(EVERY).as_secs_f64(),
+            keep,
+        },
+    )?;
+    new.publish()
+}
+
+/// Nobody is dead, nobody lives: a region that has no members yet.
+#[derive(Debug)]
+struct Nobody;
+
+impl Liveness for Nobody {
+    fn probe(&self) -> Box<dyn Probe + '_> {
+        Box::new(Self)
+    }
+}
+impl Probe for Nobody {
+    fn acquire(&mut self, _: u32) -> bool {
+        false
+    }
+}
+
+/// Makes a region and fills it from the newest good snapshot.
+fn build(options: &Options, path: &Path, backend: &ImageDirectory) -> Result<NewRegion, OpenError> {
+    let mut geometry = shape(options).map_err(io("preparing", path))?;
+    let built: std::cell::RefCell<Option<(NewRegion, Core)>> = std::cell::RefCell::new(None);
+    let mut begin = |head: &SnapshotHead| {
+        geometry.first_revision = head.revision + REBUILD_GAP;
+        let mut new = prepare(&geometry, path)?;
+        if let Some(space) = new.space.take() {
+            let core = Core {
+                space,
+                liveness: Box::new(Nobody),
+                clock: Clock::default(),
+                known_head: AtomicU64::new(0),
+                patience: options.deadline,
+            };
+            *built.borrow_mut() = Some((new, core));
+        }
+        Ok(())
+    };
+    let mut sink = |entry: SnapshotEntry| match &*built.borrow() {
+        Some((new, core)) => load_one(new, core, &entry, &backend.directory),
+        None => Ok(()),
+    };
+    let loaded = backend.load(&mut begin, &mut sink);
+    let loaded = loaded.map_err(|error| match error {
+        BackendError::Stream(error) => error,
+        other => OpenError::Snapshot(explain(other)),
+    })?;
+    let rebuilt = loaded.map(|loaded| loaded.refused).unwrap_or_default();
+    match built.into_inner() {
+        None => prepare(&geometry, path),
+        Some((mut new, core)) => {
+            for (file, reason) in rebuilt {
+                tracing::error!(file = %file.display(), reason, "a newer snapshot was refused");
+            }
+            new.space = Some(core.space);
+            Ok(new)
+        }
+    }
+}
+
+fn load_one(
+    new: &NewRegion,
+    core: &Core,
+    entry: &SnapshotEntry,
+    from: &Path,
+) -> Result<(), OpenError> {
+    let damaged = |reason: &str| {
+        let reason = format!("`{}`: {reason}", entry.key.escape_ascii());
+        OpenError::Snapshot(SnapshotError::Damaged { path: from.to_owned(), reason })
+    };
+    if entry.key.is_empty() || entry.key.len() > KEY_MAX || entry.who.len() > LABEL_MAX {
+        return Err(damaged("a key or a label of an impossible length"));
+    }
+    loop {
+        match core.load_entry(entry) {
+            Ok(()) => return Ok(()),
+            Err(LoadError::Heap(HeapError::NoRoom(no))) => new.grow(&core.space, no.blocks)?,
+            Err(LoadError::Heap(HeapError::Bad(bad))) => return Err(damaged(&bad.to_string())),
+            Err(LoadError::Wrong(reason)) => return Err(damaged(reason)),
+        }
+    }
+}
+
+fn explain<E>(error: BackendError<E>) -> SnapshotError {
+    match error {
+        BackendError::Io(path, source) => SnapshotError::Io { path, source },
+        BackendError::Damaged(path, reason) => SnapshotError::Damaged { path, reason },
+        BackendError::Stream(_) => SnapshotError::Aborted { tries: 1 },
+    }
+}
+
+impl Inner {
+    /// Takes a snapshot, of the newest revision at some moment of this call.
+    pub(crate) fn snapshot(&self) -> Result<SnapshotInfo, SnapshotError> {
+        let Some(backend) = &self.saving.backend else { return Err(SnapshotError::NoBackend) };
+        let me = self.writer()?;
+        let Some(seat) = &self.seat else { return Err(SnapshotError::NoBackend) };
+        let _one = self.saving.one.lock().unwrap_or_else(PoisonError::into_inner);
+        let (begun, fail) = (Instant::now(), |source| {
+            let path = self.path.join("members");
+            SnapshotError::Io { path, source }
+        });
+        while !try_lock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)? {
+            if begun.elapsed() > self.core.patience {
+                return Err(SnapshotError::Busy(begun.elapsed()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let end = self.save(backend, me, begun);
+        unlock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)?;
+        if end.is_err() {
+            self.core.region.add(header::SNAPSHOT_FAILURES, 1, Relaxed).map_err(ReadError::from)?;
+        }
+        end
+    }
+
+    fn save(
+        &self,
+        backend: &ImageDirectory,
+        me: u32,
+        begun: Instant,
+    ) -> Result<SnapshotInfo, SnapshotError> {
+        for _ in 0..TRIES {
+            let mut walk = Walk::begin(&self.core, me).map_err(|error| self.failed(error))?;
+            let head = walk.head;
+            match backend.save(&head, &mut || walk.next_entry()) {
+                Ok(saved) => {
+                    let region = &self.core.region;
+                    let put = |at, value| region.store(at, value, Release).map_err(ReadError::from);
+                    put(header::SNAPSHOT_REVISION, head.revision)?;
+                    put(header::SNAPSHOT_TIME, head.created)?;
+                    return Ok(SnapshotInfo {
+                        revision: head.revision,
+                        entries: saved.entries,
+                        bytes: saved.bytes,
+                        path: Some(saved.path),
+                        took: begun.elapsed(),
+                    });
+                }
+                Err(BackendError::Stream(WalkError::Aborted)) => {}
+                Err(BackendError::Stream(error)) => return Err(self.failed(error)),
+                Err(error) => return Err(explain(error)),
+            }
+        }
+        Err(SnapshotError::Aborted { tries: TRIES })
+    }
+
+    fn failed(&self, error: WalkError) -> SnapshotError {
+        match error {
+            WalkError::Aborted => SnapshotError::Aborted { tries: 1 },
+            WalkError::Bad(bad) => ReadError::from(bad).into(),
+            WalkError::Lock(error) => self.explain(WriteFailure::Lock(error), b"", 0).into(),
+        }
+    }
+
+    /// Whether something changed since the last snapshot.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        let word = |at| self.core.region.load(at, Acquire).unwrap_or_default();
+        let saved = word(header::SNAPSHOT_REVISION).max(self.core.geometry.first_revision);
+        word(header::HEAD) != saved
+    }
+}
+
+impl Bus {
+    /// Takes a snapshot now, of one revision, while others go on writing. Blocks until it is on
+    /// the disk.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the last good snapshot stays.
+    pub fn snapshot(&self) -> Result<SnapshotInfo, SnapshotError> {
+        self.inner.snapshot()
+    }
+
+    /// Detaches. The last member that may be keeper takes a snapshot of what changed; `Drop` does
+    /// not.
+    ///
+    /// # Errors
+    /// [`CloseError::Snapshot`] when that failed; the handle is gone all the same.
+    pub fn close(self) -> Result<(), CloseError> {
+        let clones = std::sync::Arc::strong_count(&self.keeper) > 1;
+        let others = self.members().is_ok_and(|all| all.iter().filter(|one| one.alive).count() > 1);
+        let keeper = self.keeper.is_some();
+        if keeper
+            && !clones
+            && !others
+            && self.inner.saving.backend.is_some()
+            && self.inner.is_unsaved()
+        {
+            self.snapshot()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! What outlives a region: sizes, mode and backend of a bus, in a file of this user.
+//!
+//! `$XDG_STATE_HOME/membus/NAME.toml` (by default below `~/.local/state`); for a bus elsewhere than
+//! in `/dev/shm/membus-UID`, `NAME-HASH.toml` with a hash of its path. There are no passwords in it.
+//! It goes with `destroy`.
+
+use crate::error::OpenError;
+use crate::sys::{file, process};
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Where a bus's snapshots go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Persist {
+    /// Nowhere: the state goes with the host, or with the bus's files.
+    None,
+    /// Into image files in this directory.
+    Image(PathBuf),
+}
+
+impl fmt::Display for Persist {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Image(directory) => write!(f, "image:{}", directory.display()),
+        }
+    }
+}
+
+/// A text that names no backend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{url}` names no backend of this build: it has `none` and `image:DIRECTORY`")]
+pub struct PersistError {
+    /// What was given.
+    pub url: String,
+}
+
+impl FromStr for Persist {
+    type Err = PersistError;
+    fn from_str(url: &str) -> Result<Self, PersistError> {
+        match url.split_once(':') {
+            None if url == "none" => Ok(Self::None),
+            Some(("image", directory)) if !directory.is_empty() => {
+                Ok(Self::Image(PathBuf::from(directory)))
+            }
+            _ => Err(PersistError { url: url.to_owned() }),
+        }
+    }
+}
+
+impl Persist {
+    /// With a relative directory taken from where the process is now.
+    pub(crate) fn absolute(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::None => Self::None,
+            Self::Image(directory) => Self::Image(std::path::absolute(directory)?),
+        })
+    }
+}
+
+/// What is kept of a bus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Config {
+    pub(crate) path: PathBuf,
+    pub(crate) capacity: u64,
+    pub(crate) max_capacity: u64,
+    pub(crate) log_size: u64,
+    pub(crate) mode: u32,
+    pub(crate) persist: String,
+    pub(crate) every_seconds: f64,
+    pub(crate) keep: usize,
+}
+
+impl Config {
+    pub(crate) fn persist(&self) -> Result<Persist, PersistError> {
+        self.persist.parse()
+    }
+    pub(crate) fn every(&self) -> Duration {
+        Duration::try_from_secs_f64(self.every_seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// The directory of all that outlives regions.
+pub(crate) fn state_directory() -> PathBuf {
+    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = given("XDG_STATE_HOME").filter(|path| path.is_absolute());
+    let base = base.or_else(|| given("HOME").map(|home| home.join(".local/state")));
+    base.unwrap_or_else(|| PathBuf::from(format!("/var/tmp/membus-{}", process::uid())))
+        .join("membus")
+}
+
+/// What the files of a bus are called: its name, or a hash of its path.
+pub(crate) fn stem(path: &Path) -> io::Result<String> {
+    let path = std::path::absolute(path)?;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = if crate::name::check(name).is_ok() { name } else { "at" };
+    if path.parent() == Some(&crate::name::standard()) {
+        return Ok(name.to_owned());
+    }
+    let hash = xxhash_rust::xxh3::xxh3_64(path.as_os_str().as_encoded_bytes());
+    Ok(format!("{name}-{hash:016x}"))
+}
+
+fn place(state: &Path, path: &Path) -> Result<PathBuf, OpenError> {
+    let stem = stem(path).map_err(|source| failed("naming", path, source))?;
+    Ok(state.join(format!("{stem}.toml")))
+}
+
+/// Where snapshots go when nobody says.
+pub(crate) fn default_persist(state: &Path, path: &Path) -> Result<Persist, OpenError> {
+    let stem = stem(path).map_err(|source| failed("naming", path, source))?;
+    Ok(Persist::Image(state.join(format!("{stem}.snapshots"))))
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io { what, path: path.to_owned(), source }
+}
+
+/// Reads what is kept of the bus at `path`.
+pub(crate) fn load(state: &Path, path: &Path) -> Result<Option<Config>, OpenError> {
+    let at = place(state, path)?;
+    let text = match file::read_text(&at) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|source| failed("reading", &at, source))?,
+    };
+    let config = toml::from_str(&text);
+    config.map(Some).map_err(|error| failed("reading", &at, io::Error::other(error.to_string())))
+}
+
+/// Keeps it, whole or not at all.
+pub(crate) fn store(state: &Path, config: &Config) -> Result<(), OpenError> {
+    let at = place(state, &config.path)?;
+    let fail = |source| failed("writing", &at, source);
+    let text = toml::to_string(config).map_err(|error| fail(io::Error::other(error)))?;
+    file::make_directories(state).map_err(fail)?;
+    let new = at.with_extension(format!("{}.new", process::pid()));
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC;
+    let mut to = file::open_file(&new, flags, 0o600).map_err(fail)?;
+    let written = to
+        .write_all(text.as_bytes())
+        .and_then(|()| file::sync(&to))
+        .and_then(|()| file::rename(&new, &at));
+    if written.is_err() {
+        // The old file is whole; what is left of the new one is overwritten by the next.
+        let _removed = file::unlink(&new);
+    }
+    written.map_err(fail)
+}
+
+/// Forgets the bus at `path`, and snapshots that went where nobody said.
+pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
+    let at = place(state, path)?;
+    if let Persist::Image(directory) = default_persist(state, path)? {
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("removing", &directory, error));
+            }
+            _ => {}
+        }
+    }
+    file::unlink(&at).map_err(|source| failed("removing", &at, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_have_names() {
+        for url in ["none", "image:/a/b"] {
+            assert_eq!(url.parse::<Persist>().unwrap().to_string(), url);
+        }
+        for url in ["", "image:", "json:/x", "redis://h"] {
+            assert!(url.parse::<Persist>().is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Filling a new region from a snapshot, before anybody else sees it.
+
+use super::Core;
+use super::array::Room;
+use super::entry::{Note, size_of};
+use super::write::WriteFailure;
+use crate::heap::HeapError;
+use crate::region::BadRegion;
+use crate::region::layout::{entry, stripe};
+use crate::snapshot_entry::SnapshotEntry;
+use crate::sync::Ordering::Relaxed;
+use crate::word::Hash;
+
+/// Why an entry was not loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoadError {
+    Heap(HeapError),
+    /// The entry can't have been in any bus.
+    Wrong(&'static str),
+}
+
+impl From<HeapError> for LoadError {
+    fn from(error: HeapError) -> Self {
+        Self::Heap(error)
+    }
+}
+impl From<BadRegion> for LoadError {
+    fn from(bad: BadRegion) -> Self {
+        Self::Heap(bad.into())
+    }
+}
+
+impl Core {
+    /// Puts an entry in its place, with the revision it had. Nobody else is attached.
+    pub(crate) fn load_entry(&self, from: &SnapshotEntry) -> Result<(), LoadError> {
+        if from.revision == 0 || from.revision > self.geometry.first_revision || from.kind > 2 {
+            return Err(LoadError::Wrong("a revision or kind that no entry has"));
+        }
+        if from.kind == super::write::KIND_COUNTER && from.value.len() != 8 {
+            return Err(LoadError::Wrong("a counter that is not 8 bytes"));
+        }
+        let now = self.clock.wall();
+        if from.expires != 0 && from.expires <= now {
+            return Ok(());
+        }
+        let deadline = if from.expires == 0 { 0 } else { self.clock.boot() + (from.expires - now) };
+        let note = Note { kind: from.kind, time: from.time, deadline, owner: 0, who: &from.who };
+        let hash = Hash::of(&from.key, self.geometry.seed);
+        let index = hash.stripe(self.geometry.stripes);
+        match self.double_when_full(index, 1) {
+            Ok(()) => {}
+            Err(WriteFailure::Bad(bad)) => return Err(bad.into()),
+            Err(_) => return Err(LoadError::Wrong("no room for its stripe")),
+        }
+        if self.current(&from.key, hash, index)?.is_some() {
+            return Err(LoadError::Wrong("the same key twice"));
+        }
+        let slot = loop {
+            match self.room(self.array_word(index)?, hash, &|_| false)? {
+                Room::Slot(slot) => break slot,
+                Room::Double => self.double(index)?,
+            }
+        };
+        let at = self.allocate(index, size_of(&from.key, &from.value, &note))?;
+        self.fill(at, entry::NONE, &from.key, &from.value, &note)?;
+        if deadline != 0 {
+            self.note_deadline(index, deadline)?;
+        }
+        self.region.store(at + entry::BORN, from.revision, Relaxed)?;
+        self.region.store(slot, hash.word(at), Relaxed)?;
+        let count = self.geometry.stripe(index) + stripe::COUNT;
+        self.region.add(count, 1, Relaxed)?;
+        Ok(())
+    }
+}
