@@ -22,6 +22,11 @@ impl Prober {
     pub(crate) fn new(file: File) -> Self {
         Self { file: Mutex::new(file) }
     }
+    /// Whether somebody holds a byte of the file.
+    pub(crate) fn is_locked(&self, byte: u64) -> bool {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        crate::sys::lock::byte_is_locked(&*file, byte).unwrap_or(false)
+    }
     pub(crate) fn begin(&self) -> Probing<'_> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         Probing { file, held: Vec::new() }

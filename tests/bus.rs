@@ -265,3 +265,42 @@ fn close_saves_what_changed() {
     std::fs::remove_dir_all(place.path()).unwrap();
     assert_eq!(place.open().get::<i32>("k").unwrap(), Some(1));
 }
+
+#[test]
+fn a_guard_keeps_its_bytes_whoever_replaces_the_key() {
+    let place = Place::new();
+    let bus = place.open();
+    bus.set_bytes("k", vec![1; 600]).unwrap();
+    let guard = bus.read("k").unwrap().unwrap();
+    assert!(guard.is_in_place());
+    for number in 0..5000_u32 {
+        bus.set_bytes("k", vec![number as u8; 600]).unwrap();
+    }
+    assert!(guard.iter().all(|byte| *byte == 1));
+    let more: Vec<_> = (0..9).map(|_| bus.read("k").unwrap().unwrap()).collect();
+    assert!(!more[8].is_in_place());
+    assert_eq!(&*more[8], &*more[0]);
+    drop((guard, more));
+    assert!(bus.read("k").unwrap().unwrap().is_in_place());
+    assert!(bus.check().is_clean());
+}
+
+#[test]
+fn a_reader_reads_scans_and_watches_but_is_no_member() {
+    use membus::{BusReader, Event};
+    let place = Place::new();
+    let bus = place.open();
+    bus.set("k", &7).unwrap();
+    let reader = BusReader::open_at(place.path()).unwrap();
+    assert_eq!(reader.get::<i32>("k").unwrap(), Some(7));
+    assert_eq!(reader.keys("").unwrap().len(), 1);
+    let mut watch = reader.watch("").unwrap();
+    assert!(matches!(watch.recv().unwrap(), Event::Current(_)));
+    assert!(matches!(watch.recv().unwrap(), Event::CaughtUp(_)));
+    bus.set("k", &8).unwrap();
+    assert!(matches!(watch.recv().unwrap(), Event::Change(_)));
+    let info = reader.info().unwrap();
+    assert_eq!((info.members, info.entries, info.revision, info.log_oldest), (1, 1, 2, 1));
+    assert_eq!(bus.members().unwrap().len(), 1);
+    assert!(membus::check(place.path()).unwrap().is_clean());
+}

@@ -1,6 +1,7 @@
 //! Batches: changes and conditions as data, all or none.
 
 use super::Bus;
+use super::info::Counter;
 use super::write::encode;
 use crate::error::{BatchError, WriteError};
 use crate::table::entry::Note;
@@ -142,6 +143,7 @@ impl Bus {
             inner.check_wish(&wish).map_err(fail(index))?;
             wishes.push(wish);
         }
+        inner.count(Counter::Commits);
         let end = inner.with_room(me, None, || inner.core.write_batch(me, &wishes));
         let done = end.map_err(|failure| {
             let index = match failure {

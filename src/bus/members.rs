@@ -1,5 +1,6 @@
 //! Who is attached, and what happens to what the dead leave.
 
+use super::info::Counter;
 use super::{Bus, Inner, owner_word};
 use crate::error::ReadError;
 use crate::lock::{LockError, Probe};
@@ -24,6 +25,8 @@ pub struct MemberInfo {
     pub joined: SystemTime,
     /// Whether it lives.
     pub alive: bool,
+    /// Whether it is the keeper.
+    pub keeper: bool,
 }
 
 impl Inner {
@@ -51,6 +54,9 @@ impl Inner {
         }
         let was_there = core.region.load(at + member::STATE, Acquire)? != 0;
         core.region.store(at + member::STATE, 0, Release)?;
+        if was_there && dead != me {
+            self.count(Counter::Burials);
+        }
         if was_there || mended > 0 {
             self.ring_all()?;
         }
@@ -100,6 +106,7 @@ impl Bus {
         let core = &inner.core;
         let high = core.region.load(header::MEMBERS_HIGH, Acquire)?.min(core.geometry.members_max);
         let mut members = Vec::new();
+        let keeper = inner.keeper_slot()?;
         for slot in 0..high as u32 {
             let at = inner.member_at(u64::from(slot));
             if core.region.load(at + member::STATE, Acquire)? == 0 {
@@ -113,6 +120,7 @@ impl Bus {
                 pid,
                 label,
                 joined: crate::types::time_of(core.region.load(at + member::JOINED, Acquire)?),
+                keeper: keeper == Some(slot),
                 alive: own || !inner.prober.begin().acquire(slot),
             });
         }

@@ -2,18 +2,22 @@
 
 pub(crate) mod batch;
 pub(crate) mod event;
+pub(crate) mod guard;
+pub(crate) mod info;
 pub(crate) mod keeper;
 pub(crate) mod members;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod persist;
 pub(crate) mod read;
+pub(crate) mod reader;
 pub(crate) mod watch;
 pub(crate) mod write;
 
 use crate::error::{OpenError, WriteError};
 use crate::member::Prober;
 use crate::region::layout::{header, member};
+use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sys::map::WipeOnFork;
 use crate::sys::socket::Ringer;
@@ -43,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) undertaker: Prober,
     pub(crate) fork: WipeOnFork,
     pub(crate) saving: Saving,
+    /// Hazard slots of the member that are in use, a bit each.
+    pub(crate) pins: AtomicU64,
 }
 
 /// The member slot of a handle.

@@ -378,6 +378,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         prober,
         undertaker,
         saving: Saving::of(options, path)?,
+        pins: AtomicU64::new(0),
         fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
     };
     let slot = take_seat(&inner, &own)?;
@@ -390,6 +391,38 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     let inner = Arc::new(inner);
     let keeper = if options.keeper { Some(KeeperThread::start(&inner)?) } else { None };
     Ok(Bus { keeper: Arc::new(keeper), inner })
+}
+
+/// Opens what is there for reading alone.
+pub(crate) fn read_only(path: &Path) -> Result<Inner, OpenError> {
+    let options = Options::default();
+    let (space, region, _) = map(path, false)?;
+    let members = || {
+        let at = path.join("members");
+        file::open_file(&at, OFlag::O_RDONLY, 0).map_err(io("opening", &at))
+    };
+    let prober = Arc::new(Prober::new(members()?));
+    let core = Core {
+        space,
+        liveness: Box::new(Arc::clone(&prober)),
+        clock: Clock::default(),
+        known_head: AtomicU64::new(0),
+        patience: options.deadline,
+    };
+    Ok(Inner {
+        core,
+        path: path.to_owned(),
+        name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        region,
+        bells: file::open_directory(path).map_err(io("opening", path))?,
+        ringer: Ringer::new().map_err(io("making a socket for", path))?,
+        seat: None,
+        prober,
+        undertaker: Prober::new(members()?),
+        saving: Saving::of(&options, path)?,
+        pins: AtomicU64::new(0),
+        fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
+    })
 }
 
 /// Locks the byte of a free slot.

@@ -1,5 +1,6 @@
 //! What outlives the region: configuration, snapshots, and the bus built anew from them.
 
+use super::info::Counter;
 use super::keeper::KEEPER_BYTE;
 use super::open::{NewRegion, io, prepare, shape};
 use super::options::Options;
@@ -143,7 +144,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
 
 /// Nobody is dead, nobody lives: a region that has no members yet.
 #[derive(Debug)]
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Liveness for Nobody {
     fn probe(&self) -> Box<dyn Probe + '_> {
@@ -246,6 +247,9 @@ impl Inner {
             std::thread::sleep(Duration::from_millis(1));
         }
         let end = self.save(backend, me, begun);
+        if end.is_ok() {
+            self.count(Counter::Snapshots);
+        }
         unlock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)?;
         if end.is_err() {
             self.core.region.add(header::SNAPSHOT_FAILURES, 1, Relaxed).map_err(ReadError::from)?;

@@ -1,5 +1,7 @@
 //! Reading, for both handles.
 
+use super::info::Counter;
+use super::reader::BusReader;
 use super::{Bus, Inner};
 use crate::error::ReadError;
 use crate::table::read::{ReadFailure, Seen};
@@ -19,6 +21,13 @@ mod sealed {
 use sealed::Sealed;
 
 impl Sealed for Bus {
+    #[expect(private_interfaces, reason = "sealed: nobody outside can name it")]
+    fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Sealed for BusReader {
     #[expect(private_interfaces, reason = "sealed: nobody outside can name it")]
     fn inner(&self) -> &Inner {
         &self.inner
@@ -45,7 +54,13 @@ impl Inner {
         Ok(())
     }
 
-    fn stat_of(&self, seen: &Seen, who: &[u8]) -> Option<Stat> {
+    /// What a lookup finds, without its value.
+    pub(crate) fn seen(&self, key: &[u8]) -> Result<Option<Seen>, ReadError> {
+        self.check_read(key)?;
+        Ok(self.core.read(key, |_| Ok(()))?)
+    }
+
+    pub(crate) fn stat_of(&self, seen: &Seen, who: &[u8]) -> Option<Stat> {
         let left = seen.deadline.saturating_sub(self.core.clock.boot());
         Some(Stat {
             revision: Revision::new(seen.born)?,
@@ -66,6 +81,7 @@ impl Inner {
         with_who: bool,
     ) -> Result<Option<Stat>, ReadError> {
         self.check_read(key)?;
+        self.count(Counter::Gets);
         let mut who = Vec::new();
         let region = &self.core.region;
         let seen = self.core.read(key, |seen| {
@@ -209,6 +225,7 @@ pub trait ReadBus: Sealed {
 }
 
 impl ReadBus for Bus {}
+impl ReadBus for BusReader {}
 
 /// A walk over entries.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Writing.
 
+use super::info::Counter;
 use super::{Bus, Inner};
 use crate::error::{Expected, WriteError};
 use crate::lock::{LockError, RobustLock};
@@ -131,6 +132,7 @@ impl Inner {
     pub(crate) fn explain(&self, failure: WriteFailure, key: &[u8], size: u64) -> WriteError {
         match failure {
             WriteFailure::Conflict { expected, found, .. } => {
+                self.count(Counter::Conflicts);
                 let expected = match expected {
                     Condition::Revision(revision) => {
                         Revision::new(revision).map_or(Expected::Absent, Expected::Revision)
@@ -178,8 +180,13 @@ impl Inner {
             Action::Set { value, .. } | Action::Replace { value, .. } => value.len() as u64,
             _ => 0,
         };
-        self.with_room(me, Some(wish.key), || self.core.write_one(me, wish))
-            .map_err(|failure| self.explain(failure, wish.key, size))
+        let end = self.with_room(me, Some(wish.key), || self.core.write_one(me, wish));
+        self.count(match wish.action {
+            Action::Add { .. } => Counter::Adds,
+            Action::Delete { .. } => Counter::Deletes,
+            _ => Counter::Sets,
+        });
+        end.map_err(|failure| self.explain(failure, wish.key, size))
     }
 
     pub(crate) fn label(&self) -> &str {

@@ -109,7 +109,7 @@ impl Space {
         if count < at_least.max(1) {
             return Ok(());
         }
-        // A SeqCst fence: the slot words left these entries before the hazard
+        // ORDERING: [pin.scan] SeqCst fence: the slot words left these entries before the hazard
         // slots are read; pairs with the SeqCst fence between a pin and its look at the slot word.
         fence(SeqCst);
         let (pinned, kept) = (self.pinned()?, self.kept()?);
@@ -142,6 +142,7 @@ impl Space {
         let base = self.geometry.stripe(stripe);
         self.region.store(base + stripe::SWEEP_WANTED, 0, Relaxed)?;
         self.region.store(base + stripe::RETIRED_COUNT, 0, Relaxed)?;
+        // ORDERING: [pin.scan] SeqCst fence, as in `free_retired`.
         fence(SeqCst);
         let (pinned, kept) = (self.pinned()?, self.kept()?);
         let reading = self.reading(stripe, &kept)?;

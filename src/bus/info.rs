@@ -1,0 +1,253 @@
+//! What a bus is and what was done with it.
+
+use super::{Bus, Inner, open};
+use crate::check::CheckReport;
+use crate::error::{OpenError, ReadError};
+use crate::region::BadRegion;
+use crate::region::layout::{header, member};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::table::{Clock, Core};
+use crate::types::time_of;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// What members count, each in a word of its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Counter {
+    Gets,
+    Sets,
+    Deletes,
+    Adds,
+    Commits,
+    Conflicts,
+    Burials,
+    Snapshots,
+}
+
+/// Operations of all members that ever were, since the region was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Operations {
+    /// Values read by members; threads that share a handle may lose a few counts to each other.
+    pub gets: u64,
+    /// Values set.
+    pub sets: u64,
+    /// Deletes, also of absent keys.
+    pub deletes: u64,
+    /// Additions to counters.
+    pub adds: u64,
+    /// Batches committed.
+    pub commits: u64,
+    /// Conditions that did not hold.
+    pub conflicts: u64,
+    /// Members buried.
+    pub burials: u64,
+    /// Snapshots taken.
+    pub snapshots: u64,
+    /// Snapshots that failed.
+    pub snapshot_failures: u64,
+}
+
+/// What a bus is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// Its name.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The random id of its files.
+    pub bus_id: u128,
+    /// The random id of this life of its region.
+    pub incarnation: u64,
+    /// The newest revision; 0 before the first change.
+    pub revision: u64,
+    /// Bytes of the region now.
+    pub capacity: u64,
+    /// Bytes that it may grow to.
+    pub max_capacity: u64,
+    /// Bytes of blocks that are in use.
+    pub used: u64,
+    /// Entries.
+    pub entries: u64,
+    /// Stripes of the table.
+    pub stripes: u32,
+    /// Members attached, the dead that are not buried yet too.
+    pub members: u32,
+    /// Watches registered.
+    pub watches: u32,
+    /// Bytes of the log's ring.
+    pub log_size: u64,
+    /// The oldest revision that the log still holds, or the next one when it holds none.
+    pub log_oldest: u64,
+    /// Permissions of the files.
+    pub mode: u32,
+    /// Where snapshots go, as a URL.
+    pub persist: String,
+    /// Slot of the member that is keeper, when one lives.
+    pub keeper: Option<u32>,
+    /// How long ago the keeper last gave a sign.
+    pub keeper_seen: Option<Duration>,
+    /// Revision of the last snapshot of this life; 0 before the first.
+    pub last_snapshot_revision: u64,
+    /// When it was taken.
+    pub last_snapshot_time: Option<SystemTime>,
+    /// What was done.
+    pub operations: Operations,
+}
+
+impl Inner {
+    fn counter(&self, slot: u64, counter: Counter) -> u64 {
+        self.member_at(slot) + member::COUNTERS + 8 * counter as u64
+    }
+
+    /// Counts one operation of this member. A load and a store: no other process writes the word.
+    #[inline]
+    pub(crate) fn count(&self, counter: Counter) {
+        let Some(seat) = &self.seat else { return };
+        let at = self.counter(u64::from(seat.slot), counter);
+        if let Ok(count) = self.core.region.load(at, Relaxed) {
+            // Outside of the region there is nothing to count.
+            let _counted = self.core.region.store(at, count + 1, Relaxed);
+        }
+    }
+
+    fn operations(&self, high: u64) -> Result<Operations, BadRegion> {
+        let sum = |counter| -> Result<u64, BadRegion> {
+            let words =
+                (0..high).map(|slot| self.core.region.load(self.counter(slot, counter), Relaxed));
+            words.sum()
+        };
+        Ok(Operations {
+            gets: sum(Counter::Gets)?,
+            sets: sum(Counter::Sets)?,
+            deletes: sum(Counter::Deletes)?,
+            adds: sum(Counter::Adds)?,
+            commits: sum(Counter::Commits)?,
+            conflicts: sum(Counter::Conflicts)?,
+            burials: sum(Counter::Burials)?,
+            snapshots: sum(Counter::Snapshots)?,
+            snapshot_failures: self.core.region.load(header::SNAPSHOT_FAILURES, Relaxed)?,
+        })
+    }
+
+    /// The slot of the living keeper.
+    pub(crate) fn keeper_slot(&self) -> Result<Option<u32>, BadRegion> {
+        let slot = self.core.region.load(header::KEEPER, Acquire)?;
+        let alive = self.prober.is_locked(super::keeper::KEEPER_BYTE);
+        let own = self.seat.as_ref().map(|seat| u64::from(seat.slot) + 1) == Some(slot);
+        Ok(slot.checked_sub(1).filter(|_| alive || own).map(|slot| slot as u32))
+    }
+
+    pub(crate) fn info(&self) -> Result<Info, ReadError> {
+        let core = &self.core;
+        let word = |at| core.region.load(at, Acquire);
+        let geometry = &core.geometry;
+        let high = word(header::MEMBERS_HIGH)?.min(geometry.members_max);
+        let mut members = 0;
+        for slot in 0..high {
+            members += u32::from(word(self.member_at(slot) + member::STATE)? != 0);
+        }
+        let (blocks, (free, _)) = (core.blocks()?, core.free_blocks()?);
+        let keeper = self.keeper_slot()?;
+        let seen = core.clock.boot().saturating_sub(word(header::HEARTBEAT)?);
+        let saved = word(header::SNAPSHOT_TIME)?;
+        let first = geometry.first_revision + 1;
+        let log_oldest = match core.log_find(first)? {
+            Ok(_) => first,
+            Err(oldest) => oldest,
+        };
+        Ok(Info {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            bus_id: geometry.bus_id,
+            incarnation: geometry.incarnation,
+            revision: core.head()?,
+            capacity: word(header::SIZE)?,
+            max_capacity: geometry.max_capacity,
+            used: (blocks - free) << geometry.block_shift,
+            entries: core.count_entries()?,
+            stripes: geometry.stripes as u32,
+            members,
+            watches: core.watch_count()? as u32,
+            log_size: geometry.log_size,
+            log_oldest,
+            mode: geometry.mode as u32,
+            persist: self.saving.persist.to_string(),
+            keeper,
+            keeper_seen: keeper.map(|_| Duration::from_nanos(seen)),
+            last_snapshot_revision: word(header::SNAPSHOT_REVISION)?,
+            last_snapshot_time: (saved != 0).then(|| time_of(saved)),
+            operations: self.operations(high)?,
+        })
+    }
+}
+
+impl Bus {
+    /// What the bus is and what was done with it. Looks at every block word once.
+    ///
+    /// # Errors
+    /// When the region is damaged.
+    pub fn info(&self) -> Result<Info, ReadError> {
+        self.inner.info()
+    }
+}
+
+impl super::reader::BusReader {
+    /// What the bus is and what was done with it.
+    ///
+    /// # Errors
+    /// When the region is damaged.
+    pub fn info(&self) -> Result<Info, ReadError> {
+        self.inner.info()
+    }
+}
+
+/// A bus that was found in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BusEntry {
+    /// Its name.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
+}
+
+/// The buses of a directory (default: `$MEMBUS_DIR`, else `/dev/shm/membus-UID`), by name.
+///
+/// # Errors
+/// When the directory is there and can't be read.
+pub fn buses(directory: Option<&Path>) -> Result<Vec<BusEntry>, OpenError> {
+    let directory = crate::name::directory(directory);
+    let names = match crate::sys::file::names(&directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names.map_err(open::io("reading", &directory))?,
+    };
+    let mut found: Vec<_> = names
+        .into_iter()
+        .filter_map(|name| name.into_string().ok())
+        .map(|name| BusEntry { path: directory.join(&name), name })
+        .filter(|bus| crate::sys::file::stat_path(&bus.path.join("region")).is_ok())
+        .collect();
+    found.sort_unstable_by(|one, two| one.name.cmp(&two.name));
+    Ok(found)
+}
+
+/// Verifies every structure of the region at `path`, read-only, without attaching. Exact when
+/// nobody writes meanwhile.
+///
+/// # Errors
+/// When the files are not those of a bus.
+pub fn check(path: impl AsRef<Path>) -> Result<CheckReport, OpenError> {
+    let (space, _file, _) = open::map(path.as_ref(), false)?;
+    let core = Core {
+        space,
+        liveness: Box::new(super::persist::Nobody),
+        clock: Clock::default(),
+        known_head: AtomicU64::new(0),
+        patience: Duration::ZERO,
+    };
+    Ok(core.check())
+}
