@@ -1,6 +1,7 @@
 //! The bus: a region with its directory, its member slot, and the operations of the public face.
 
 pub(crate) mod batch;
+pub(crate) mod create;
 pub(crate) mod event;
 pub(crate) mod guard;
 pub(crate) mod info;

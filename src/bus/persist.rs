@@ -1,8 +1,9 @@
 //! What outlives the region: configuration, snapshots, and the bus built anew from them.
 
+use super::create::{NewRegion, prepare, shape};
 use super::info::Counter;
 use super::keeper::KEEPER_BYTE;
-use super::open::{NewRegion, io, prepare, shape};
+use super::open::io;
 use super::options::Options;
 use super::{Bus, Inner};
 use crate::backend::image::ImageDirectory;

@@ -1,0 +1,165 @@
+//! The files of a new bus, up to the moment when it is there.
+
+use super::open::{FileExtent, io};
+use super::options::Options;
+use crate::error::OpenError;
+use crate::heap::Space;
+use crate::region::geometry::{Geometry, align};
+use crate::region::layout::header;
+use crate::region::{Memory, Region};
+use crate::sync::Ordering::{Relaxed, Release};
+use crate::sys::map::Mapping;
+use crate::sys::{clock, file, process};
+use crate::types::limits;
+use nix::fcntl::OFlag;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The shape of a new bus.
+pub(crate) fn shape(options: &Options) -> io::Result<Geometry> {
+    let max = options.max_capacity.unwrap_or(limits::DEFAULT_MAX_CAPACITY);
+    let capacity = options.capacity.unwrap_or(limits::DEFAULT_CAPACITY).min(max);
+    let stripes = (max >> 24).next_power_of_two().clamp(4, 64);
+    let least = (2 << 20).min(max / 8);
+    let log_size = options.log_size.unwrap_or((capacity / 8).max(least));
+    let block_shift = Geometry::shift_for(max);
+    let wide = || {
+        Ok::<_, io::Error>(u128::from(process::random()?) << 64 | u128::from(process::random()?))
+    };
+    let mut geometry = Geometry {
+        bus_id: wide()?,
+        boot_id: clock::boot_id()?,
+        incarnation: process::random()? | 1,
+        seed: process::random()?,
+        capacity,
+        max_capacity: max >> block_shift << block_shift,
+        block_shift,
+        stripes,
+        members_max: limits::MEMBERS_MAX,
+        watches_max: limits::WATCHES_MAX,
+        log_size: align(log_size, 4096),
+        created: clock::wall_ns(),
+        mode: u64::from(options.mode.unwrap_or(0o600)),
+        first_revision: 0,
+    };
+    // Every stripe has an array, and room for something beside it.
+    let least = geometry.heap() + (2 * stripes + 4) * geometry.block_size();
+    geometry.capacity = align(capacity.max(least), geometry.block_size());
+    Ok(geometry)
+}
+
+/// Makes the files of a new bus, its region still under the name `region.new`.
+pub(crate) fn prepare(geometry: &Geometry, path: &Path) -> Result<NewRegion, OpenError> {
+    if geometry.capacity > geometry.max_capacity {
+        return Err(OpenError::Setting {
+            setting: "max_capacity",
+            asked: geometry.max_capacity.to_string(),
+            rule: format!("at least {} bytes with this log", geometry.capacity),
+        });
+    }
+    let mode = geometry.mode as u32;
+    let bells = path.join("bell");
+    file::make_directory(&bells, mode | mode >> 2 & 0o111).map_err(io("making", &bells))?;
+    for name in file::names(&bells).map_err(io("reading", &bells))? {
+        file::unlink(&bells.join(name)).map_err(io("removing a stale bell of", &bells))?;
+    }
+    let new = NewRegion::make(geometry, path, mode)?;
+    new.format(geometry)
+}
+
+/// A region that is not yet under its name; dropped before that, it is gone.
+#[derive(Debug)]
+pub(crate) struct NewRegion {
+    directory: PathBuf,
+    file: File,
+    pub(crate) space: Option<Space>,
+    published: bool,
+}
+
+impl NewRegion {
+    fn make(geometry: &Geometry, directory: &Path, mode: u32) -> Result<Self, OpenError> {
+        use std::io::Write;
+        let (new, members) = (directory.join("region.new"), directory.join("members"));
+        for stale in [&new, &members] {
+            file::unlink(stale).map_err(io("removing", stale))?;
+        }
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+        let mut ids = file::open_file(&members, flags, mode).map_err(io("creating", &members))?;
+        file::set_mode(&ids, mode).map_err(io("setting the mode of", &members))?;
+        ids.write_all(&geometry.bus_id.to_le_bytes()).map_err(io("writing", &members))?;
+        let file = file::open_file(&new, flags, mode).map_err(io("creating", &new))?;
+        let this = Self { directory: directory.to_owned(), file, space: None, published: false };
+        file::set_mode(&this.file, mode).map_err(io("setting the mode of", &new))?;
+        this.reserve(0, geometry.capacity)?;
+        Ok(this)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join("region.new")
+    }
+
+    fn reserve(&self, from: u64, len: u64) -> Result<(), OpenError> {
+        let path = self.path();
+        file::reserve(&self.file, from, len).map_err(|source| OpenError::NoSpace {
+            path,
+            asked: from + len,
+            source,
+        })
+    }
+
+    fn format(mut self, geometry: &Geometry) -> Result<Self, OpenError> {
+        let new = self.path();
+        let map = Mapping::new(&self.file, geometry.max_capacity, true);
+        let map = map.map_err(io("mapping", &new))?;
+        let extent = self.file.try_clone().map(FileExtent).map_err(io("opening", &new))?;
+        let region = Region::new(Memory::map(map, true, Box::new(extent)));
+        let bad = |source| OpenError::Bad { path: new.clone(), source };
+        geometry.format(&region, geometry.capacity).map_err(bad)?;
+        let space = Space { region, geometry: geometry.clone() };
+        space.format_stripes().map_err(|error| match error {
+            crate::heap::HeapError::Bad(source) => bad(source),
+            crate::heap::HeapError::NoRoom(_) => OpenError::NoSpace {
+                path: new.clone(),
+                asked: geometry.capacity,
+                source: io::ErrorKind::StorageFull.into(),
+            },
+        })?;
+        self.space = Some(space);
+        Ok(self)
+    }
+
+    /// Makes the file longer by so many blocks at least.
+    pub(crate) fn grow(&self, space: &Space, blocks: u64) -> Result<(), OpenError> {
+        let path = self.path();
+        let bad = |source| OpenError::Bad { path: path.clone(), source };
+        let size = space.region.load(header::SIZE, Relaxed).map_err(bad)?;
+        let block = space.geometry.block_size();
+        let step = (blocks * block).max(size / 4 / block * block);
+        let step = step.min(space.geometry.max_capacity.saturating_sub(size));
+        if step < blocks * block {
+            let source = io::ErrorKind::StorageFull.into();
+            return Err(OpenError::NoSpace { path, asked: size + blocks * block, source });
+        }
+        self.reserve(size, step)?;
+        space.region.store(header::SIZE, size + step, Release).map_err(bad)
+    }
+
+    /// Gives the region its name: from here on the bus is there.
+    pub(crate) fn publish(mut self) -> Result<(), OpenError> {
+        let new = self.path();
+        file::rename(&new, &self.directory.join("region")).map_err(io("renaming", &new))?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewRegion {
+    fn drop(&mut self) {
+        if !self.published {
+            // What stays is removed by the next creator.
+            let _new = file::unlink(&self.path());
+            let _members = file::unlink(&self.directory.join("members"));
+        }
+    }
+}
