@@ -55,24 +55,39 @@ mod name;
 
 mod member;
 
+#[cfg(not(loom))]
 mod snapshot;
 
+#[cfg(not(loom))]
 mod backend;
 
 mod config;
 
+#[cfg(not(loom))]
 mod bus;
+#[cfg(not(loom))]
 pub use bus::Bus;
+#[cfg(not(loom))]
 pub use bus::batch::Batch;
+#[cfg(not(loom))]
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event};
+#[cfg(not(loom))]
 pub use bus::guard::ValueGuard;
+#[cfg(not(loom))]
 pub use bus::info::{BusEntry, Info, Operations, buses, check};
+#[cfg(not(loom))]
 pub use bus::members::MemberInfo;
+#[cfg(not(loom))]
 pub use bus::options::Options;
+#[cfg(not(loom))]
 pub use bus::persist::SnapshotInfo;
+#[cfg(not(loom))]
 pub use bus::read::{EntryScan, ReadBus, Scan};
+#[cfg(not(loom))]
 pub use bus::reader::BusReader;
+#[cfg(not(loom))]
 pub use bus::watch::Watch;
+#[cfg(not(loom))]
 pub use bus::write::{Put, Update, Updated};
 pub use check::CheckReport;
 pub use config::{Persist, PersistError};
@@ -84,3 +99,7 @@ pub use region::BadRegion;
 pub use region::geometry::HeaderError;
 pub use types::{Cursor, CursorError, Key, Kind, Revision, limits};
 pub use value::{Entry, Stat};
+
+#[cfg(test)]
+#[cfg(loom)]
+mod loom_tests;

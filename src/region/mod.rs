@@ -17,6 +17,7 @@ pub(crate) mod hook;
 pub(crate) mod layout;
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::borrow::Borrow;
 
 /// A word of the region that makes no sense, or an access outside of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -322,10 +323,15 @@ impl Region {
     }
 }
 
-#[cfg(not(loom))]
 impl Region {
+    #[cfg(not(loom))]
     fn words(&self, at: u64, len: u64) -> Result<&[AtomicU64], BadRegion> {
         self.memory.words(at, len).ok_or_else(|| outside(at))
+    }
+
+    #[cfg(loom)]
+    fn words(&self, at: u64, len: u64) -> Result<Vec<&AtomicU64>, BadRegion> {
+        (0..len.div_ceil(8)).map(|index| self.word(at + 8 * index)).collect()
     }
 
     /// Copies bytes out, word by word.
@@ -408,6 +414,7 @@ impl Region {
     ///
     /// # Safety
     /// Nobody writes these bytes as long as the slice lives.
+    #[cfg(not(loom))]
     pub(crate) unsafe fn bytes(&self, at: u64, len: u64) -> Result<&[u8], BadRegion> {
         // SAFETY: the caller's word.
         let bytes = unsafe { self.memory.bytes(at, len) };
@@ -415,20 +422,19 @@ impl Region {
     }
 }
 
-#[cfg(not(loom))]
 #[inline]
-fn store_words(words: &[AtomicU64], bytes: &[u8]) {
+fn store_words<W: Borrow<AtomicU64>>(words: &[W], bytes: &[u8]) {
     let mut chunks = bytes.chunks_exact(8);
     let mut words = words.iter();
     for (chunk, word) in (&mut chunks).zip(&mut words) {
         let mut eight = [0; 8];
         eight.copy_from_slice(chunk);
-        word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+        word.borrow().store(u64::from_le_bytes(eight), Ordering::Relaxed);
     }
     let rest = chunks.remainder();
     if let (false, Some(word)) = (rest.is_empty(), words.next()) {
         let mut eight = [0; 8];
         eight[..rest.len()].copy_from_slice(rest);
-        word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+        word.borrow().store(u64::from_le_bytes(eight), Ordering::Relaxed);
     }
 }

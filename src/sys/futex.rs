@@ -1,5 +1,5 @@
 //! Futexes that processes share (`man 2 futex`).
-#![expect(unsafe_code, reason = "futex has no wrapper in libc or nix")]
+#![cfg_attr(not(loom), expect(unsafe_code, reason = "futex has no wrapper in libc or nix"))]
 
 use crate::sync::AtomicU32;
 use std::time::Duration;

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod lock;
+#[cfg(not(loom))]
 pub(crate) mod map;
 pub(crate) mod process;
 pub(crate) mod seam;

@@ -14,6 +14,7 @@
 pub(crate) mod array;
 pub(crate) mod batch;
 #[cfg(test)]
+#[cfg(not(loom))]
 mod crash_tests;
 pub(crate) mod entry;
 pub(crate) mod expire;
@@ -21,12 +22,14 @@ pub(crate) mod free;
 pub(crate) mod guard;
 pub(crate) mod load;
 #[cfg(test)]
+#[cfg(not(loom))]
 mod model_tests;
 pub(crate) mod read;
 pub(crate) mod records;
 pub(crate) mod repair;
 pub(crate) mod scan;
 #[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod testing;
 pub(crate) mod write;
 

@@ -58,7 +58,7 @@ impl Engine for Membus {
     }
 
     fn memory(&mut self) -> Result<Memory, Fail> {
-        Ok(Memory { used: self.bus.info().used, held: file_memory(&self.path)? })
+        Ok(Memory { used: self.bus.info()?.used, held: file_memory(&self.path)? })
     }
 
     fn close(self: Box<Self>) -> Result<(), Fail> {
