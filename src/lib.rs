@@ -68,7 +68,7 @@ mod bus;
 #[cfg(not(loom))]
 pub use bus::Bus;
 #[cfg(not(loom))]
-pub use bus::batch::Batch;
+pub use bus::batch::{Batch, BatchPut};
 #[cfg(not(loom))]
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event};
 #[cfg(not(loom))]

@@ -38,6 +38,10 @@ impl Batch {
         self.ops.push((Key::from(key.as_ref()), op, condition));
         self
     }
+    /// A change of one key that is put together: time to live, conditions, ephemeral.
+    pub fn put<K: AsRef<[u8]>>(&mut self, key: K) -> BatchPut<'_, K> {
+        BatchPut { batch: self, key, ttl: None, ephemeral: false, condition: Condition::Any }
+    }
     /// Any `serde` value, as MessagePack.
     ///
     /// # Errors
@@ -47,29 +51,23 @@ impl Batch {
         key: impl AsRef<[u8]>,
         value: &T,
     ) -> Result<&mut Self, WriteError> {
-        let value = encode(key.as_ref(), value)?;
-        let op = Op::Set { value, kind: KIND_STRUCTURE, ttl: None, ephemeral: false };
-        Ok(self.push(key, op, Condition::Any))
+        self.put(key).set(value)
     }
     /// Bytes as they are.
     pub fn set_bytes(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> &mut Self {
-        let value = value.as_ref().to_vec();
-        let op = Op::Set { value, kind: KIND_BYTES, ttl: None, ephemeral: false };
-        self.push(key, op, Condition::Any)
+        self.put(key).set_bytes(value)
     }
     /// A counter.
     pub fn set_counter(&mut self, key: impl AsRef<[u8]>, value: i64) -> &mut Self {
-        let value = value.to_le_bytes().to_vec();
-        let op = Op::Set { value, kind: KIND_COUNTER, ttl: None, ephemeral: false };
-        self.push(key, op, Condition::Any)
+        self.put(key).set_counter(value)
     }
     /// Adds to a counter.
     pub fn add(&mut self, key: impl AsRef<[u8]>, by: i64) -> &mut Self {
-        self.push(key, Op::Add(by), Condition::Any)
+        self.put(key).add(by)
     }
     /// Deletes; nothing when there is nothing.
     pub fn delete(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
-        self.push(key, Op::Delete, Condition::Any)
+        self.put(key).delete()
     }
     /// Nothing of the batch unless there is no such entry.
     pub fn require_absent(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
@@ -78,20 +76,6 @@ impl Batch {
     /// Nothing of the batch unless the entry has this revision.
     pub fn require_revision(&mut self, key: impl AsRef<[u8]>, revision: Revision) -> &mut Self {
         self.push(key, Op::Require, Condition::Revision(revision.get()))
-    }
-    /// Gives the value set last a time to live.
-    pub fn ttl_last(&mut self, time: Duration) -> &mut Self {
-        if let Some((_, Op::Set { ttl, .. }, _)) = self.ops.last_mut() {
-            *ttl = Some(time);
-        }
-        self
-    }
-    /// Lets the value set last vanish with the member that commits.
-    pub fn ephemeral_last(&mut self) -> &mut Self {
-        if let Some((_, Op::Set { ephemeral, .. }, _)) = self.ops.last_mut() {
-            *ephemeral = true;
-        }
-        self
     }
     /// Who makes the changes; otherwise the member's label.
     pub fn who(&mut self, who: &str) -> &mut Self {
@@ -111,6 +95,69 @@ impl Batch {
     /// Empties it.
     pub fn clear(&mut self) {
         self.ops.clear();
+    }
+}
+
+/// A change of a batch that is being put together.
+#[derive(Debug)]
+#[must_use = "nothing goes into the batch before `set`, `set_bytes`, `set_counter`, `add` or `delete`"]
+pub struct BatchPut<'b, K> {
+    batch: &'b mut Batch,
+    key: K,
+    ttl: Option<Duration>,
+    ephemeral: bool,
+    condition: Condition,
+}
+
+impl<'b, K: AsRef<[u8]>> BatchPut<'b, K> {
+    /// How long the value is there, from the commit on.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+    /// Gone with the member that commits.
+    pub fn ephemeral(mut self) -> Self {
+        self.ephemeral = true;
+        self
+    }
+    /// Nothing of the batch unless there is no such entry.
+    pub fn if_absent(mut self) -> Self {
+        self.condition = Condition::Absent;
+        self
+    }
+    /// Nothing of the batch unless the entry has this revision.
+    pub fn if_revision(mut self, revision: Revision) -> Self {
+        self.condition = Condition::Revision(revision.get());
+        self
+    }
+    /// Any `serde` value, as MessagePack.
+    ///
+    /// # Errors
+    /// [`WriteError::Encode`] when it can't be encoded; the batch stays as it was.
+    pub fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<&'b mut Batch, WriteError> {
+        let value = encode(self.key.as_ref(), value)?;
+        Ok(self.value(value, KIND_STRUCTURE))
+    }
+    /// Bytes as they are.
+    pub fn set_bytes(self, value: impl AsRef<[u8]>) -> &'b mut Batch {
+        self.value(value.as_ref().to_vec(), KIND_BYTES)
+    }
+    /// A counter.
+    pub fn set_counter(self, value: i64) -> &'b mut Batch {
+        self.value(value.to_le_bytes().to_vec(), KIND_COUNTER)
+    }
+    /// Adds to a counter; time to live and owner of what is there stay.
+    #[expect(clippy::should_implement_trait, reason = "the same word as `Bus::add`")]
+    pub fn add(self, by: i64) -> &'b mut Batch {
+        self.batch.push(self.key, Op::Add(by), self.condition)
+    }
+    /// Deletes; nothing when there is nothing.
+    pub fn delete(self) -> &'b mut Batch {
+        self.batch.push(self.key, Op::Delete, self.condition)
+    }
+    fn value(self, value: Vec<u8>, kind: u8) -> &'b mut Batch {
+        let op = Op::Set { value, kind, ttl: self.ttl, ephemeral: self.ephemeral };
+        self.batch.push(self.key, op, self.condition)
     }
 }
 

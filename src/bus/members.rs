@@ -96,24 +96,19 @@ impl Inner {
     }
 }
 
-impl Bus {
-    /// Who is attached: one line for each slot in use, the dead that are not buried yet too.
-    ///
-    /// # Errors
-    /// When the region is damaged.
-    pub fn members(&self) -> Result<Vec<MemberInfo>, ReadError> {
-        let inner = &self.inner;
-        let core = &inner.core;
+impl Inner {
+    pub(crate) fn members(&self) -> Result<Vec<MemberInfo>, ReadError> {
+        let core = &self.core;
         let high = core.region.load(header::MEMBERS_HIGH, Acquire)?.min(core.geometry.members_max);
         let mut members = Vec::new();
-        let keeper = inner.keeper_slot()?;
+        let keeper = self.keeper_slot()?;
         for slot in 0..high as u32 {
-            let at = inner.member_at(u64::from(slot));
+            let at = self.member_at(u64::from(slot));
             if core.region.load(at + member::STATE, Acquire)? == 0 {
                 continue;
             }
-            let own = inner.seat.as_ref().is_some_and(|seat| seat.slot == slot);
-            let (label, pid) = inner.describe(slot);
+            let own = self.seat.as_ref().is_some_and(|seat| seat.slot == slot);
+            let (label, pid) = self.describe(slot);
             members.push(MemberInfo {
                 slot,
                 generation: core.region.load(at + member::GENERATION, Acquire)?,
@@ -121,9 +116,29 @@ impl Bus {
                 label,
                 joined: crate::types::time_of(core.region.load(at + member::JOINED, Acquire)?),
                 keeper: keeper == Some(slot),
-                alive: own || !inner.prober.begin().acquire(slot),
+                alive: own || self.prober.is_locked(u64::from(slot)),
             });
         }
         Ok(members)
+    }
+}
+
+impl Bus {
+    /// Who is attached: one line for each slot in use, the dead that are not buried yet too.
+    ///
+    /// # Errors
+    /// When the region is damaged.
+    pub fn members(&self) -> Result<Vec<MemberInfo>, ReadError> {
+        self.inner.members()
+    }
+}
+
+impl super::reader::BusReader {
+    /// Who is attached: one line for each slot in use, the dead that are not buried yet too.
+    ///
+    /// # Errors
+    /// When the region is damaged.
+    pub fn members(&self) -> Result<Vec<MemberInfo>, ReadError> {
+        self.inner.members()
     }
 }
