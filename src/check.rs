@@ -8,7 +8,7 @@ use crate::heap::class::{ARRAY, LIST};
 use crate::heap::{BlockWord, Place, State};
 use crate::log::Read;
 use crate::region::BadRegion;
-use crate::region::layout::{PINS_MAX, entry, header, member, stripe};
+use crate::region::layout::{PINS_MAX, header, member, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::table::Core;
 use crate::word::{Hash, offset_of, tag_matches};
@@ -131,7 +131,7 @@ impl Core {
         })?;
         let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
         for at in named.keys() {
-            report.entries += u64::from(self.region.load(at + entry::BORN, Acquire)? >= cleared);
+            report.entries += u64::from(self.entry(*at)?.born(Acquire)? >= cleared);
         }
         let count = self.region.load(self.geometry.stripe(index) + stripe::COUNT, Relaxed)?;
         if count != named.len() as u64 && !held {
@@ -139,7 +139,7 @@ impl Core {
         }
         self.check_reachable(index, keys.len(), array.log2(), report)?;
         let (mut spans, mut lost) = (Vec::new(), Vec::new());
-        self.spans(
+        self.each_span(
             index,
             |first, word| {
                 spans.push((first, word));
@@ -191,21 +191,23 @@ impl Core {
         if owner != index {
             return Err(format!("its entry {at:#x} lies in a block of stripe {owner}"));
         }
-        if !self.is_set(&place, false).map_err(fail)? {
+        if !self.is_occupied(&place).map_err(fail)? {
             return Err(format!("its entry {at:#x} is not occupied"));
         }
-        let born = self.region.load(at + entry::BORN, Acquire).map_err(fail)?;
+        let entry = self.entry(at).map_err(fail)?;
+        let (born, died) =
+            (entry.born(Acquire).map_err(fail)?, entry.died(Acquire).map_err(fail)?);
         let head = self.region.load(header::HEAD, Acquire).map_err(fail)?;
         let ready = self.region.load(header::READY, Acquire).map_err(fail)?;
         if born == 0 || born > head.max(ready) {
             return Err(format!("its entry {at:#x} was born at {born}, the head is {head}"));
         }
-        if self.is_set(&place, true).map_err(fail)? && ready == 0 {
-            return Err(format!("its entry {at:#x} is retired"));
+        if died != 0 && ready == 0 {
+            return Err(format!("its entry {at:#x} died at {died}"));
         }
-        let header = self.header(at, place.cut.size).map_err(fail)?;
         let mut key = Vec::new();
-        self.region.read_into(header.key(), header.key_len, &mut key).map_err(fail)?;
+        let header = entry.header().map_err(fail)?;
+        entry.copy_key(&header, &mut key).map_err(fail)?;
         let hash = Hash::of(&key, self.geometry.seed);
         if hash.stripe(self.geometry.stripes) != index || !tag_matches(word, hash.tag()) {
             return Err(format!("its entry {at:#x} has a key of another hash"));
@@ -253,25 +255,22 @@ impl Core {
         report: &mut CheckReport,
     ) -> Result<(), BadRegion> {
         let cut = self.cut(first, word)?;
-        for number in 0..cut.bitmap_words() * 64 {
-            let place = Place { block: first, cut, index: number };
-            let (occupied, retired) = (self.is_set(&place, false)?, self.is_set(&place, true)?);
-            if number >= cut.entries {
-                if occupied || retired {
-                    report.say(format!("block {first}: bit {number} is set beyond the last entry"));
-                }
+        for number in cut.entries..cut.bitmap_words() * 64 {
+            if self.is_occupied(&Place { block: first, cut, index: number })? {
+                report.say(format!("block {first}: bit {number} is set beyond the last entry"));
+            }
+        }
+        for at in self.occupied_entries(first, &cut)? {
+            let entry = self.entry(at)?;
+            let (born, died) = (entry.born(Acquire)?, entry.died(Acquire)?);
+            if named.contains_key(&at) {
                 continue;
             }
-            let at = self.entry_at(first, &cut, number);
-            report.retired += u64::from(retired);
-            if held {
-                continue;
-            }
-            if retired && !occupied {
-                report.say(format!("entry {at:#x} is retired but not occupied"));
-            }
-            if occupied && !retired && !named.contains_key(&at) {
-                report.say(format!("entry {at:#x} is occupied and named by nothing: lost"));
+            report.retired += u64::from(died != 0);
+            if !held && (born == 0 || died == 0) {
+                report.say(format!(
+                    "entry {at:#x} (born at {born}, died at {died}) is occupied and named by nothing: lost"
+                ));
             }
         }
         Ok(())

@@ -9,7 +9,8 @@
 //! A death before `READY` leaves a record that nobody reads; after it, whoever takes the commit
 //! lock over runs FINISH first.
 
-use crate::heap::Space;
+use crate::heap::class::LIST;
+use crate::heap::{Space, State};
 use crate::region::BadRegion;
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -27,6 +28,7 @@ pub(crate) struct Stored {
 }
 
 impl Space {
+    #[inline]
     fn change_at(&self, list: u64, index: u64) -> u64 {
         let base = if list == 0 { header::INLINE } else { list };
         base + index * CHANGE_SIZE
@@ -34,21 +36,24 @@ impl Space {
 
     /// Stores the record of the commit that ends with revision `last`; `list` is where its changes
     /// go when they are too many for the record itself. The last store is the commit.
+    #[inline]
     pub(crate) fn commit_record(
         &self,
-        changes: &[Stored],
+        changes: impl Iterator<Item = Stored>,
         list: u64,
         last: u64,
         tail: u64,
         cleared: u64,
     ) -> Result<(), BadRegion> {
-        for (index, change) in changes.iter().enumerate() {
-            let at = self.change_at(list, index as u64);
-            self.region.store(at, change.slot, Relaxed)?;
-            self.region.store(at + 8, change.new, Relaxed)?;
-            self.region.store(at + 16, change.old, Relaxed)?;
+        let mut count = 0;
+        for change in changes {
+            let words = self.region.words(self.change_at(list, count), CHANGE_SIZE)?;
+            words.store(0, change.slot, Relaxed)?;
+            words.store(1, change.new, Relaxed)?;
+            words.store(2, change.old, Relaxed)?;
+            count += 1;
         }
-        self.region.store(header::COUNT, changes.len() as u64, Relaxed)?;
+        self.region.store(header::COUNT, count, Relaxed)?;
         self.region.store(header::TAIL, tail, Relaxed)?;
         self.region.store(header::CLEARED, cleared, Relaxed)?;
         self.region.store(header::LIST, list, Relaxed)?;
@@ -56,7 +61,24 @@ impl Space {
         self.region.store(header::READY, last, Release)
     }
 
+    /// Changes that the list at `list` can hold.
+    fn list_room(&self, list: u64) -> Result<u64, BadRegion> {
+        if list == 0 {
+            return Ok(INLINE_CHANGES);
+        }
+        let block = self.geometry.block_of(list)?;
+        let word = self.block_word(block)?;
+        if word.state() != State::Head || word.class() != LIST {
+            let expected = "the list of a batch";
+            return Err(BadRegion { offset: list, found: word.0, expected });
+        }
+        let end = self.geometry.block(block)
+            + (self.span_blocks(block)? << self.geometry.block_shift);
+        Ok(end.saturating_sub(list) / CHANGE_SIZE)
+    }
+
     /// FINISH: carries the committed record out. Nothing to do is nothing done.
+    #[inline]
     pub(crate) fn finish(&self) -> Result<(), BadRegion> {
         // ORDERING: [commit.ready] Acquire; pairs with the Release store in `commit_record`.
         let last = self.region.load(header::READY, Acquire)?;
@@ -65,7 +87,7 @@ impl Space {
         }
         let count = self.region.load(header::COUNT, Relaxed)?;
         let list = self.region.load(header::LIST, Relaxed)?;
-        if count > last || (list == 0 && count > INLINE_CHANGES) {
+        if count > last || count > self.list_room(list)? {
             let expected = "a count of changes";
             return Err(BadRegion { offset: header::COUNT, found: count, expected });
         }
@@ -81,23 +103,23 @@ impl Space {
         self.region.store(header::LOG_TAIL, tail, Relaxed)?;
         // ORDERING: [head] Release; pairs with the Acquire loads of readers and watches.
         self.region.store(header::HEAD, last, Release)?;
+        // Only now: a slot that were empty before the head would show half of a batch.
         for index in 0..count {
-            let at = self.change_at(list, index);
-            let slot = self.region.load(at, Relaxed)?;
-            if slot != 0 {
-                let new = self.region.load(at + 8, Relaxed)?;
+            let change = self.region.words(self.change_at(list, index), CHANGE_SIZE)?;
+            let (slot, new) = (change.load(0, Relaxed)?, change.load(1, Relaxed)?);
+            if slot != 0 && new == 0 {
                 // ORDERING: [slot] Release; pairs with the Acquire loads of readers.
-                self.region.store(slot, new, Release)?;
+                self.region.store(slot, 0, Release)?;
             }
         }
         self.region.store(header::READY, 0, Release)
     }
 
+    #[inline]
     fn finish_change(&self, list: u64, index: u64, revision: u64) -> Result<(), BadRegion> {
-        let at = self.change_at(list, index);
-        let slot = self.region.load(at, Relaxed)?;
-        let new = self.region.load(at + 8, Relaxed)?;
-        let old = self.region.load(at + 16, Relaxed)?;
+        let change = self.region.words(self.change_at(list, index), CHANGE_SIZE)?;
+        let (slot, new, old) =
+            (change.load(0, Relaxed)?, change.load(1, Relaxed)?, change.load(2, Relaxed)?);
         if new != 0 {
             // ORDERING: [entry.born] Release; pairs with the Acquire loads of readers.
             self.region.store(offset_of(new) + entry::BORN, revision, Release)?;

@@ -315,16 +315,6 @@ pub enum WriteError {
         /// Why.
         reason: String,
     },
-    /// The records of a batch do not fit the log.
-    #[error(
-        "the batch needs {needed} bytes of log, this bus takes up to {limit}; make it smaller, or make a bus with a larger log"
-    )]
-    BatchTooLarge {
-        /// Bytes needed.
-        needed: u64,
-        /// The limit.
-        limit: u64,
-    },
     /// Somebody holds a lock for longer than this handle waits.
     #[error("member {member} ({}pid {pid}) holds {what} and does not go on; is it stopped?", label.as_ref().map(|l| format!("{l}, ")).unwrap_or_default())]
     Stalled {

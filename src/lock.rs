@@ -6,7 +6,7 @@
 //! | 0                | slot + 1        | held, nobody sleeps      |
 //! | 1                | slot + 1        | held, somebody may sleep |
 //!
-//! 1. Who waits longer than [`PATIENCE`] asks [`Liveness`] to *acquire* the owner's byte. Acquired
+//! 1. Who waits longer than [`PROBE_AFTER`] asks [`Liveness`] to *acquire* the owner's byte. Acquired
 //!    means: the owner is dead, and its slot can't be handed out again while the byte is held.
 //! 2. The word changes from a dead owner to a living one by one compare-and-swap, under that byte.
 //! 3. A stopped owner is alive and is never robbed: the wait ends at its deadline.
@@ -18,10 +18,11 @@
 
 use crate::region::{BadRegion, Region, hook};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// How long a waiter sleeps before it asks whether the owner lives.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(5);
+pub(crate) const PROBE_AFTER: Duration = Duration::from_millis(5);
 /// Looks at the word before the first sleep.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 100 };
 const FREE: u32 = 0;
@@ -51,10 +52,32 @@ impl From<BadRegion> for LockError {
     }
 }
 
+/// How long an operation may wait, over all its locks: counted from its first wait on, so that one
+/// that need not wait asks no clock.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    most: Duration,
+    until: Cell<Option<Instant>>,
+}
+
+impl Patience {
+    pub(crate) fn new(most: Duration) -> Self {
+        Self { most, until: Cell::new(None) }
+    }
+    /// What is left of it.
+    pub(crate) fn left(&self) -> Duration {
+        let now = Instant::now();
+        let until = self.until.get().unwrap_or(now + self.most);
+        self.until.set(Some(until));
+        until.saturating_duration_since(now)
+    }
+}
+
 /// Tells the living from the dead.
 pub(crate) trait Liveness: Send + Sync + std::fmt::Debug {
-    /// Begins to probe: nobody else of this process probes until the [`Probe`] is dropped.
-    fn probe(&self) -> Box<dyn Probe + '_>;
+    /// Begins to probe: nobody else of this process probes until the [`Probe`] is dropped. `None`
+    /// when somebody does already: it is tried again later.
+    fn probe(&self) -> Option<Box<dyn Probe + '_>>;
 }
 
 /// Bytes of dead members, held until this is dropped.
@@ -92,26 +115,26 @@ impl<'r> RobustLock<'r> {
         Ok(hook::step() && word.compare_exchange(old, new, Acquire, Relaxed).is_ok())
     }
 
-    /// Takes the lock for `me`, until `deadline`. `on_dead` is asked with the owner after
-    /// [`PATIENCE`]; it answers `true` when the word is now ours.
+    /// Takes the lock for `me`, as long as `patience` lasts. `on_dead` is asked with the owner after
+    /// [`PROBE_AFTER`]; it answers `true` when the word is now ours.
     #[inline]
     pub(crate) fn lock<E: From<LockError>>(
         self,
         me: u32,
-        deadline: Instant,
+        patience: &Patience,
         on_dead: impl FnMut(u32) -> Result<bool, E>,
     ) -> Result<LockOutcome, E> {
         if self.swap_in(FREE, me + 1).map_err(LockError::Bad)? {
             return Ok(LockOutcome::Clean);
         }
-        self.lock_contended(me, deadline, on_dead)
+        self.lock_contended(me, patience, on_dead)
     }
 
     #[cold]
     fn lock_contended<E: From<LockError>>(
         self,
         me: u32,
-        deadline: Instant,
+        patience: &Patience,
         mut on_dead: impl FnMut(u32) -> Result<bool, E>,
     ) -> Result<LockOutcome, E> {
         let word = self.region.half(self.at).map_err(LockError::Bad)?;
@@ -138,10 +161,11 @@ impl<'r> RobustLock<'r> {
             if slept_on == sleepy && on_dead(owner)? {
                 return Ok(LockOutcome::OwnerDied);
             }
-            if Instant::now() >= deadline {
+            let left = patience.left();
+            if left.is_zero() {
                 return Err(LockError::Stalled { owner }.into());
             }
-            crate::sys::futex::wait(word, sleepy, PATIENCE);
+            crate::sys::futex::wait(word, sleepy, left.min(PROBE_AFTER));
             slept_on = sleepy;
         }
     }

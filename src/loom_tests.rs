@@ -5,8 +5,8 @@
 //! error of the access. Each names the plant with which it was seen to fail.
 
 use crate::commit::Stored;
-use crate::heap::Space;
-use crate::lock::{Liveness, LockError, LockOutcome, Probe, RobustLock};
+use crate::heap::{Room, Space};
+use crate::lock::{Liveness, LockError, LockOutcome, Patience, Probe, RobustLock};
 use crate::log::{NewRecord, Read, RecordKind};
 use crate::region::geometry::Geometry;
 use crate::region::layout::{array, entry, header, stripe};
@@ -18,7 +18,7 @@ use crate::table::{Clock, Core};
 use crate::word::{ArrayWord, Hash};
 use loom::sync::Arc;
 use loom::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Size of the smallest entry, which is what these models use.
 const ROOM: u64 = 64;
@@ -35,8 +35,8 @@ impl Probe for Alive {
 }
 
 impl Liveness for Alive {
-    fn probe(&self) -> Box<dyn Probe + '_> {
-        Box::new(Self)
+    fn probe(&self) -> Option<Box<dyn Probe + '_>> {
+        Some(Box::new(Self))
     }
 }
 
@@ -88,7 +88,7 @@ fn bus(entries: u64, live: &[(&[u8], u64)]) -> Core {
     words.extend((0..8).map(|index| (slot_at(index), 0)));
     words.extend((0..entries * ROOM / 8).map(|index| (entry_at(0) + 8 * index, 0)));
     let core = Core {
-        space: Space { region: Region::new(Memory::of(&words, &[LOCK])), geometry },
+        space: Space::new(Region::new(Memory::of(&words, &[LOCK])), geometry),
         liveness: Box::new(Alive),
         clock: Clock::fixed(1),
         known_head: AtomicU64::new(0),
@@ -108,7 +108,8 @@ fn fill(core: &Core, index: u64, pred: u64, key: &[u8], value: u64) {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&value.to_le_bytes());
     bytes[8..].copy_from_slice(&value.to_le_bytes());
-    core.fill(entry_at(index), pred, key, &bytes, &Note::default()).unwrap();
+    let room = Room { at: entry_at(index), size: ROOM };
+    core.entry_in(room).unwrap().fill(pred, key, &bytes, &Note::default()).unwrap();
 }
 
 /// What a reader sees; both words of a value are the same.
@@ -116,7 +117,7 @@ fn get(core: &Core, key: &[u8]) -> Option<u64> {
     let mut bytes = Vec::new();
     let seen = core.read(key, |seen| {
         bytes.clear();
-        core.region.read_into(seen.header.value(), seen.header.value_len, &mut bytes)
+        seen.entry.copy_value(&seen.header, &mut bytes)
     });
     seen.unwrap()?;
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -124,8 +125,8 @@ fn get(core: &Core, key: &[u8]) -> Option<u64> {
     Some(word(0))
 }
 
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+fn far() -> Patience {
+    Patience::new(Duration::from_secs(60))
 }
 
 /// Promise "never torn": an entry is replaced, freed and filled anew under a reader.
@@ -139,7 +140,7 @@ fn read_against_reuse() {
         let writer = thread::spawn(move || {
             fill(&writer, 1, slot_word(b"k", 0), b"k", 20);
             let (new, old) = (slot_word(b"k", 1), slot_word(b"k", 0));
-            writer.commit_record(&[Stored { slot: slot_at(0), new, old }], 0, 2, 0, 0).unwrap();
+            writer.commit_record([Stored { slot: slot_at(0), new, old }].into_iter(), 0, 2, 0, 0).unwrap();
             writer.finish().unwrap();
             writer.region.store(entry_at(0) + entry::BORN, 0, Release).unwrap();
             writer.region.store(entry_at(0) + entry::DIED, 0, Release).unwrap();
@@ -163,7 +164,7 @@ fn batch_is_seen_whole() {
         let writer = thread::spawn(move || {
             let set = Stored { slot: slot_at(0), new: slot_word(b"a", 2), old: slot_word(b"a", 0) };
             let delete = Stored { slot: slot_at(1), new: 0, old: slot_word(b"b", 1) };
-            writer.commit_record(&[set, delete], 0, 3, 0, 0).unwrap();
+            writer.commit_record([set, delete].into_iter(), 0, 3, 0, 0).unwrap();
             writer.finish().unwrap();
         });
         let (a, b) = (get(&core, b"a"), get(&core, b"b"));
@@ -186,13 +187,13 @@ fn read_against_return() {
         let writer = thread::spawn(move || {
             let (first, second) = (slot_word(b"k", 0), slot_word(b"k", 1));
             let change = Stored { slot: slot_at(0), new: second, old: first };
-            writer.commit_record(&[change], 0, 2, 0, 0).unwrap();
+            writer.commit_record([change].into_iter(), 0, 2, 0, 0).unwrap();
             writer.finish().unwrap();
             writer.region.store(entry_at(0) + entry::BORN, 0, Release).unwrap();
             fence(Release);
             fill(&writer, 0, second, b"k", 30);
             let change = Stored { slot: slot_at(0), new: first, old: second };
-            writer.commit_record(&[change], 0, 3, 0, 0).unwrap();
+            writer.commit_record([change].into_iter(), 0, 3, 0, 0).unwrap();
             writer.finish().unwrap();
         });
         assert!(matches!(get(&core, b"k"), Some(10 | 20 | 30)));
@@ -212,7 +213,7 @@ fn known_head_is_shared() {
         let writer = thread::spawn(move || {
             let set = Stored { slot: slot_at(0), new: slot_word(b"a", 2), old: slot_word(b"a", 0) };
             let delete = Stored { slot: slot_at(1), new: 0, old: slot_word(b"b", 1) };
-            writer.commit_record(&[set, delete], 0, 3, 0, 0).unwrap();
+            writer.commit_record([set, delete].into_iter(), 0, 3, 0, 0).unwrap();
             writer.finish().unwrap();
         });
         let scout = thread::spawn(move || scout.head().unwrap());
@@ -231,7 +232,7 @@ fn finish_may_be_repeated() {
         let core = Arc::new(bus(2, &[(b"k", 10)]));
         fill(&core, 1, slot_word(b"k", 0), b"k", 20);
         let change = Stored { slot: slot_at(0), new: slot_word(b"k", 1), old: slot_word(b"k", 0) };
-        core.commit_record(&[change], 0, 2, 0, 0).unwrap();
+        core.commit_record([change].into_iter(), 0, 2, 0, 0).unwrap();
         let writer = core.clone();
         let writer = thread::spawn(move || {
             writer.finish().unwrap();
@@ -255,7 +256,7 @@ fn ring_against_reader() {
             (0..geometry.log_size / 8).map(|index| (geometry.log() + 8 * index, 0)).collect();
         words.extend((0..2).map(|index| (geometry.index(0) + 8 * index, 0)));
         words.extend([header::LOG_INTENT, header::LOG_TAIL, header::HEAD].map(|at| (at, 0)));
-        let space = Arc::new(Space { region: Region::new(Memory::of(&words, &[])), geometry });
+        let space = Arc::new(Space::new(Region::new(Memory::of(&words, &[])), geometry));
         let record = |value| NewRecord {
             kind: RecordKind::Set,
             value_kind: 0,
@@ -292,7 +293,7 @@ fn lock_excludes() {
         let region = Arc::new(Region::new(Memory::of(&[(0, 0)], &[LOCK])));
         let count = |region: &Region, me| {
             let lock = RobustLock::at(region, LOCK);
-            let outcome = lock.lock(me, far(), |_| Ok::<_, LockError>(false)).unwrap();
+            let outcome = lock.lock(me, &far(), |_| Ok::<_, LockError>(false)).unwrap();
             assert_eq!(outcome, LockOutcome::Clean);
             let seen = region.load(0, Relaxed).unwrap();
             region.store(0, seen + 1, Relaxed).unwrap();
@@ -313,7 +314,7 @@ fn takeover_by_two() {
     loom::model(|| {
         let region = Arc::new(Region::new(Memory::of(&[(0, 0), (8, 0)], &[LOCK])));
         let lock = RobustLock::at(&region, LOCK);
-        let _ = lock.lock(7, far(), |_| Ok::<_, LockError>(false)).unwrap();
+        let _ = lock.lock(7, &far(), |_| Ok::<_, LockError>(false)).unwrap();
         let byte = Arc::new(loom::sync::Mutex::new(()));
         let survive = |region: &Region, byte: &loom::sync::Mutex<()>, me| {
             let lock = RobustLock::at(region, LOCK);
@@ -321,7 +322,7 @@ fn takeover_by_two() {
                 let _held = byte.lock().unwrap();
                 Ok::<_, LockError>(owner == 7 && lock.take_over(owner, me)?)
             };
-            if lock.lock(me, far(), on_dead).unwrap() == LockOutcome::OwnerDied {
+            if lock.lock(me, &far(), on_dead).unwrap() == LockOutcome::OwnerDied {
                 let repairs = region.load(8, Relaxed).unwrap();
                 region.store(8, repairs + 1, Relaxed).unwrap();
             }

@@ -9,7 +9,7 @@
 use crate::lock::{Liveness, Probe};
 use crate::sys::lock::{try_lock_byte, unlock_byte};
 use std::fs::File;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Who may probe, and through which description.
 #[derive(Debug)]
@@ -63,14 +63,13 @@ impl Drop for Probing<'_> {
     }
 }
 
-impl Liveness for Prober {
-    fn probe(&self) -> Box<dyn Probe + '_> {
-        Box::new(self.begin())
-    }
-}
-
 impl Liveness for std::sync::Arc<Prober> {
-    fn probe(&self) -> Box<dyn Probe + '_> {
-        Box::new(self.begin())
+    fn probe(&self) -> Option<Box<dyn Probe + '_>> {
+        let file = match self.file.try_lock() {
+            Ok(file) => file,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Box::new(Probing { file, held: Vec::new() }))
     }
 }

@@ -116,7 +116,7 @@ impl NewRegion {
         let region = Region::new(Memory::map(map, true, Box::new(extent)));
         let bad = |source| OpenError::Bad { path: new.clone(), source };
         geometry.format(&region, geometry.capacity).map_err(bad)?;
-        let space = Space { region, geometry: geometry.clone() };
+        let space = Space::new(region, geometry.clone());
         space.format_stripes().map_err(|error| match error {
             crate::heap::HeapError::Bad(source) => bad(source),
             crate::heap::HeapError::NoRoom(_) => OpenError::NoSpace {

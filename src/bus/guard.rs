@@ -11,13 +11,15 @@
 //! A death leaves pins in the dead slot; its burial, or the slot's next user, clears them.
 #![expect(unsafe_code, reason = "hands out the bytes of a pinned entry without copying them")]
 
+use super::info::Counter;
+use super::read::Marks;
 use super::{Bus, Inner};
 use crate::error::ReadError;
 use crate::region::BadRegion;
-use crate::region::layout::{PINS_MAX, entry, member};
-use crate::sync::Ordering::{AcqRel, Acquire, Release, SeqCst};
+use crate::region::layout::{PINS_MAX, member};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
-use crate::table::read::Seen;
+use crate::table::read::{ATTEMPTS, ReadFailure, Seen, Trail};
 use crate::types::Kind;
 use crate::types::Revision;
 use crate::value::Stat;
@@ -91,21 +93,32 @@ impl Inner {
         Some(self.member_at(slot) + member::PINS + 8 * pin)
     }
 
-    /// A hazard slot that no thread of this handle uses.
-    fn take_pin(&self) -> Option<u64> {
-        self.seat.as_ref()?;
+    /// A hazard slot that no thread of this handle uses; a reader has none.
+    pub(crate) fn take_pin(&self) -> Option<u64> {
+        let slot = u64::from(self.seat.as_ref()?.slot);
+        if self.fork.is_child() {
+            return None;
+        }
         let all = (1 << PINS_MAX) - 1;
         let mut used = self.pins.load(Acquire);
-        loop {
+        let pin = loop {
             let pin = u64::from((!used & all).checked_ilog2()?);
             match self.pins.compare_exchange(used, used | 1 << pin, AcqRel, Acquire) {
-                Ok(_) => return Some(pin),
+                Ok(_) => break pin,
                 Err(now) => used = now,
             }
+        };
+        let (bitmap, bit) = (self.core.geometry.pinned(slot), 1 << (slot % 64));
+        let marked = self.core.region.load(bitmap, Relaxed).is_ok_and(|bits| bits & bit != 0);
+        // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
+        if marked || self.core.region.set_bits(bitmap, bit, Release).is_ok() {
+            return Some(pin);
         }
+        self.pins.fetch_and(!(1 << pin), AcqRel);
+        None
     }
 
-    fn unpin(&self, pin: u64) {
+    pub(crate) fn unpin(&self, pin: u64) {
         // A forked child's copy of a guard leaves the parent's pin alone.
         if let Some(at) = self.pin_at(pin).filter(|_| !self.fork.is_child()) {
             // ORDERING: [pin] Release: reads of the guard come before it; pairs with the Acquire
@@ -115,21 +128,37 @@ impl Inner {
         self.pins.fetch_and(!(1 << pin), AcqRel);
     }
 
-    /// PIN: announces the entry, and looks whether it is still there.
-    fn announce(&self, at: u64, seen: &Seen) -> Result<bool, BadRegion> {
-        let core = &self.core;
-        let entry = seen.header.at;
+    /// PIN: announces an entry, and looks whether it is still there.
+    fn announce(&self, pin: u64, at: u64, trail: &Trail) -> Result<bool, BadRegion> {
+        let Some(place) = self.pin_at(pin) else { return Ok(false) };
         // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
-        core.region.store(at, entry, Release)?;
+        self.core.region.store(place, at, Release)?;
         // ORDERING: [pin.scan] SeqCst fence: the pin comes before the second look; pairs with the
-        // SeqCst fence in `free_retired`.
+        // SeqCst fence in `needed`.
         fence(SeqCst);
-        let block = core.geometry.block_of(entry)?;
-        let stripe = seen.block.stripe();
-        Ok(core.slot(seen.slot)? == seen.word
-            && core.array_word(stripe)? == seen.array
-            && core.region.load(at_born(entry), Acquire)? == seen.born
-            && core.block_word(block)? == seen.block)
+        self.core.leads_still(trail)
+    }
+
+    /// Looks a key up and calls `take` with the entry pinned, so that nothing overtakes it. A
+    /// predecessor, which can't be pinned, is taken as in any read.
+    pub(crate) fn find_pinned<T>(
+        &self,
+        key: &[u8],
+        pin: u64,
+        take: &mut impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
+    ) -> Result<Option<T>, ReadFailure> {
+        let core = &self.core;
+        for _ in 0..ATTEMPTS {
+            let trail = core.read(key, |seen| Ok((seen.trail, seen.deadline)))?;
+            let Some((trail, deadline)) = trail else { return Ok(None) };
+            let Some(trail) = trail else { return core.read(key, take) };
+            let entry = core.trailed(&trail)?;
+            if self.announce(pin, entry.at(), &trail)? {
+                let (header, born) = (entry.header()?, trail.born());
+                return Ok(Some(take(&Seen { entry, header, born, deadline, trail: Some(trail) })?));
+            }
+        }
+        Err(ReadFailure::Contended { attempts: ATTEMPTS })
     }
 
     /// Whether no other user may write the bus.
@@ -143,31 +172,27 @@ impl Inner {
         Ok(stat.map(|stat| ValueGuard { inner: self, held: Held::Copied(value), stat }))
     }
 
+    /// A guard that holds the pin; `None` when the entry can't be pinned.
     fn pinned(&self, key: &[u8], pin: u64) -> Result<Option<ValueGuard<'_>>, ReadError> {
-        let Some(at) = self.pin_at(pin) else { return Ok(None) };
-        loop {
-            let Some(seen) = self.seen(key)? else { return Ok(None) };
-            // A predecessor is about to be retired: a copy is as good.
-            if seen.predecessor {
-                return Ok(None);
-            }
-            if !self.announce(at, &seen)? {
-                continue;
-            }
-            let (value, len) = (seen.header.value(), seen.header.value_len);
-            // SAFETY: the entry is pinned (invariants 1 and 2) until the guard is dropped, and the
-            // bus is private (invariant 3), so that nobody writes these bytes meanwhile.
-            let bytes = unsafe { self.core.region.bytes(value, len) }?;
-            let who = self.core.who(&seen.header)?;
-            let Some(stat) = self.stat_of(&seen, &who) else { return Ok(None) };
-            return Ok(Some(ValueGuard { inner: self, held: Held::Pinned { bytes, pin }, stat }));
-        }
+        let mut who = Vec::new();
+        let found = self.find_pinned(key, pin, &mut |seen: &Seen<'_>| {
+            who.clear();
+            seen.entry.copy_who(&seen.header, &mut who)?;
+            let at = (seen.entry.value_at(&seen.header), seen.header.value_len as u64);
+            Ok((seen.trail.map(|_| at), Marks::of(seen)?))
+        });
+        let found = match found {
+            Ok(found) => found,
+            Err(ReadFailure::Contended { .. }) => return Ok(None),
+            Err(failure) => return Err(failure.into()),
+        };
+        let Some((Some((at, len)), marks)) = found else { return Ok(None) };
+        let Some(stat) = marks.stat(&self.core.clock, &who) else { return Ok(None) };
+        // SAFETY: the entry is pinned (invariants 1 and 2) until the guard is dropped, and the bus
+        // is private (invariant 3), so that nobody writes these bytes meanwhile.
+        let bytes = unsafe { self.core.region.bytes(at, len) }?;
+        Ok(Some(ValueGuard { inner: self, held: Held::Pinned { bytes, pin }, stat }))
     }
-}
-
-/// Where the birth revision of an entry stands.
-const fn at_born(at: u64) -> u64 {
-    at + entry::BORN
 }
 
 impl Bus {
@@ -177,12 +202,16 @@ impl Bus {
     /// When the region is damaged or gone.
     pub fn read(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueGuard<'_>>, ReadError> {
         let (inner, key) = (&*self.inner, key.as_ref());
-        if !inner.is_private() || inner.fork.is_child() {
+        inner.check_read(key)?;
+        if !inner.is_private() {
             return inner.copied(key);
         }
         let Some(pin) = inner.take_pin() else { return inner.copied(key) };
         match inner.pinned(key, pin) {
-            Ok(Some(guard)) => Ok(Some(guard)),
+            Ok(Some(guard)) => {
+                inner.count(Counter::Gets);
+                Ok(Some(guard))
+            }
             other => {
                 inner.unpin(pin);
                 other.map(drop)?;

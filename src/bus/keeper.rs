@@ -157,7 +157,7 @@ impl Inner {
         core.sweep_cleared(me, index)?;
         let wanted = core.geometry.stripe(index) + stripe::SWEEP_WANTED;
         if core.region.load(wanted, Relaxed)? != 0 {
-            let guard = core.lock_stripe(index, me, core.deadline())?;
+            let guard = core.lock_stripe(index, me, &core.patience())?;
             core.sweep_retired(index)?;
             drop(guard);
         }

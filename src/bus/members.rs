@@ -6,7 +6,7 @@ use crate::error::ReadError;
 use crate::lock::{LockError, Probe};
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Release};
-use crate::table::write::{Action, Condition, Wish, WriteFailure};
+use crate::table::write::WriteFailure;
 use std::time::SystemTime;
 
 /// One attached member.
@@ -40,7 +40,7 @@ impl Inner {
             return Ok(false);
         }
         core.clear_pins(dead)?;
-        let mended = core.mend_slot(dead, me, core.deadline(), &mut probe)?;
+        let mended = core.mend_slot(dead, me, &core.patience(), &mut probe)?;
         let at = self.member_at(u64::from(dead));
         let generation = core.region.load(at + member::GENERATION, Acquire)?;
         let owner = owner_word(dead, generation);
@@ -49,7 +49,12 @@ impl Inner {
             let _gone = crate::sys::file::unlink(&self.path.join("bell").join(name));
         })?;
         if core.region.load(at + member::EPHEMERAL, Acquire)? != 0 {
-            self.delete_owned(me, owner)?;
+            core.delete_owned(me, owner).map_err(|failure| match failure {
+                WriteFailure::Lock(error) => error,
+                WriteFailure::Bad(bad) => bad.into(),
+                // Deleting needs no room and has no condition.
+                _ => LockError::Stalled { owner: dead },
+            })?;
             core.region.store(at + member::EPHEMERAL, 0, Release)?;
         }
         let was_there = core.region.load(at + member::STATE, Acquire)? != 0;
@@ -75,24 +80,6 @@ impl Inner {
             }
         }
         Ok(buried)
-    }
-
-    /// Deletes the keys of one owner.
-    pub(crate) fn delete_owned(&self, me: u32, owner: u64) -> Result<(), LockError> {
-        for stripe in 0..self.core.geometry.stripes {
-            let Ok(keys) = self.core.stripe_keys(stripe, b"") else { continue };
-            for key in keys {
-                let time = self.core.clock.wall();
-                let action = Action::DeleteOwned { owner, time };
-                let wish = Wish { key: &key, action, condition: Condition::Any };
-                match self.core.write_one(me, &wish) {
-                    Err(WriteFailure::Lock(error)) => return Err(error),
-                    Err(WriteFailure::Bad(bad)) => return Err(bad.into()),
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
     }
 }
 

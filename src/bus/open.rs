@@ -172,7 +172,7 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
     }
     let map = Mapping::new(&region, geometry.max_capacity, writable).map_err(io("mapping", &at))?;
     let whole = Region::new(Memory::map(map, writable, Box::new(extent(&region)?)));
-    Ok((Space { region: whole, geometry }, region, stat))
+    Ok((Space::new(whole, geometry), region, stat))
 }
 
 fn differs(options: &Options, geometry: &Geometry) -> Result<(), OpenError> {

@@ -148,8 +148,8 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
 pub(crate) struct Nobody;
 
 impl Liveness for Nobody {
-    fn probe(&self) -> Box<dyn Probe + '_> {
-        Box::new(Self)
+    fn probe(&self) -> Option<Box<dyn Probe + '_>> {
+        Some(Box::new(Self))
     }
 }
 impl Probe for Nobody {

@@ -4,6 +4,8 @@ use super::info::Counter;
 use super::reader::BusReader;
 use super::{Bus, Inner};
 use crate::error::ReadError;
+use crate::region::BadRegion;
+use crate::table::Clock;
 use crate::table::read::{ReadFailure, Seen};
 use crate::types::limits::KEY_MAX;
 use crate::types::{Key, Kind, Revision, time_of};
@@ -44,7 +46,7 @@ impl From<ReadFailure> for ReadError {
 }
 
 impl Inner {
-    fn check_read(&self, key: &[u8]) -> Result<(), ReadError> {
+    pub(crate) fn check_read(&self, key: &[u8]) -> Result<(), ReadError> {
         if key.is_empty() || key.len() > KEY_MAX {
             return Err(ReadError::Key { size: key.len(), limit: KEY_MAX });
         }
@@ -54,26 +56,48 @@ impl Inner {
         Ok(())
     }
 
-    /// What a lookup finds, without its value.
-    pub(crate) fn seen(&self, key: &[u8]) -> Result<Option<Seen>, ReadError> {
-        self.check_read(key)?;
-        Ok(self.core.read(key, |_| Ok(()))?)
+    /// Looks a key up, and calls `take` with what is there; what it answers last is good. A read that
+    /// is overtaken again and again pins the entry; a handle that can't goes on until its deadline.
+    #[inline]
+    pub(crate) fn find<T>(
+        &self,
+        key: &[u8],
+        mut take: impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
+    ) -> Result<Option<T>, ReadError> {
+        match self.core.read(key, &mut take) {
+            Ok(found) => Ok(found),
+            Err(ReadFailure::Contended { attempts }) => self.find_patiently(key, attempts, take),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
-    pub(crate) fn stat_of(&self, seen: &Seen, who: &[u8]) -> Option<Stat> {
-        let left = seen.deadline.saturating_sub(self.core.clock.boot());
-        Some(Stat {
-            revision: Revision::new(seen.born)?,
-            kind: Kind::from_byte(seen.header.kind),
-            who: (!who.is_empty()).then(|| String::from_utf8_lossy(who).into_owned()),
-            time: time_of(seen.time),
-            size: seen.header.value_len,
-            expires_in: (seen.deadline != 0).then(|| Duration::from_nanos(left)),
-            ephemeral: seen.owner != 0,
-        })
+    #[cold]
+    fn find_patiently<T>(
+        &self,
+        key: &[u8],
+        mut attempts: u32,
+        mut take: impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
+    ) -> Result<Option<T>, ReadError> {
+        let patience = self.core.patience();
+        while !patience.left().is_zero() {
+            let end = match self.take_pin() {
+                Some(pin) => {
+                    let end = self.find_pinned(key, pin, &mut take);
+                    self.unpin(pin);
+                    end
+                }
+                None => self.core.read(key, &mut take),
+            };
+            match end {
+                Err(ReadFailure::Contended { attempts: more }) => attempts += more,
+                end => return Ok(end?),
+            }
+        }
+        Err(ReadError::Contended { attempts })
     }
 
     /// Looks a key up; `value` gets its bytes when it is asked for.
+    #[inline]
     pub(crate) fn lookup(
         &self,
         key: &[u8],
@@ -83,18 +107,57 @@ impl Inner {
         self.check_read(key)?;
         self.count(Counter::Gets);
         let mut who = Vec::new();
-        let region = &self.core.region;
-        let seen = self.core.read(key, |seen| {
+        let found = self.find(key, |seen| {
             if let Some(value) = value.as_deref_mut() {
                 value.clear();
-                region.read_into(seen.header.value(), seen.header.value_len, value)?;
+                seen.entry.copy_value(&seen.header, value)?;
             }
-            if with_who && seen.header.who_len > 0 {
-                who = self.core.who(&seen.header)?;
+            if with_who {
+                who.clear();
+                seen.entry.copy_who(&seen.header, &mut who)?;
             }
-            Ok(())
+            Marks::of(seen)
         })?;
-        Ok(seen.and_then(|seen| self.stat_of(&seen, &who)))
+        Ok(found.and_then(|marks| marks.stat(&self.core.clock, &who)))
+    }
+}
+
+/// The words of an entry that its [`Stat`] is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marks {
+    born: u64,
+    kind: u8,
+    size: u64,
+    time: u64,
+    deadline: u64,
+    owner: u64,
+}
+
+impl Marks {
+    #[inline]
+    pub(crate) fn of(seen: &Seen<'_>) -> Result<Self, BadRegion> {
+        Ok(Self {
+            born: seen.born,
+            kind: seen.header.kind,
+            size: seen.header.value_len as u64,
+            time: seen.entry.time()?,
+            deadline: seen.deadline,
+            owner: seen.entry.owner(&seen.header)?,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn stat(&self, clock: &Clock, who: &[u8]) -> Option<Stat> {
+        let left = |deadline: u64| Duration::from_nanos(deadline.saturating_sub(clock.boot()));
+        Some(Stat {
+            revision: Revision::new(self.born)?,
+            kind: Kind::from_byte(self.kind),
+            who: (!who.is_empty()).then(|| String::from_utf8_lossy(who).into_owned()),
+            time: time_of(self.time),
+            size: self.size,
+            expires_in: (self.deadline != 0).then(|| left(self.deadline)),
+            ephemeral: self.owner != 0,
+        })
     }
 }
 

@@ -82,7 +82,7 @@ impl Inner {
     fn sweep(&self, me: u32) -> Result<(), WriteFailure> {
         for stripe in 0..self.core.geometry.stripes {
             self.core.sweep_cleared(me, stripe)?;
-            let guard = self.core.lock_stripe(stripe, me, self.core.deadline())?;
+            let guard = self.core.lock_stripe(stripe, me, &self.core.patience())?;
             self.core.sweep_retired(stripe)?;
             drop(guard);
         }
@@ -95,7 +95,7 @@ impl Inner {
         let core = &self.core;
         let lock = RobustLock::at(&core.region, header::GROW_LOCK);
         let before = core.region.load(header::SIZE, Acquire)?;
-        let outcome = lock.lock(me, core.deadline(), |owner| {
+        let outcome = lock.lock(me, &core.patience(), |owner| {
             use crate::lock::Probe;
             let mut probe = self.prober.begin();
             Ok::<_, LockError>(probe.acquire(owner) && lock.take_over(owner, me)?)
@@ -148,9 +148,6 @@ impl Inner {
                 WriteError::Overflow { key: Key::from(key), value, by }
             }
             WriteFailure::NoRoom { blocks } => self.full(blocks, size),
-            WriteFailure::LogTooSmall { needed, limit } => {
-                WriteError::BatchTooLarge { needed, limit }
-            }
             WriteFailure::Lock(LockError::Stalled { owner }) => {
                 let (label, pid) = self.describe(owner);
                 WriteError::Stalled { member: owner, label, pid, what: "a lock of the bus" }

@@ -1,14 +1,21 @@
 //! Size classes: four steps per doubling, from 64 bytes to just below four blocks.
+//!
+//! Each size class exists twice: plain, and *timed* for entries that have a deadline or an owner, so
+//! that who looks for what expired or whose owner died reads those spans alone.
 
 use crate::region::geometry::align;
 use crate::region::layout::{LINE, span};
 
 /// Class of a span that holds one big entry.
 pub(crate) const BIG: u64 = 255;
+/// Class of a span that holds one big entry with a deadline or an owner.
+pub(crate) const BIG_TIMED: u64 = 252;
 /// Class of a span that holds a table array.
 pub(crate) const ARRAY: u64 = 254;
 /// Class of a span that holds the change list of a batch.
 pub(crate) const LIST: u64 = 253;
+/// Added to a size class for entries with a deadline or an owner.
+pub(crate) const TIMED: u64 = 64;
 /// Smallest class in bytes.
 pub(crate) const SMALLEST: u64 = 64;
 /// Blocks of a span of a size class at the most.
@@ -28,10 +35,21 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// Words of each of the two bitmaps.
+    /// Words of the bitmap.
     pub(crate) fn bitmap_words(&self) -> u64 {
         self.entries.div_ceil(64)
     }
+}
+
+/// Whether spans of this class hold one big entry.
+#[inline]
+pub(crate) fn is_big(class: u64) -> bool {
+    matches!(class, BIG | BIG_TIMED)
+}
+
+/// Whether entries of this class have a deadline or an owner.
+pub(crate) fn is_timed(class: u64) -> bool {
+    class == BIG_TIMED || (TIMED..2 * TIMED).contains(&class)
 }
 
 /// Bytes of an entry of size class `class`.
@@ -56,9 +74,9 @@ pub(crate) fn class_for(size: u64, block_shift: u32) -> Option<u64> {
 }
 
 fn cut(size: u64, blocks: u64, block: u64) -> Cut {
-    let space = blocks * block - span::BITMAPS;
+    let space = blocks * block - span::BITMAP;
     let words = (space / size).div_ceil(64);
-    let first = align(span::BITMAPS + 16 * words, LINE);
+    let first = align(span::BITMAP + 8 * words, LINE);
     Cut { size, blocks, entries: (blocks * block - first) / size, first }
 }
 
@@ -80,7 +98,7 @@ pub(crate) fn cut_of_class(class: u64, block_shift: u32) -> Cut {
 
 /// The cut of a span that holds one entry of `size` bytes.
 pub(crate) fn cut_of_big(size: u64, block_shift: u32) -> Cut {
-    let first = align(span::BITMAPS + 16, LINE);
+    let first = align(span::BITMAP + 8, LINE);
     let blocks = (first + size).div_ceil(1 << block_shift);
     Cut { size: (blocks << block_shift) - first, blocks, entries: 1, first }
 }

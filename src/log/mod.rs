@@ -9,14 +9,16 @@
 //!    left at the ring's end is a gap, told by a revision of 0.
 //! 2. `LOG_INTENT` is moved before old bytes are overwritten and never goes back: a copy is good
 //!    when, after it, the intent is still within one ring of it.
-//! 3. Revisions are dense, so a reader knows that the record after revision r is that of r + 1.
+//! 3. The index names the position of the first record of each 64 revisions; it is a hint, since the
+//!    record that is found must confirm it.
+//! 4. Revisions are dense, so a reader knows that the record after revision r is that of r + 1.
 //!
 //! A death leaves bytes beyond the tail, which the next commit overwrites.
 
 use crate::heap::Space;
 use crate::region::BadRegion;
 use crate::region::geometry::align;
-use crate::region::layout::{INDEX_STRIDE, header, record};
+use crate::region::layout::{INDEX_STRIDE, LINE, header, record};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 
@@ -26,6 +28,9 @@ pub(crate) const RECORD_VALUE_MAX: u64 = 1024;
 pub(crate) const FLAG_TOO_LARGE: u8 = 1;
 /// Bytes of a record beyond who, key and value.
 pub(crate) const RECORD_FIXED: u64 = record::BYTES + 8;
+
+/// Lines of the ring that a writer asks for ahead of its record.
+const PREFETCH_LINES: u64 = 3;
 
 /// What a record tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,13 +164,12 @@ impl Space {
         Ok(place + size)
     }
 
-    /// Asks for the ring's next lines, before the commit lock is taken.
-    pub(crate) fn log_prefetch(&self, size: u64) {
+    /// Asks for the ring's next lines, before any lock is taken.
+    #[inline]
+    pub(crate) fn log_prefetch(&self) {
         let Ok(tail) = self.region.load(header::LOG_TAIL, Relaxed) else { return };
-        let mut ahead = 0;
-        while ahead < size + 64 {
-            self.region.prefetch(self.ring(tail + ahead));
-            ahead += 64;
+        for ahead in 0..PREFETCH_LINES {
+            self.region.prefetch(self.ring(tail + LINE * ahead));
         }
     }
 
@@ -180,7 +184,19 @@ impl Space {
 
     /// Reads the record of `revision` (≤ head) at `position`, or after a gap there.
     pub(crate) fn log_read(&self, position: u64, revision: u64) -> Result<Read, BadRegion> {
+        match self.log_at(position)? {
+            Read::Record(record, _) if record.revision != revision => {
+                let (offset, found) = (self.ring(position), record.revision);
+                Err(BadRegion { offset, found, expected: "the log record of the next revision" })
+            }
+            read => Ok(read),
+        }
+    }
+
+    /// Reads the record at `position`, or after a gap there.
+    fn log_at(&self, position: u64) -> Result<Read, BadRegion> {
         let mut position = position;
+        // A gap is followed by a record.
         for _ in 0..2 {
             let at = self.ring(position);
             let found = self.region.load(at + record::REVISION, Relaxed)?;
@@ -188,7 +204,7 @@ impl Space {
                 if !self.log_still_there(position)? {
                     return Ok(Read::Overtaken);
                 }
-                position += self.geometry.log_size - position % self.geometry.log_size;
+                position = self.next_round(position);
                 continue;
             }
             let read = self.log_copy(at);
@@ -196,12 +212,25 @@ impl Space {
                 return Ok(Read::Overtaken);
             }
             let (record, size) = read?;
-            if record.revision != revision {
-                break;
-            }
             return Ok(Read::Record(record, position + size));
         }
-        Err(BadRegion { offset: self.ring(position), found: revision, expected: "its log record" })
+        Err(BadRegion { offset: self.ring(position), found: 0, expected: "a log record" })
+    }
+
+    /// The position at which the ring begins again.
+    fn next_round(&self, position: u64) -> u64 {
+        position + self.geometry.log_size - position % self.geometry.log_size
+    }
+
+    /// Leaves the records of a commit out: too many bytes for the ring. Whoever is not beyond the
+    /// revision `last` is told that it missed them. Gives the new tail.
+    pub(crate) fn log_skip(&self, last: u64) -> Result<u64, BadRegion> {
+        let tail = self.region.load(header::LOG_TAIL, Relaxed)?;
+        // Beyond the next round, no byte that was written before counts as still there.
+        let new = self.next_round(self.next_round(tail));
+        self.log_intend(new)?;
+        self.region.store(self.geometry.index(last + 1), new, Relaxed)?;
+        Ok(new)
     }
 
     fn log_copy(&self, at: u64) -> Result<(Record, u64), BadRegion> {
@@ -243,58 +272,75 @@ impl Space {
         Ok((record, size))
     }
 
-    /// Where the record of `revision` stands, or the oldest revision that is still there when it
-    /// is not. `revision` is at most one above the head.
+    /// Where the record of `revision` stands, or the oldest revision above it that is still there.
+    /// `revision` is at most one above the head.
     pub(crate) fn log_find(&self, revision: u64) -> Result<Result<u64, u64>, BadRegion> {
         let first = self.geometry.first_revision + 1;
         // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
         let head = self.region.load(header::HEAD, Acquire)?;
         if revision > head {
-            if head < first {
-                return Ok(Ok(0));
-            }
-            let found = self.log_walk(head, head)?.map(|at| self.log_read(at, head)).transpose()?;
-            return Ok(match found {
-                Some(Read::Record(_, after)) => Ok(after),
-                _ => Err(head + 1),
-            });
+            return self.log_end(head, first);
         }
         let mut base = revision - revision % INDEX_STRIDE;
-        if revision >= first
-            && let Some(position) = self.log_walk(base.max(first), revision)?
-        {
-            return Ok(Ok(position));
-        }
-        base = base.max(first - first % INDEX_STRIDE);
-        // Named bound: the index has no more entries than this that are of use.
+        // Named bound: older entries of the index are used for newer revisions.
         let useful = head.saturating_sub(INDEX_STRIDE * self.geometry.index_count());
-        base = base.max(useful - useful % INDEX_STRIDE);
+        base = base.max(useful - useful % INDEX_STRIDE).max(first - first % INDEX_STRIDE);
         while base <= head {
-            let from = base.max(first);
-            if from > revision && self.log_walk(from, from)?.is_some() {
-                return Ok(Err(from));
+            if let Some((oldest, position)) = self.log_first(base)? {
+                if oldest > revision {
+                    return Ok(Err(oldest));
+                }
+                if let Some(position) = self.log_walk(oldest, position, revision)? {
+                    return Ok(Ok(position));
+                }
             }
             base += INDEX_STRIDE;
         }
         Ok(Err(head + 1))
     }
 
-    /// Walks from the indexed revision `from` to `revision`: its position, or `None` when the
-    /// bytes are gone.
-    fn log_walk(&self, from: u64, revision: u64) -> Result<Option<u64>, BadRegion> {
-        let base = from - from % INDEX_STRIDE;
-        let first = self.geometry.first_revision + 1;
-        let mut next = base.max(first);
-        let mut position = self.region.load(self.geometry.index(next), Relaxed)?;
-        loop {
-            match self.log_read(position, next) {
-                Ok(Read::Record(..)) if next == revision => return Ok(Some(position)),
-                Ok(Read::Record(_, after)) => {
-                    position = after;
-                    next += 1;
-                }
-                Ok(Read::Overtaken) | Err(_) => return Ok(None),
+    /// Where the record behind that of the head will stand.
+    fn log_end(&self, head: u64, first: u64) -> Result<Result<u64, u64>, BadRegion> {
+        if head < first {
+            return Ok(Ok(0));
+        }
+        let Ok(position) = self.log_find(head)? else { return Ok(Err(head + 1)) };
+        Ok(match self.log_read(position, head)? {
+            Read::Record(_, after) => Ok(after),
+            Read::Overtaken => Err(head + 1),
+        })
+    }
+
+    /// The first record that the index knows of the revisions from `base` on, with its position.
+    fn log_first(&self, base: u64) -> Result<Option<(u64, u64)>, BadRegion> {
+        let position = self.region.load(self.geometry.index(base), Relaxed)?;
+        Ok(match self.log_at(position) {
+            Ok(Read::Record(record, _)) if record.revision / INDEX_STRIDE == base / INDEX_STRIDE => {
+                Some((record.revision, position))
+            }
+            // The index is a hint: what stands there now may be no record at all.
+            _ => None,
+        })
+    }
+
+    /// Walks from the record of `from` at `position` to that of `revision`: its position, or `None`
+    /// when the bytes are gone.
+    fn log_walk(
+        &self,
+        from: u64,
+        position: u64,
+        revision: u64,
+    ) -> Result<Option<u64>, BadRegion> {
+        let mut position = position;
+        for next in from..revision {
+            match self.log_read(position, next)? {
+                Read::Record(_, after) => position = after,
+                Read::Overtaken => return Ok(None),
             }
         }
+        Ok(match self.log_read(position, revision)? {
+            Read::Record(..) => Some(position),
+            Read::Overtaken => None,
+        })
     }
 }

@@ -129,9 +129,13 @@ impl Geometry {
     pub(crate) fn member(&self, slot: u64) -> u64 {
         self.member_table() + slot * member::SIZE
     }
-    /// The bitmap of watches that sleep.
+    /// The word of the bitmap of members that may have pins, in which `slot` stands.
+    pub(crate) fn pinned(&self, slot: u64) -> u64 {
+        self.member_table() + self.members_max * member::SIZE + 8 * (slot / 64)
+    }
+    /// The word of the bitmap of watches that sleep, in which `watch` stands.
     pub(crate) fn asleep(&self, watch: u64) -> u64 {
-        self.member_table() + self.members_max * member::SIZE + 8 * (watch / 64)
+        self.pinned(0) + align(self.members_max.div_ceil(8), LINE) + 8 * (watch / 64)
     }
     pub(crate) fn watch(&self, index: u64) -> u64 {
         self.asleep(0) + align(self.watches_max / 8, LINE) + index * watch::SIZE

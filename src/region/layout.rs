@@ -43,6 +43,7 @@ pub(crate) mod header {
     pub(crate) const FREE_HINT: u64 = 280;
     pub(crate) const MEMBERS_HIGH: u64 = 288;
     pub(crate) const WATCHES_HIGH: u64 = 296;
+    pub(crate) const CLAIMS: u64 = 304;
     pub(crate) const KEEPER: u64 = 320;
     pub(crate) const HEARTBEAT: u64 = 328;
     pub(crate) const CLOCK_BOOT: u64 = 336;
@@ -57,23 +58,23 @@ pub(crate) mod header {
     pub(crate) const COMMIT_LOCK: u64 = 576;
     pub(crate) const LOG_INTENT: u64 = 640;
     pub(crate) const LOG_TAIL: u64 = 648;
-    pub(crate) const SNAP_ON: u64 = 704;
-    pub(crate) const SNAP_ID: u64 = 712;
-    pub(crate) const SNAP_REVISION: u64 = 720;
-    pub(crate) const SNAP_CLEARED: u64 = 728;
-    pub(crate) const READY: u64 = 768;
-    pub(crate) const COUNT: u64 = 776;
-    pub(crate) const TAIL: u64 = 784;
-    pub(crate) const CLEARED: u64 = 792;
-    pub(crate) const LIST: u64 = 800;
-    pub(crate) const INLINE: u64 = 832;
+    pub(crate) const READY: u64 = 656;
+    pub(crate) const COUNT: u64 = 664;
+    pub(crate) const TAIL: u64 = 672;
+    pub(crate) const CLEARED: u64 = 680;
+    pub(crate) const LIST: u64 = 688;
+    pub(crate) const INLINE: u64 = 704;
+    pub(crate) const SNAP_ON: u64 = 1152;
+    pub(crate) const SNAP_ID: u64 = 1160;
+    pub(crate) const SNAP_REVISION: u64 = 1168;
+    pub(crate) const SNAP_CLEARED: u64 = 1176;
 }
 
 /// Changes that fit into the commit record itself; more go to a list in the heap.
 pub(crate) const INLINE_CHANGES: u64 = 16;
 /// Bytes of one change of a commit record: slot address, new entry's word, old entry's word.
 pub(crate) const CHANGE_SIZE: u64 = 24;
-const _: () = assert!(header::INLINE + INLINE_CHANGES * CHANGE_SIZE <= HEADER_SIZE);
+const _: () = assert!(header::INLINE + INLINE_CHANGES * CHANGE_SIZE <= header::SNAP_ON);
 
 /// One stripe of the table.
 pub(crate) mod stripe {
@@ -84,16 +85,21 @@ pub(crate) mod stripe {
     pub(crate) const SNAP_DONE: u64 = 144;
     pub(crate) const SWEEP_WANTED: u64 = 152;
     pub(crate) const RETIRED_COUNT: u64 = 160;
-    pub(crate) const DEADLINE: u64 = 168;
-    pub(crate) const CLASSES: u64 = 192;
-    pub(crate) const RETIRED: u64 = CLASSES + 8 * super::CLASSES_MAX;
-    pub(crate) const SIZE: u64 = 1024;
+    pub(crate) const SPARE_COUNT: u64 = 168;
+    pub(crate) const DEADLINE: u64 = 176;
+    pub(crate) const RETIRED: u64 = 192;
+    pub(crate) const SPARE: u64 = RETIRED + 8 * super::RETIRED_MAX;
+    pub(crate) const CLASSES: u64 = SPARE + 8 * super::SPARE_MAX;
+    pub(crate) const TIMED: u64 = CLASSES + 8 * super::CLASSES_MAX;
+    pub(crate) const SIZE: u64 = 2048;
 }
-/// Offsets in a stripe's ring of lately retired entries (a hint; the bitmap counts).
+/// Offsets in a stripe's ring of entries that died lately.
 pub(crate) const RETIRED_MAX: u64 = 32;
+/// Offsets in a stripe's list of dead entries that may be filled anew.
+pub(crate) const SPARE_MAX: u64 = 16;
 /// Size classes at the most.
 pub(crate) const CLASSES_MAX: u64 = 64;
-const _: () = assert!(stripe::RETIRED + 8 * RETIRED_MAX <= stripe::SIZE);
+const _: () = assert!(stripe::TIMED + 8 * CLASSES_MAX <= stripe::SIZE);
 
 /// One member slot.
 pub(crate) mod member {
@@ -139,13 +145,13 @@ pub(crate) mod entry {
     pub(crate) const NONE: u64 = 1;
 }
 
-/// The head of a span: links of the stripe's list, then the occupied and the retired bitmap.
+/// The head of a span: links of the stripe's list, then the bitmap of occupied entries.
 pub(crate) mod span {
     pub(crate) const BLOCKS: u64 = 0;
     pub(crate) const PREVIOUS: u64 = 8;
     pub(crate) const NEXT: u64 = 16;
     pub(crate) const LISTED: u64 = 24;
-    pub(crate) const BITMAPS: u64 = 64;
+    pub(crate) const BITMAP: u64 = 32;
 }
 
 /// The first line of a table array.
@@ -177,45 +183,120 @@ const fn mix(print: u64, value: u64) -> u64 {
 
 const fn print() -> u64 {
     let all = [
+        LINE,
         HEADER_SIZE,
-        header::SIZE,
-        header::HEAD,
-        header::COMMIT_LOCK,
-        header::LOG_INTENT,
-        header::SNAP_ON,
-        header::READY,
-        header::INLINE,
         INLINE_CHANGES,
         CHANGE_SIZE,
+        RETIRED_MAX,
+        SPARE_MAX,
+        CLASSES_MAX,
+        PINS_MAX,
+        COUNTERS_MAX,
+        WATCH_PREFIX_MAX,
+        BUCKET_SLOTS,
+        CHAIN_MAX,
+        INDEX_STRIDE,
+        header::MAGIC,
+        header::VERSION,
+        header::PRINT,
+        header::CHECKSUM,
+        header::BUS_ID,
+        header::BOOT_ID,
+        header::INCARNATION,
+        header::SEED,
+        header::MAX_CAPACITY,
+        header::BLOCK_SHIFT,
+        header::STRIPES,
+        header::MEMBERS_MAX,
+        header::WATCHES_MAX,
+        header::LOG_SIZE,
+        header::CREATED,
+        header::CAPACITY,
+        header::MODE,
+        header::FIRST_REVISION,
+        header::IMMUTABLE_END,
+        header::SIZE,
+        header::DESTROYED,
+        header::GROW_LOCK,
+        header::FREE_HINT,
+        header::MEMBERS_HIGH,
+        header::WATCHES_HIGH,
+        header::CLAIMS,
+        header::KEEPER,
+        header::HEARTBEAT,
+        header::CLOCK_BOOT,
+        header::CLOCK_WALL,
+        header::SNAPSHOT_REVISION,
+        header::SNAPSHOT_TIME,
+        header::SNAPSHOT_FAILURES,
+        header::SNAPSHOT_WANTED,
+        header::HEAD,
+        header::CLEARED_AT,
+        header::COMMIT_LOCK,
+        header::LOG_INTENT,
+        header::LOG_TAIL,
+        header::SNAP_ON,
+        header::SNAP_ID,
+        header::SNAP_REVISION,
+        header::SNAP_CLEARED,
+        header::READY,
+        header::COUNT,
+        header::TAIL,
+        header::CLEARED,
+        header::LIST,
+        header::INLINE,
+        stripe::LOCK,
         stripe::ARRAY,
         stripe::COUNT,
-        stripe::CLASSES,
+        stripe::SWEPT_TO,
+        stripe::SNAP_DONE,
+        stripe::SWEEP_WANTED,
+        stripe::RETIRED_COUNT,
+        stripe::SPARE_COUNT,
+        stripe::DEADLINE,
         stripe::RETIRED,
+        stripe::SPARE,
+        stripe::CLASSES,
+        stripe::TIMED,
         stripe::SIZE,
-        RETIRED_MAX,
-        CLASSES_MAX,
+        member::GENERATION,
+        member::PID,
+        member::JOINED,
+        member::LABEL_LEN,
         member::LABEL,
         member::STATE,
+        member::EPHEMERAL,
         member::PINS,
         member::COUNTERS,
         member::SIZE,
-        PINS_MAX,
+        watch::STATE,
+        watch::NONCE,
+        watch::PREFIX_LEN,
         watch::PREFIX,
         watch::SIZE,
+        entry::BORN,
+        entry::DIED,
+        entry::PRED,
         entry::META,
         entry::TIME,
         entry::FIXED,
+        entry::FLAG_DEADLINE as u64,
+        entry::FLAG_OWNER as u64,
         entry::NONE,
-        span::BITMAPS,
+        span::BLOCKS,
+        span::PREVIOUS,
+        span::NEXT,
+        span::LISTED,
+        span::BITMAP,
         array::BUCKETS,
+        array::LINES,
+        array::USED,
         array::FIRST,
-        BUCKET_SLOTS,
+        record::REVISION,
+        record::META,
+        record::VALUE_LEN,
+        record::TIME,
         record::BYTES,
-        INDEX_STRIDE,
-        header::IMMUTABLE_END,
-        header::KEEPER,
-        header::SNAPSHOT_WANTED,
-        member::EPHEMERAL,
     ];
     let mut print = 0xcbf2_9ce4_8422_2325;
     let mut index = 0;

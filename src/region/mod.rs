@@ -243,6 +243,152 @@ fn outside(at: u64) -> BadRegion {
     BadRegion { offset: at, found: at, expected: "an aligned offset inside the region" }
 }
 
+#[cfg(not(loom))]
+type WordRun<'r> = &'r [AtomicU64];
+#[cfg(loom)]
+type WordRun<'r> = Vec<&'r AtomicU64>;
+
+/// A run of words that lies inside the region: checked once, then used by index. An index beyond
+/// its end is [`BadRegion`], as any access outside is.
+#[derive(Debug, Clone)]
+pub(crate) struct Words<'r> {
+    at: u64,
+    run: WordRun<'r>,
+}
+
+impl Words<'_> {
+    /// Where it begins in the region.
+    #[inline]
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// How many words there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.run.len()
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> Result<&AtomicU64, BadRegion> {
+        match self.run.get(index) {
+            Some(word) => Ok(plain(word)),
+            None => Err(outside(self.at + 8 * index as u64)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, index: usize, order: Ordering) -> Result<u64, BadRegion> {
+        Ok(self.word(index)?.load(order))
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, index: usize, value: u64, order: Ordering) -> Result<(), BadRegion> {
+        let word = self.word(index)?;
+        if hook::step() {
+            word.store(value, order);
+        }
+        Ok(())
+    }
+
+    /// `len` bytes from word `index` on, as a run of its own.
+    #[inline]
+    pub(crate) fn part(&self, index: usize, len: usize) -> Result<Words<'_>, BadRegion> {
+        let at = self.at + 8 * index as u64;
+        let end = index.checked_add(len.div_ceil(8)).ok_or_else(|| outside(at))?;
+        #[cfg(not(loom))]
+        let run = self.run.get(index..end);
+        #[cfg(loom)]
+        let run = self.run.get(index..end).map(<[_]>::to_vec);
+        Ok(Words { at, run: run.ok_or_else(|| outside(at))? })
+    }
+
+    /// Whether the bytes it begins with are `bytes`.
+    #[inline]
+    pub(crate) fn equals(&self, bytes: &[u8]) -> bool {
+        let mut words = self.run.iter();
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            let Some(word) = words.next() else { return false };
+            if word.load(Ordering::Relaxed).to_le_bytes() != chunk {
+                return false;
+            }
+        }
+        let rest = chunks.remainder();
+        rest.is_empty()
+            || words.next().is_some_and(|word| {
+                word.load(Ordering::Relaxed).to_le_bytes().get(..rest.len()) == Some(rest)
+            })
+    }
+
+    /// Appends the first `len` bytes to `into`, read word by word.
+    #[inline]
+    pub(crate) fn copy_into(&self, len: usize, into: &mut Vec<u8>) {
+        let start = into.len();
+        copy::append(&self.run, into);
+        into.truncate(start + len);
+    }
+
+    /// Writes bytes from its beginning, padded with zeros to whole words. Two steps for the hook:
+    /// half, and all. What does not fit is left out.
+    #[inline]
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        let half = (bytes.len() / 16 * 8).min(8 * self.run.len());
+        let (first, second) = bytes.split_at(half);
+        if hook::step() {
+            store_words(&self.run[..half / 8], first);
+        }
+        if hook::step() {
+            store_words(&self.run[half / 8..], second);
+        }
+    }
+
+    /// Zeroes all of it. Two steps for the hook: half, and all.
+    pub(crate) fn zero(&self) {
+        let (first, second) = self.run.split_at(self.run.len() / 2);
+        for part in [first, second] {
+            if hook::step() {
+                part.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            }
+        }
+    }
+}
+
+/// Copies of words as bytes.
+#[cfg(not(loom))]
+mod copy {
+    use super::{AtomicU64, Ordering};
+
+    /// Appends the words' bytes: one load and one store a word, since whoever copied them as
+    /// bytes would race with a writer.
+    #[inline]
+    pub(super) fn append(words: &[AtomicU64], into: &mut Vec<u8>) {
+        into.reserve(8 * words.len());
+        let room = into.spare_capacity_mut();
+        for (word, place) in words.iter().zip(room.chunks_exact_mut(8)) {
+            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            for (byte, place) in bytes.iter().zip(place) {
+                place.write(*byte);
+            }
+        }
+        let len = into.len() + 8 * words.len();
+        // SAFETY: `reserve` made the room, and the loop wrote 8 bytes for each word: as many chunks
+        // fit into it as there are words.
+        unsafe { into.set_len(len) };
+    }
+}
+
+#[cfg(loom)]
+mod copy {
+    use super::{AtomicU64, Ordering};
+
+    pub(super) fn append(words: &[&AtomicU64], into: &mut Vec<u8>) {
+        for word in words {
+            into.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+    }
+}
+
 impl Region {
     pub(crate) fn new(memory: Memory) -> Self {
         Self { memory }
@@ -317,96 +463,45 @@ impl Region {
         Ok(if hook::step() { word.fetch_and(!bits, order) } else { 0 })
     }
 
+    /// Asks for the cache line at `at` ahead of its use; nothing when it lies outside.
     #[inline]
     pub(crate) fn prefetch(&self, at: u64) {
         self.memory.prefetch(at);
     }
-}
 
-impl Region {
-    #[cfg(not(loom))]
-    fn words(&self, at: u64, len: u64) -> Result<&[AtomicU64], BadRegion> {
-        self.memory.words(at, len).ok_or_else(|| outside(at))
-    }
-
-    #[cfg(loom)]
-    fn words(&self, at: u64, len: u64) -> Result<Vec<&AtomicU64>, BadRegion> {
-        (0..len.div_ceil(8)).map(|index| self.word(at + 8 * index)).collect()
-    }
-
-    /// Copies bytes out, word by word.
+    /// The words of `len` bytes from `at` on.
     #[inline]
-    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<(), BadRegion> {
-        let words = self.words(at, into.len() as u64)?;
-        let mut chunks = into.chunks_exact_mut(8);
-        let mut words = words.iter();
-        for (chunk, word) in (&mut chunks).zip(&mut words) {
-            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
-        }
-        let rest = chunks.into_remainder();
-        if let (false, Some(word)) = (rest.is_empty(), words.next()) {
-            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
-            rest.copy_from_slice(&bytes[..rest.len()]);
-        }
-        Ok(())
+    pub(crate) fn words(&self, at: u64, len: u64) -> Result<Words<'_>, BadRegion> {
+        #[cfg(not(loom))]
+        let run = self.memory.words(at, len).ok_or_else(|| outside(at))?;
+        #[cfg(loom)]
+        let run = (0..len.div_ceil(8)).map(|i| self.word(at + 8 * i)).collect::<Result<_, _>>()?;
+        Ok(Words { at, run })
     }
 
     /// Appends `len` bytes from `at` to `into`.
     #[inline]
     pub(crate) fn read_into(&self, at: u64, len: u64, into: &mut Vec<u8>) -> Result<(), BadRegion> {
-        let words = self.words(at, len)?;
-        into.reserve(words.len() * 8);
-        let start = into.len();
-        for word in words {
-            into.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
-        }
-        into.truncate(start + len as usize);
+        self.words(at, len)?.copy_into(len as usize, into);
         Ok(())
     }
 
     /// Whether the bytes at `at` are `bytes`.
     #[inline]
     pub(crate) fn equals(&self, at: u64, bytes: &[u8]) -> Result<bool, BadRegion> {
-        let words = self.words(at, bytes.len() as u64)?;
-        let mut chunks = bytes.chunks_exact(8);
-        let mut words = words.iter();
-        for (chunk, word) in (&mut chunks).zip(&mut words) {
-            if word.load(Ordering::Relaxed).to_le_bytes() != chunk {
-                return Ok(false);
-            }
-        }
-        let rest = chunks.remainder();
-        match (rest.is_empty(), words.next()) {
-            (false, Some(word)) => {
-                Ok(word.load(Ordering::Relaxed).to_le_bytes()[..rest.len()] == *rest)
-            }
-            _ => Ok(true),
-        }
+        Ok(self.words(at, bytes.len() as u64)?.equals(bytes))
     }
 
-    /// Writes bytes, padded with zeros to whole words. Two steps for the hook: half, and all.
+    /// Writes bytes, padded with zeros to whole words.
     #[inline]
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> Result<(), BadRegion> {
-        let words = self.words(at, bytes.len() as u64)?;
-        let (first, second) = words.split_at(words.len() / 2);
-        if hook::step() {
-            store_words(first, &bytes[..first.len() * 8]);
-        }
-        if hook::step() {
-            store_words(second, &bytes[first.len() * 8..]);
-        }
+        self.words(at, bytes.len() as u64)?.write(bytes);
         Ok(())
     }
 
     /// Zeroes `len` bytes (a multiple of 8).
     pub(crate) fn zero(&self, at: u64, len: u64) -> Result<(), BadRegion> {
-        let words = self.words(at, len)?;
-        let (first, second) = words.split_at(words.len() / 2);
-        for part in [first, second] {
-            if hook::step() {
-                part.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-            }
-        }
+        self.words(at, len)?.zero();
         Ok(())
     }
 
@@ -420,6 +515,12 @@ impl Region {
         let bytes = unsafe { self.memory.bytes(at, len) };
         bytes.ok_or_else(|| outside(at))
     }
+}
+
+/// The word behind a run's element, which under loom is a reference.
+#[inline]
+fn plain<W: Borrow<AtomicU64>>(word: &W) -> &AtomicU64 {
+    word.borrow()
 }
 
 #[inline]

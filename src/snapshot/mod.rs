@@ -1,26 +1,29 @@
 //! Snapshots: all live entries as of one revision, read while writers go on.
 //!
-//! 1. While a snapshot {id, R, C} is on, a retired entry with C ≤ born ≤ R < died in a stripe that
-//!    is not done is not freed: the retired bitmap is the list of what is kept.
-//! 2. Each stripe's slot words and retired entries are copied under its lock and read afterwards;
-//!    `done` := id comes after the reading. It is the id and no flag, so that a stale reader's
+//! 1. While a snapshot {id, R, C} is on, a dead entry with C ≤ born ≤ R < died in a stripe that is
+//!    not done is not freed: it stays occupied, and the bitmaps of occupied entries are the list of
+//!    what there is to read, living and dead.
+//! 2. Each stripe's bitmaps are copied under its lock, with the block words of their spans, and the
+//!    entries read afterwards; a span whose block word changed held nothing that was needed.
+//! 3. `done` := id comes after the reading. It is the id and no flag, so that a stale reader's
 //!    store does no harm.
-//! 3. The image is good when, after all reading, the snapshot is still on with the same id. Who
+//! 4. The image is good when, after all reading, the snapshot is still on with the same id. Who
 //!    would be told `Full` ends it instead.
 //!
 //! A death leaves a snapshot that is on; the next one takes another id, and `Full` ends any.
 
 pub(crate) mod format;
 
-use crate::heap::Place;
+use crate::heap::class::Cut;
+use crate::heap::{BlockWord, Room};
 use crate::lock::LockError;
 use crate::region::BadRegion;
-use crate::region::layout::{entry, header, stripe};
+use crate::region::layout::{header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 use crate::table::Core;
+use crate::table::entry::{Entry, Header};
 use crate::table::write::WriteFailure;
-use crate::word::offset_of;
 use format::{SnapshotEntry, SnapshotHead};
 
 /// A snapshot that is being read.
@@ -32,8 +35,17 @@ pub(crate) struct Walk<'a> {
     cleared: u64,
     pub(crate) head: SnapshotHead,
     stripe: u64,
-    offsets: Vec<u64>,
+    spans: Vec<SpanCopy>,
     reading: bool,
+}
+
+/// A span as it stood under its stripe's lock, less what was read already.
+#[derive(Debug)]
+struct SpanCopy {
+    first: u64,
+    word: BlockWord,
+    cut: Cut,
+    entries: Vec<u64>,
 }
 
 /// Why a snapshot was not read to its end.
@@ -59,7 +71,7 @@ impl From<LockError> for WalkError {
 impl<'a> Walk<'a> {
     /// SNAPSHOT, step 1.
     pub(crate) fn begin(core: &'a Core, me: u32) -> Result<Self, WalkError> {
-        let guard = core.lock_commit(me, core.deadline())?;
+        let guard = core.lock_commit(me, &core.patience())?;
         let region = &core.region;
         let id = region.load(header::SNAP_ID, Relaxed)? + 1;
         let revision = region.load(header::HEAD, Relaxed)?;
@@ -77,7 +89,7 @@ impl<'a> Walk<'a> {
             revision,
             created: core.clock.wall(),
         };
-        Ok(Self { core, me, id, cleared, head, stripe: 0, offsets: Vec::new(), reading: false })
+        Ok(Self { core, me, id, cleared, head, stripe: 0, spans: Vec::new(), reading: false })
     }
 
     fn still_on(&self) -> Result<bool, BadRegion> {
@@ -89,33 +101,16 @@ impl<'a> Walk<'a> {
             && region.load(header::SNAP_ID, Relaxed)? == self.id)
     }
 
-    /// Copies what a stripe names and what it has retired.
+    /// Copies which entries of a stripe are occupied.
     fn copy_stripe(&mut self) -> Result<(), WalkError> {
         let core = self.core;
-        let guard = core.lock_stripe(self.stripe, self.me, core.deadline())?;
-        let offsets = &mut self.offsets;
-        offsets.clear();
-        core.each_slot(core.array_word(self.stripe)?, |_, word| {
-            offsets.push(offset_of(word));
-            Ok(())
-        })?;
-        let mut spans = Vec::new();
-        core.spans(
-            self.stripe,
-            |first, word| {
-                if word.holds_entries() {
-                    spans.push((first, word));
-                }
-                Ok(())
-            },
-            |_| Ok(()),
-        )?;
-        for (first, word) in spans {
-            let cut = core.cut(first, word)?;
-            for index in 0..cut.entries {
-                if core.is_set(&Place { block: first, cut, index }, true)? {
-                    offsets.push(core.entry_at(first, &cut, index));
-                }
+        let guard = core.lock_stripe(self.stripe, self.me, &core.patience())?;
+        self.spans.clear();
+        for (first, word) in core.spans(self.stripe)? {
+            if word.holds_entries() {
+                let cut = core.cut(first, word)?;
+                let entries = core.occupied_entries(first, &cut)?;
+                self.spans.push(SpanCopy { first, word, cut, entries });
             }
         }
         drop(guard);
@@ -123,64 +118,64 @@ impl<'a> Walk<'a> {
     }
 
     /// One entry, when it belongs to the snapshot.
-    fn read(&self, at: u64) -> Result<Option<SnapshotEntry>, BadRegion> {
+    fn read(&self, span: &SpanCopy, at: u64) -> Result<Option<SnapshotEntry>, BadRegion> {
         let (core, revision) = (self.core, self.head.revision);
-        let block = core.geometry.block_of(at)?;
-        let word = core.block_word(block)?;
-        let born = core.region.load(at + entry::BORN, Acquire)?;
-        let died = core.region.load(at + entry::DIED, Acquire)?;
+        let entry = core.entry_in(Room { at, size: span.cut.size })?;
+        let born = entry.born(Acquire)?;
+        let died = entry.died(Acquire)?;
         if born == 0 || born < self.cleared || born > revision || (died != 0 && died <= revision) {
             return Ok(None);
         }
-        let copied = self.copy(at);
+        let copied = entry.header().and_then(|header| self.copy(&entry, &header));
+        // ORDERING: [entry.refill] [block.cut] Acquire fence: the copy comes before the second look;
+        // pairs with the Release fences in `occupy`, `take_spare` and `make_span`.
         fence(Acquire);
-        if core.region.load(at + entry::BORN, Relaxed)? != born || core.block_word(block)? != word {
+        if entry.born(Relaxed)? != born || core.block_word(span.first)? != span.word {
+            // Reused: so nobody kept it, so it was not needed.
             return Ok(None);
         }
         copied.map(|copied| copied.map(|copied| SnapshotEntry { revision: born, ..copied }))
     }
 
-    fn copy(&self, at: u64) -> Result<Option<SnapshotEntry>, BadRegion> {
+    fn copy(&self, entry: &Entry<'_>, header: &Header) -> Result<Option<SnapshotEntry>, BadRegion> {
         let core = self.core;
-        let header = core.header(at, core.place(at)?.cut.size)?;
-        let deadline = core.space.deadline(&header)?;
+        let deadline = entry.deadline(header)?;
         let now = core.clock.boot();
-        if core.entry_owner(&header)? != 0 || (deadline != 0 && deadline <= now) {
+        if entry.owner(header)? != 0 || (deadline != 0 && deadline <= now) {
             return Ok(None);
         }
-        let (mut key, mut value) = (Vec::new(), Vec::new());
-        core.region.read_into(header.key(), header.key_len, &mut key)?;
-        core.region.read_into(header.value(), header.value_len, &mut value)?;
+        let (mut key, mut value, mut who) = (Vec::new(), Vec::new(), Vec::new());
+        entry.copy_key(header, &mut key)?;
+        entry.copy_value(header, &mut value)?;
+        entry.copy_who(header, &mut who)?;
         let expires = if deadline == 0 { 0 } else { core.clock.wall() + (deadline - now) };
-        Ok(Some(SnapshotEntry {
-            key,
-            value,
-            kind: header.kind,
-            revision: 0,
-            time: core.space.time(&header)?,
-            who: core.who(&header)?,
-            expires,
-        }))
+        let (kind, time) = (header.kind, entry.time()?);
+        Ok(Some(SnapshotEntry { key, value, kind, revision: 0, time, who, expires }))
+    }
+
+    /// The next entry of the stripe that was copied.
+    fn next_copied(&mut self) -> Result<Option<SnapshotEntry>, WalkError> {
+        while let Some(mut span) = self.spans.pop() {
+            while let Some(at) = span.entries.pop() {
+                match self.read(&span, at) {
+                    Ok(None) => {}
+                    Ok(entry) => {
+                        self.spans.push(span);
+                        return Ok(entry);
+                    }
+                    Err(bad) if self.still_on()? => return Err(bad.into()),
+                    Err(_) => return Err(WalkError::Aborted),
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The next entry, or `None` when the whole snapshot was read and is good.
     pub(crate) fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, WalkError> {
-        let stripes = self.core.geometry.stripes;
         loop {
-            if let Some(at) = self.offsets.pop() {
-                match self.read(at) {
-                    Ok(Some(entry)) => return Ok(Some(entry)),
-                    Ok(None) => {}
-                    // What is kept can be read; anything else may be reused under us.
-                    Err(bad) if self.still_on()? => {
-                        let born = self.core.region.load(at + entry::BORN, Acquire)?;
-                        if born != 0 && born <= self.head.revision && self.core.place(at).is_ok() {
-                            return Err(bad.into());
-                        }
-                    }
-                    Err(_) => return Err(WalkError::Aborted),
-                }
-                continue;
+            if let Some(entry) = self.next_copied()? {
+                return Ok(Some(entry));
             }
             if self.reading {
                 let done = self.core.geometry.stripe(self.stripe) + stripe::SNAP_DONE;
@@ -191,7 +186,7 @@ impl<'a> Walk<'a> {
             if !self.still_on()? {
                 return Err(WalkError::Aborted);
             }
-            if self.stripe == stripes {
+            if self.stripe == self.core.geometry.stripes {
                 return Ok(None);
             }
             self.copy_stripe()?;
@@ -203,7 +198,7 @@ impl<'a> Walk<'a> {
 impl Drop for Walk<'_> {
     fn drop(&mut self) {
         // When the lock can't be had, the next snapshot or the next `Full` ends this one.
-        if let Ok(guard) = self.core.lock_commit(self.me, self.core.deadline()) {
+        if let Ok(guard) = self.core.lock_commit(self.me, &self.core.patience()) {
             if self.core.region.load(header::SNAP_ID, Relaxed) == Ok(self.id) {
                 let _end = self.core.region.store(header::SNAP_ON, 0, Release);
             }
@@ -218,7 +213,7 @@ impl Core {
         if self.region.load(header::SNAP_ON, Acquire)? == 0 {
             return Ok(false);
         }
-        let guard = self.lock_commit(me, self.deadline())?;
+        let guard = self.lock_commit(me, &self.patience())?;
         self.region.store(header::SNAP_ON, 0, Relaxed)?;
         // ORDERING: [snap] Release fence: the end comes before any reuse; pairs with the Acquire
         // fence in `still_on`.

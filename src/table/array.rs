@@ -2,11 +2,14 @@
 
 use crate::heap::class::ARRAY;
 use crate::heap::{HeapError, Space, State};
-use crate::region::BadRegion;
+use crate::region::{BadRegion, Words};
 use crate::region::layout::{BUCKET_SLOTS, CHAIN_MAX, LINE, array, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 use crate::word::{ArrayWord, Hash, offset_of, tag_matches};
+
+/// Where a bucket's link stands, behind its slot words.
+const LINK: usize = BUCKET_SLOTS as usize;
 
 /// Entries per bucket from which on an array is doubled.
 pub(crate) const LOAD_MAX: u64 = 5;
@@ -41,48 +44,96 @@ impl Space {
         self.region.load(slot, Acquire)
     }
 
-    /// The overflow bucket after the one at `bucket`, if any.
+    /// The overflow bucket after the one in `line`, if any.
     #[inline]
-    pub(crate) fn next_bucket(
-        &self,
-        array: ArrayWord,
-        bucket: u64,
-    ) -> Result<Option<u64>, BadRegion> {
+    fn next_bucket(&self, array: ArrayWord, line: &Words<'_>) -> Result<Option<u64>, BadRegion> {
         // ORDERING: [link] Acquire; pairs with the Release store in `append_bucket`.
-        let line = self.region.load(bucket + 8 * BUCKET_SLOTS, Acquire)?;
-        Ok((line != 0).then(|| self.bucket(array, line)))
+        let link = line.load(LINK, Acquire)?;
+        Ok((link != 0).then(|| self.bucket(array, link)))
     }
 
     fn bad_chain(bucket: u64) -> BadRegion {
         BadRegion { offset: bucket, found: CHAIN_MAX, expected: "a chain that ends" }
     }
 
+    /// Calls `visit` with each bucket of the chain of `hash`, until it answers with something.
+    #[inline]
+    fn chain<T>(
+        &self,
+        array: ArrayWord,
+        first: u64,
+        mut visit: impl FnMut(&Words<'_>) -> Result<Option<T>, BadRegion>,
+    ) -> Result<Option<T>, BadRegion> {
+        let mut bucket = self.bucket(array, first);
+        for _ in 0..CHAIN_MAX {
+            let line = self.region.words(bucket, LINE)?;
+            if let Some(found) = visit(&line)? {
+                return Ok(Some(found));
+            }
+            match self.next_bucket(array, &line)? {
+                Some(next) => bucket = next,
+                None => return Ok(None),
+            }
+        }
+        Err(Self::bad_chain(bucket))
+    }
+
     /// Calls `visit` with the slot words of the chain of `hash` that bear its tag, until it
     /// answers with something.
+    #[inline]
     pub(crate) fn search<T>(
         &self,
         array: ArrayWord,
         hash: Hash,
         mut visit: impl FnMut(u64, u64) -> Result<Option<T>, BadRegion>,
     ) -> Result<Option<T>, BadRegion> {
-        let (mut bucket, tag) = (self.bucket(array, hash.bucket(array.log2())), hash.tag());
-        for _ in 0..CHAIN_MAX {
-            for index in 0..BUCKET_SLOTS {
-                let at = bucket + 8 * index;
-                let word = self.slot(at)?;
+        let tag = hash.tag();
+        self.chain(array, hash.bucket(array.log2()), |line| {
+            let mut candidates = 0_u32;
+            for index in 0..LINK {
+                let word = line.load(index, Relaxed)?;
+                candidates |= u32::from(word != 0 && tag_matches(word, tag)) << index;
+            }
+            while candidates != 0 {
+                let index = candidates.trailing_zeros() as usize;
+                candidates &= candidates - 1;
+                // ORDERING: [slot] Acquire; pairs with the Release stores in `finish`.
+                let word = line.load(index, Acquire)?;
                 if word != 0
                     && tag_matches(word, tag)
-                    && let Some(found) = visit(at, word)?
+                    && let Some(found) = visit(line.at() + 8 * index as u64, word)?
                 {
                     return Ok(Some(found));
                 }
             }
-            match self.next_bucket(array, bucket)? {
-                Some(next) => bucket = next,
-                None => return Ok(None),
-            }
+            Ok(None)
+        })
+    }
+
+    /// Calls `visit` with the slot words of every chain as they stand, empty ones left out: for
+    /// who holds no lock.
+    pub(crate) fn each_chain_slot(
+        &self,
+        array: ArrayWord,
+        mut visit: impl FnMut(u64) -> Result<(), BadRegion>,
+    ) -> Result<(), BadRegion> {
+        for first in 0..1u64 << array.log2() {
+            self.chain(array, first, |line| {
+                for index in 0..LINK {
+                    if line.load(index, Relaxed)? != 0 {
+                        visit(line.at() + 8 * index as u64)?;
+                    }
+                }
+                Ok(None::<()>)
+            })?;
         }
-        Err(Self::bad_chain(bucket))
+        Ok(())
+    }
+
+    /// Asks for the bucket in which a hash is looked for.
+    #[inline]
+    pub(crate) fn prefetch_bucket(&self, array: ArrayWord, hash: Hash) {
+        self.region.prefetch(self.bucket(array, hash.bucket(array.log2())));
     }
 
     /// An empty slot word in the chain of `hash` that is not among `taken`.
@@ -92,23 +143,25 @@ impl Space {
         hash: Hash,
         taken: &dyn Fn(u64) -> bool,
     ) -> Result<Room, BadRegion> {
-        let mut bucket = self.bucket(array, hash.bucket(array.log2()));
-        for _ in 0..CHAIN_MAX {
-            for index in 0..BUCKET_SLOTS {
-                let at = bucket + 8 * index;
-                if self.region.load(at, Relaxed)? == 0 && !taken(at) {
-                    return Ok(Room::Slot(at));
+        let mut last = self.bucket(array, hash.bucket(array.log2()));
+        let found = self.chain(array, hash.bucket(array.log2()), |line| {
+            last = line.at();
+            for index in 0..LINK {
+                let at = line.at() + 8 * index as u64;
+                if line.load(index, Relaxed)? == 0 && !taken(at) {
+                    return Ok(Some(at));
                 }
             }
-            match self.next_bucket(array, bucket)? {
-                Some(next) => bucket = next,
-                None => match self.append_bucket(array, bucket)? {
-                    Some(next) => bucket = next,
-                    None => return Ok(Room::Double),
-                },
-            }
+            Ok(None)
+        });
+        match found {
+            Ok(Some(at)) => Ok(Room::Slot(at)),
+            // A bucket that was appended is all zeros.
+            Ok(None) => Ok(self.append_bucket(array, last)?.map_or(Room::Double, Room::Slot)),
+            // The chain has as many buckets as it may have.
+            Err(bad) if bad.found == CHAIN_MAX => Ok(Room::Double),
+            Err(bad) => Err(bad),
         }
-        Ok(Room::Double)
     }
 
     fn append_bucket(&self, array: ArrayWord, bucket: u64) -> Result<Option<u64>, BadRegion> {
@@ -116,7 +169,8 @@ impl Space {
         if used >= self.region.load(array.at() + array::LINES, Relaxed)? {
             return Ok(None);
         }
-        self.region.store(array.at() + array::USED, used + 1, Relaxed)?;
+        // Before the link: a death between leaves a line that nobody uses, never one with two links.
+        self.region.store(array.at() + array::USED, used + 1, Release)?;
         // ORDERING: [link] Release; pairs with the Acquire load in `next_bucket`.
         self.region.store(bucket + 8 * BUCKET_SLOTS, used, Release)?;
         Ok(Some(self.bucket(array, used)))
@@ -216,10 +270,9 @@ impl Space {
 
     /// The hash of the key of an entry that is named by a slot word, under the stripe's lock.
     pub(crate) fn hash_of_entry(&self, at: u64) -> Result<Hash, BadRegion> {
-        let room = self.place(at)?.cut.size;
-        let header = self.header(at, room)?;
-        let mut key = Vec::with_capacity(header.key_len as usize);
-        self.region.read_into(header.key(), header.key_len, &mut key)?;
+        let entry = self.entry(at)?;
+        let mut key = Vec::new();
+        entry.copy_key(&entry.header()?, &mut key)?;
         Ok(Hash::of(&key, self.geometry.seed))
     }
 }

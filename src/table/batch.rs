@@ -1,77 +1,63 @@
 //! Batches, clears and records without a key: the commits of more or less than one change.
 
 use super::Core;
-use super::records::RecordList;
-use super::write::{Action, Condition, Done, Plan, Wish, WriteFailure};
+use super::write::{Action, Condition, Done, Plan, Site, Wish, WriteFailure};
 use crate::commit::Stored;
 use crate::heap::class::LIST;
+use crate::lock::Patience;
 use crate::log::{NewRecord, RecordKind};
-use crate::region::BadRegion;
-use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header, span, stripe};
+use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, header, span, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::word::Hash;
-use crate::word::offset_of;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Instant;
-
-/// One record by itself.
-#[derive(Debug, Clone, Copy)]
-struct One<'a>(NewRecord<'a>);
-
-impl RecordList for One<'_> {
-    fn each(
-        self,
-        visit: &mut dyn FnMut(&NewRecord<'_>) -> Result<(), BadRegion>,
-    ) -> Result<(), BadRegion> {
-        visit(&self.0)
-    }
-}
+use crate::word::{Hash, offset_of};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 impl Core {
     /// All wishes or none. The same key twice: the last one counts; conditions all count.
     pub(crate) fn write_batch(&self, me: u32, wishes: &[Wish<'_>]) -> Result<Done, WriteFailure> {
-        let deadline = self.deadline();
-        let mut stripes: BTreeMap<u64, u64> = BTreeMap::new();
-        for wish in wishes {
-            let stripe = Hash::of(wish.key, self.geometry.seed).stripe(self.geometry.stripes);
-            *stripes.entry(stripe).or_default() += 1;
-        }
-        let Some(lowest) = stripes.keys().next().copied() else { return Ok(Done::default()) };
+        let patience = self.patience();
+        let stripes: BTreeSet<u64> = wishes
+            .iter()
+            .map(|wish| Hash::of(wish.key, self.geometry.seed).stripe(self.geometry.stripes))
+            .collect();
+        let Some(lowest) = stripes.first().copied() else { return Ok(Done::default()) };
         let mut guards = Vec::with_capacity(stripes.len());
-        for (stripe, count) in &stripes {
-            guards.push(self.lock_stripe(*stripe, me, deadline)?);
+        for stripe in &stripes {
+            guards.push(self.lock_stripe(*stripe, me, &patience)?);
             self.free_retired(*stripe, 1)?;
-            self.double_when_full(*stripe, *count)?;
         }
         let mut plans = Vec::with_capacity(wishes.len());
+        let mut may_double = true;
         loop {
             let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
-            let end = self
-                .plan_all(wishes, &mut plans)
-                .and_then(|()| self.commit_all(me, deadline, wishes, &plans, cleared, lowest));
-            match end {
-                Ok(done) => return Ok(done),
-                Err(WriteFailure::Again) => self.take_back(&mut plans)?,
-                Err(WriteFailure::Double { stripe }) => {
-                    self.take_back(&mut plans)?;
-                    self.double(stripe)?;
-                }
-                Err(error) => {
-                    self.take_back(&mut plans)?;
-                    return Err(error);
-                }
+            if let Err(error) = self.plan_all(wishes, may_double, &mut plans) {
+                self.take_back(&plans)?;
+                plans.clear();
+                let WriteFailure::Double { stripe, full } = error else { return Err(error) };
+                may_double &= self.double_if(stripe, full)?;
+                continue;
+            }
+            match self.commit_all(me, &patience, wishes, &plans, cleared, lowest) {
+                Err(WriteFailure::Again) => plans.clear(),
+                end => return end,
             }
         }
     }
 
-    fn plan_all(&self, wishes: &[Wish<'_>], plans: &mut Vec<Plan>) -> Result<(), WriteFailure> {
+    fn plan_all(
+        &self,
+        wishes: &[Wish<'_>],
+        may_double: bool,
+        plans: &mut Vec<Plan>,
+    ) -> Result<(), WriteFailure> {
         let mut last: HashMap<&[u8], usize> = HashMap::with_capacity(wishes.len());
         for (index, wish) in wishes.iter().enumerate() {
             if !matches!(wish.action, Action::Require) {
                 last.insert(wish.key, index);
             }
         }
-        let mut taken: HashSet<u64> = HashSet::new();
+        let taken: RefCell<HashSet<u64>> = RefCell::default();
+        let is_taken = |slot| taken.borrow().contains(&slot);
         for (index, wish) in wishes.iter().enumerate() {
             let mut wish = *wish;
             if last.get(wish.key).is_some_and(|last| *last != index) {
@@ -80,8 +66,10 @@ impl Core {
                 }
                 wish.action = Action::Require;
             }
-            self.plan(index, &wish, &|slot| taken.contains(&slot), plans)?;
-            taken.extend(plans.last().map(|plan| plan.stored.slot));
+            let site = Site { may_double, ..self.site(wish.key, &is_taken) };
+            let planned = self.plan(index, &wish, &site)?;
+            plans.extend(planned.plans());
+            taken.borrow_mut().extend(plans.last().map(|plan| plan.stored.slot));
         }
         Ok(())
     }
@@ -89,7 +77,7 @@ impl Core {
     fn commit_all(
         &self,
         me: u32,
-        deadline: Instant,
+        patience: &Patience,
         wishes: &[Wish<'_>],
         plans: &[Plan],
         cleared: u64,
@@ -99,13 +87,19 @@ impl Core {
             return Ok(Done::default());
         }
         if plans.len() as u64 <= INLINE_CHANGES {
-            return self.commit_plans(me, deadline, wishes, plans, cleared, 0);
+            return self.commit_plans(me, patience, wishes, plans, cleared, 0);
         }
-        let bytes = span::BITMAPS + plans.len() as u64 * CHANGE_SIZE;
+        let bytes = span::BITMAP + plans.len() as u64 * CHANGE_SIZE;
         let blocks = bytes.div_ceil(self.geometry.block_size());
-        let first = self.make_span(lowest, LIST, blocks, span::BITMAPS)?;
-        let list = self.geometry.block(first) + span::BITMAPS;
-        let end = self.commit_plans(me, deadline, wishes, plans, cleared, list);
+        let first = match self.make_span(lowest, LIST, blocks, span::BITMAP) {
+            Ok(first) => first,
+            Err(error) => {
+                self.take_back(plans)?;
+                return Err(error.into());
+            }
+        };
+        let list = self.geometry.block(first) + span::BITMAP;
+        let end = self.commit_plans(me, patience, wishes, plans, cleared, list);
         self.free_span(first)?;
         end
     }
@@ -117,11 +111,11 @@ impl Core {
         record: NewRecord<'_>,
         clears: bool,
     ) -> Result<u64, WriteFailure> {
-        let guard = self.lock_commit(me, self.deadline())?;
+        let guard = self.lock_commit(me, &self.patience())?;
         let head = self.region.load(header::HEAD, Relaxed)?;
-        let tail = self.write_records(head, One(record))?;
+        let tail = self.write_records(head, std::iter::once(record))?;
         let cleared = if clears { head + 1 } else { 0 };
-        self.commit_record(&[Stored::default()], 0, head + 1, tail, cleared)?;
+        self.commit_record(std::iter::once(Stored::default()), 0, head + 1, tail, cleared)?;
         self.finish()?;
         drop(guard);
         Ok(head + 1)
@@ -152,17 +146,20 @@ impl Core {
         if self.region.load(base + stripe::SWEPT_TO, Relaxed)? >= cleared {
             return Ok(());
         }
-        let guard = self.lock_stripe(index, me, self.deadline())?;
+        let guard = self.lock_stripe(index, me, &self.patience())?;
         let mut gone = Vec::new();
         self.each_slot(self.array_word(index)?, |slot, word| {
-            if self.region.load(offset_of(word) + entry::BORN, Acquire)? < cleared {
+            if self.entry(offset_of(word))?.born(Acquire)? < cleared {
                 gone.push((slot, offset_of(word)));
             }
             Ok(())
         })?;
         for (slot, at) in gone {
+            // The slot first: what has died is named by none. A death between leaves an entry
+            // without a name, which the repair lets die.
             // ORDERING: [slot] Release; pairs with the Acquire loads of readers.
             self.region.store(slot, 0, Release)?;
+            self.entry(at)?.set_died(cleared)?;
             self.retire(index, at)?;
             let count = self.region.load(base + stripe::COUNT, Relaxed)?;
             self.region.store(base + stripe::COUNT, count.saturating_sub(1), Relaxed)?;

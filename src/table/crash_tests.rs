@@ -35,9 +35,9 @@ fn recover(core: &Core, yard: &Graveyard, dead: &[u32], me: u32) {
     use crate::lock::Liveness;
     dead.iter().for_each(|slot| yard.dies(*slot));
     for slot in dead {
-        let mut probe = yard.probe();
+        let mut probe = yard.probe().unwrap();
         core.clear_pins(*slot).unwrap();
-        core.mend_slot(*slot, me, core.deadline(), &mut *probe).unwrap();
+        core.mend_slot(*slot, me, &core.patience(), &mut *probe).unwrap();
     }
 }
 
@@ -50,7 +50,7 @@ fn verify(core: &Core, before: &State, after: &State, what: &str) {
     assert_eq!(report.locks_held, 0, "{what}");
     for stripe in 0..core.geometry.stripes {
         core.sweep_cleared(3, stripe).unwrap();
-        let guard = core.lock_stripe(stripe, 3, core.deadline()).unwrap();
+        let guard = core.lock_stripe(stripe, 3, &core.patience()).unwrap();
         core.sweep_retired(stripe).unwrap();
         drop(guard);
     }
@@ -141,7 +141,7 @@ fn batches_and_clears_survive_every_double_crash() {
 #[test]
 fn doubling_survives_every_double_crash() {
     let double = |core: &Core| {
-        let guard = core.lock_stripe(0, 0, core.deadline())?;
+        let guard = core.lock_stripe(0, 0, &core.patience())?;
         core.double(0)?;
         drop(guard);
         Ok(())

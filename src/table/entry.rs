@@ -7,12 +7,19 @@
 //!
 //! 1. `born` is 0 until FINISH stores the revision, and again before the room is given back.
 //! 2. Between those, nothing but `died` changes.
+//! 3. Lengths are checked against the entry's room whenever a header is read.
 
-use crate::heap::Space;
-use crate::region::BadRegion;
-use crate::region::geometry::align;
+use crate::heap::{BlockWord, Room, Space};
 use crate::region::layout::entry;
-use crate::sync::Ordering::Relaxed;
+use crate::region::{BadRegion, Words};
+use crate::sync::Ordering::{self, Relaxed};
+
+const BORN: usize = (entry::BORN / 8) as usize;
+const DIED: usize = (entry::DIED / 8) as usize;
+const PRED: usize = (entry::PRED / 8) as usize;
+const META: usize = (entry::META / 8) as usize;
+const TIME: usize = (entry::TIME / 8) as usize;
+const FIXED: usize = (entry::FIXED / 8) as usize;
 
 /// What an entry says of itself beyond its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,110 +34,115 @@ pub(crate) struct Note<'a> {
     pub(crate) who: &'a [u8],
 }
 
-/// The header of an entry, and where its bytes stand.
+impl Note<'_> {
+    /// Whether its entry belongs among the timed ones.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.deadline != 0 || self.owner != 0
+    }
+}
+
+/// The lengths and marks of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) at: u64,
     pub(crate) kind: u8,
     pub(crate) flags: u8,
-    pub(crate) who_len: u64,
-    pub(crate) key_len: u64,
-    pub(crate) value_len: u64,
+    pub(crate) who_len: usize,
+    pub(crate) key_len: usize,
+    pub(crate) value_len: usize,
 }
 
 impl Header {
-    fn unpack(at: u64, meta: u64) -> Self {
+    #[inline]
+    fn unpack(meta: u64) -> Self {
         Self {
-            at,
-            value_len: meta & 0xffff_ffff,
-            key_len: meta >> 32 & 0xffff,
+            value_len: (meta & 0xffff_ffff) as usize,
+            key_len: (meta >> 32 & 0xffff) as usize,
             kind: (meta >> 48 & 15) as u8,
             flags: (meta >> 52 & 15) as u8,
-            who_len: meta >> 56,
+            who_len: (meta >> 56) as usize,
         }
     }
     fn pack(&self) -> u64 {
-        self.value_len
-            | self.key_len << 32
+        self.value_len as u64
+            | (self.key_len as u64) << 32
             | u64::from(self.kind) << 48
             | u64::from(self.flags) << 52
-            | self.who_len << 56
+            | (self.who_len as u64) << 56
     }
-    fn optional(&self) -> u64 {
-        8 * u64::from((self.flags & 3).count_ones())
+    fn of(key: &[u8], value: &[u8], note: &Note<'_>) -> Self {
+        let deadline = if note.deadline == 0 { 0 } else { entry::FLAG_DEADLINE };
+        let owner = if note.owner == 0 { 0 } else { entry::FLAG_OWNER };
+        Self {
+            kind: note.kind,
+            flags: deadline | owner,
+            who_len: note.who.len(),
+            key_len: key.len(),
+            value_len: value.len(),
+        }
     }
-    fn who(&self) -> u64 {
-        self.at + entry::FIXED + self.optional()
+    #[inline]
+    fn who(&self) -> usize {
+        FIXED + usize::from(self.flags & 1) + usize::from(self.flags >> 1 & 1)
     }
-    pub(crate) fn key(&self) -> u64 {
-        self.who() + align(self.who_len, 8)
+    #[inline]
+    fn key(&self) -> usize {
+        self.who() + self.who_len.div_ceil(8)
     }
-    pub(crate) fn value(&self) -> u64 {
-        self.key() + align(self.key_len, 8)
+    /// The word of the entry with which its value begins.
+    #[inline]
+    pub(crate) fn value(&self) -> usize {
+        self.key() + self.key_len.div_ceil(8)
     }
-    /// Bytes from the entry's start to its end.
-    pub(crate) fn size(&self) -> u64 {
-        self.value() + align(self.value_len, 8) - self.at
+    /// Words from the entry's start to its end.
+    #[inline]
+    fn words(&self) -> usize {
+        self.value() + self.value_len.div_ceil(8)
     }
 }
 
 /// Bytes that an entry takes.
+#[inline]
 pub(crate) fn size_of(key: &[u8], value: &[u8], note: &Note<'_>) -> u64 {
-    header_for(0, key, value, note).size()
+    8 * Header::of(key, value, note).words() as u64
 }
 
-fn header_for(at: u64, key: &[u8], value: &[u8], note: &Note<'_>) -> Header {
-    let deadline = if note.deadline == 0 { 0 } else { entry::FLAG_DEADLINE };
-    let owner = if note.owner == 0 { 0 } else { entry::FLAG_OWNER };
-    Header {
-        at,
-        kind: note.kind,
-        flags: deadline | owner,
-        who_len: note.who.len() as u64,
-        key_len: key.len() as u64,
-        value_len: value.len() as u64,
-    }
+/// An entry's room, as words.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry<'r> {
+    words: Words<'r>,
 }
 
-impl Space {
-    /// Fills an entry that is occupied and unborn.
-    pub(crate) fn fill(
-        &self,
-        at: u64,
-        pred: u64,
-        key: &[u8],
-        value: &[u8],
-        note: &Note<'_>,
-    ) -> Result<(), BadRegion> {
-        let header = header_for(at, key, value, note);
-        self.region.store(at + entry::DIED, 0, Relaxed)?;
-        self.region.store(at + entry::PRED, pred, Relaxed)?;
-        self.region.store(at + entry::META, header.pack(), Relaxed)?;
-        self.region.store(at + entry::TIME, note.time, Relaxed)?;
-        let mut optional = at + entry::FIXED;
-        for word in [note.deadline, note.owner] {
-            if word != 0 {
-                self.region.store(optional, word, Relaxed)?;
-                optional += 8;
-            }
-        }
-        if !note.who.is_empty() {
-            self.region.write(header.who(), note.who)?;
-        }
-        self.region.write(header.key(), key)?;
-        if !value.is_empty() {
-            self.region.write(header.value(), value)?;
-        }
-        Ok(())
-    }
-
-    /// Reads an entry's header; its lengths are checked against `room` bytes.
+impl Entry<'_> {
+    /// Where it stands.
     #[inline]
-    pub(crate) fn header(&self, at: u64, room: u64) -> Result<Header, BadRegion> {
-        let meta = self.region.load(at + entry::META, Relaxed)?;
-        let header = Header::unpack(at, meta);
-        if header.size() > room {
-            return Err(BadRegion { offset: at, found: meta, expected: "lengths inside its room" });
+    pub(crate) fn at(&self) -> u64 {
+        self.words.at()
+    }
+    #[inline]
+    pub(crate) fn born(&self, order: Ordering) -> Result<u64, BadRegion> {
+        self.words.load(BORN, order)
+    }
+    #[inline]
+    pub(crate) fn died(&self, order: Ordering) -> Result<u64, BadRegion> {
+        self.words.load(DIED, order)
+    }
+    #[inline]
+    pub(crate) fn pred(&self) -> Result<u64, BadRegion> {
+        self.words.load(PRED, Relaxed)
+    }
+    #[inline]
+    pub(crate) fn time(&self) -> Result<u64, BadRegion> {
+        self.words.load(TIME, Relaxed)
+    }
+
+    /// Its lengths, checked against its room.
+    #[inline]
+    pub(crate) fn header(&self) -> Result<Header, BadRegion> {
+        let meta = self.words.load(META, Relaxed)?;
+        let header = Header::unpack(meta);
+        if header.words() > self.words.len() {
+            let offset = self.at() + entry::META;
+            return Err(BadRegion { offset, found: meta, expected: "lengths inside its room" });
         }
         Ok(header)
     }
@@ -141,25 +153,114 @@ impl Space {
         if header.flags & entry::FLAG_DEADLINE == 0 {
             return Ok(0);
         }
-        self.region.load(header.at + entry::FIXED, Relaxed)
+        self.words.load(FIXED, Relaxed)
     }
 
     /// The member that it vanishes with, or 0.
-    pub(crate) fn entry_owner(&self, header: &Header) -> Result<u64, BadRegion> {
+    #[inline]
+    pub(crate) fn owner(&self, header: &Header) -> Result<u64, BadRegion> {
         if header.flags & entry::FLAG_OWNER == 0 {
             return Ok(0);
         }
-        let skip = if header.flags & entry::FLAG_DEADLINE == 0 { 0 } else { 8 };
-        self.region.load(header.at + entry::FIXED + skip, Relaxed)
+        let skip = usize::from(header.flags & entry::FLAG_DEADLINE != 0);
+        self.words.load(FIXED + skip, Relaxed)
     }
 
-    pub(crate) fn who(&self, header: &Header) -> Result<Vec<u8>, BadRegion> {
-        let mut who = Vec::new();
-        self.region.read_into(header.who(), header.who_len, &mut who)?;
-        Ok(who)
+    /// Whether its key is `key`.
+    #[inline]
+    pub(crate) fn has_key(&self, header: &Header, key: &[u8]) -> Result<bool, BadRegion> {
+        Ok(header.key_len == key.len()
+            && self.words.part(header.key(), header.key_len)?.equals(key))
     }
 
-    pub(crate) fn time(&self, header: &Header) -> Result<u64, BadRegion> {
-        self.region.load(header.at + entry::TIME, Relaxed)
+    pub(crate) fn copy_who(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
+        self.copy(header.who(), header.who_len, into)
+    }
+    pub(crate) fn copy_key(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
+        self.copy(header.key(), header.key_len, into)
+    }
+    #[inline]
+    pub(crate) fn copy_value(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
+        self.copy(header.value(), header.value_len, into)
+    }
+
+    #[inline]
+    fn copy(&self, from: usize, len: usize, into: &mut Vec<u8>) -> Result<(), BadRegion> {
+        self.words.part(from, len)?.copy_into(len, into);
+        Ok(())
+    }
+
+    /// The first word of its value: a counter's number.
+    pub(crate) fn number(&self, header: &Header) -> Result<i64, BadRegion> {
+        Ok(self.words.load(header.value(), Relaxed)?.cast_signed())
+    }
+
+    /// Where the bytes of its value stand in the region.
+    pub(crate) fn value_at(&self, header: &Header) -> u64 {
+        self.at() + 8 * header.value() as u64
+    }
+
+    /// Fills it; it is occupied and unborn.
+    pub(crate) fn fill(
+        &self,
+        pred: u64,
+        key: &[u8],
+        value: &[u8],
+        note: &Note<'_>,
+    ) -> Result<(), BadRegion> {
+        let header = Header::of(key, value, note);
+        self.words.store(PRED, pred, Relaxed)?;
+        self.words.store(META, header.pack(), Relaxed)?;
+        self.words.store(TIME, note.time, Relaxed)?;
+        let mut optional = FIXED;
+        for word in [note.deadline, note.owner] {
+            if word != 0 {
+                self.words.store(optional, word, Relaxed)?;
+                optional += 1;
+            }
+        }
+        let parts =
+            [(header.who(), note.who), (header.key(), key), (header.value(), value)];
+        for (at, bytes) in parts {
+            if !bytes.is_empty() {
+                self.words.part(at, bytes.len())?.write(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores `born` or `died`, outside of a commit: for loading, sweeping and repair.
+    pub(crate) fn set_born(&self, revision: u64) -> Result<(), BadRegion> {
+        self.words.store(BORN, revision, Ordering::Release)
+    }
+    /// As [`set_born`](Self::set_born).
+    pub(crate) fn set_died(&self, revision: u64) -> Result<(), BadRegion> {
+        self.words.store(DIED, revision, Ordering::Release)
+    }
+}
+
+impl Space {
+    /// The entry in a room that was just allocated.
+    #[inline]
+    pub(crate) fn entry_in(&self, room: Room) -> Result<Entry<'_>, BadRegion> {
+        Ok(Entry { words: self.region.words(room.at, room.size)? })
+    }
+
+    /// The entry at `at` in a block with this number and word.
+    #[inline]
+    pub(crate) fn entry_of(
+        &self,
+        at: u64,
+        block: u64,
+        word: BlockWord,
+    ) -> Result<Entry<'_>, BadRegion> {
+        Ok(Entry { words: self.region.words(at, self.room_at(at, block, word)?)? })
+    }
+
+    /// The entry at `at`, by its block's word as it is now.
+    #[inline]
+    pub(crate) fn entry(&self, at: u64) -> Result<Entry<'_>, BadRegion> {
+        let block = self.geometry.block_of(at)?;
+        self.entry_of(at, block, self.block_word(block)?)
     }
 }

@@ -1,16 +1,21 @@
-//! Expiry: what is past its deadline is absent to every reader at once; the record follows.
+//! Expiry, and keys that vanish with their member. What is past its deadline is absent to every
+//! reader at once; the record follows.
 //!
-//! Each stripe keeps the earliest deadline of its entries, as a hint that is never too late: it is
-//! lowered before an entry with a deadline is committed, and raised only by a look at all of them
-//! under the stripe's lock.
+//! Entries with a deadline or an owner stand in spans of their own (`heap::class`), so that looking
+//! for them costs what they are, not what the bus is. Each stripe keeps the earliest deadline of its
+//! entries, as a hint that is never too late: it is lowered before an entry with a deadline is
+//! committed, and raised only by a look at all of them under the stripe's lock.
 
 use super::Core;
+use super::entry::{Entry, Header};
 use super::write::{Action, Condition, Wish, WriteFailure};
-use crate::heap::Space;
+use crate::heap::{Space, State, class};
 use crate::region::BadRegion;
-use crate::region::layout::stripe;
-use crate::sync::Ordering::Relaxed;
-use crate::word::offset_of;
+use crate::region::layout::{header, stripe};
+use crate::sync::Ordering::{Acquire, Relaxed};
+
+/// Keys that are taken away by one commit at the most.
+const CHUNK: usize = 64;
 
 impl Space {
     /// Lowers the stripe's earliest deadline. The stripe's lock is held.
@@ -21,6 +26,44 @@ impl Space {
             self.region.store(at, deadline, Relaxed)?;
         }
         Ok(())
+    }
+
+    /// Calls `visit` with each entry of a stripe that lives and has a deadline or an owner. The
+    /// stripe's lock is held.
+    fn each_timed(
+        &self,
+        index: u64,
+        mut visit: impl FnMut(&Entry<'_>, &Header) -> Result<(), BadRegion>,
+    ) -> Result<(), BadRegion> {
+        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        for (first, word) in self.spans(index)? {
+            if !class::is_timed(word.class()) {
+                continue;
+            }
+            let cut = self.cut(first, word)?;
+            for at in self.occupied_entries(first, &cut)? {
+                let entry = self.entry(at)?;
+                if entry.born(Acquire)? >= cleared.max(1) && entry.died(Acquire)? == 0 {
+                    visit(&entry, &entry.header()?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stripes that have entries with a deadline or an owner.
+    pub(crate) fn timed_stripes(&self) -> Result<Vec<u64>, BadRegion> {
+        let mut has = vec![false; self.geometry.stripes as usize];
+        for block in 0..self.blocks()? {
+            let word = self.block_word(block)?;
+            if word.state() == State::Head
+                && class::is_timed(word.class())
+                && let Some(has) = has.get_mut(word.stripe() as usize)
+            {
+                *has = true;
+            }
+        }
+        Ok((0..self.geometry.stripes).filter(|index| has[*index as usize]).collect())
     }
 }
 
@@ -33,15 +76,13 @@ impl Core {
         if earliest == 0 || earliest > now {
             return Ok(0);
         }
-        let guard = self.lock_stripe(index, me, self.deadline())?;
+        let guard = self.lock_stripe(index, me, &self.patience())?;
         let (mut due, mut next) = (Vec::new(), 0);
-        self.each_slot(self.array_word(index)?, |_, word| {
-            let at = offset_of(word);
-            let header = self.header(at, self.place(at)?.cut.size)?;
-            let deadline = self.space.deadline(&header)?;
+        self.each_timed(index, |entry, header| {
+            let deadline = entry.deadline(header)?;
             if deadline != 0 && deadline <= now {
                 let mut key = Vec::new();
-                self.region.read_into(header.key(), header.key_len, &mut key)?;
+                entry.copy_key(header, &mut key)?;
                 due.push(key);
             } else if deadline != 0 && (next == 0 || deadline < next) {
                 next = deadline;
@@ -53,10 +94,42 @@ impl Core {
             self.region.store(at, next, Relaxed)?;
         }
         drop(guard);
-        for key in &due {
-            let action = Action::Expire { time: self.clock.wall() };
-            self.write_one(me, &Wish { key, action, condition: Condition::Any })?;
+        self.write_chunks(me, &due, Action::Expire { time: self.clock.wall() })
+    }
+
+    /// Deletes the keys of one owner. Gives how many.
+    pub(crate) fn delete_owned(&self, me: u32, owner: u64) -> Result<u64, WriteFailure> {
+        let mut deleted = 0;
+        for index in self.timed_stripes()? {
+            let guard = self.lock_stripe(index, me, &self.patience())?;
+            let mut owned = Vec::new();
+            self.each_timed(index, |entry, header| {
+                if entry.owner(header)? == owner {
+                    let mut key = Vec::new();
+                    entry.copy_key(header, &mut key)?;
+                    owned.push(key);
+                }
+                Ok(())
+            })?;
+            drop(guard);
+            let action = Action::DeleteOwned { owner, time: self.clock.wall() };
+            deleted += self.write_chunks(me, &owned, action)?;
         }
-        Ok(due.len() as u64)
+        Ok(deleted)
+    }
+
+    fn write_chunks(
+        &self,
+        me: u32,
+        keys: &[Vec<u8>],
+        action: Action<'_>,
+    ) -> Result<u64, WriteFailure> {
+        let mut count = 0;
+        for chunk in keys.chunks(CHUNK) {
+            let wish = |key| Wish { key, action, condition: Condition::Any };
+            let wishes: Vec<_> = chunk.iter().map(|key| wish(key.as_slice())).collect();
+            count += self.write_batch(me, &wishes)?.count;
+        }
+        Ok(count)
     }
 }

@@ -1,24 +1,29 @@
-//! Retiring entries, and freeing what nobody can be reading any more.
+//! What becomes of dead entries: noted, then spare or free, once nobody can be reading them.
 //!
-//! FREE of an entry: after a SeqCst fence, not in a hazard slot, and not kept by a running
-//! snapshot; then `born` := 0, `died` := 0, occupied := 0, retired := 0, in this order.
+//! 1. A dead entry is occupied, has `born` and `died`, and no slot word names it. That alone says
+//!    that it may be freed; the ring of a stripe's lately dead is a hint of where to look.
+//! 2. FREE of an entry: after a SeqCst fence, not in a hazard slot, and not kept by a running
+//!    snapshot; then `born` := 0, `died` := 0, occupied := 0, in this order.
+//! 3. Who passed the test of 2 once passes it for ever: it can't be reached any more, so nobody pins
+//!    it anew, and later snapshots are of later revisions. So it may wait among the spares.
 
-use crate::heap::{Place, Space};
+use crate::heap::Space;
+use crate::heap::class::is_big;
 use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, RETIRED_MAX, entry, header, member, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
+use std::collections::HashSet;
 
-/// Entries in a stripe's ring of retired ones from which on a writer frees them.
+/// Dead entries in a stripe's ring from which on a writer looks which of them may be used anew.
 pub(crate) const FREE_BATCH: u64 = 16;
 
-/// What the running snapshot keeps.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    on: bool,
-    id: u64,
-    revision: u64,
-    cleared: u64,
+/// What must not be freed yet.
+#[derive(Debug)]
+struct Needed {
+    pinned: Vec<u64>,
+    /// {revision, cleared} of a running snapshot that has not read this stripe.
+    kept: Option<(u64, u64)>,
 }
 
 impl Space {
@@ -26,8 +31,9 @@ impl Space {
         self.geometry.stripe(stripe) + stripe::RETIRED + 8 * index
     }
 
-    /// Notes in the ring that an entry is retired; a full ring asks for a sweep.
-    pub(crate) fn note_retired(&self, stripe: u64, at: u64) -> Result<(), BadRegion> {
+    /// Notes that an entry died. A full ring asks for a sweep. The stripe's lock is held.
+    #[inline]
+    pub(crate) fn retire(&self, stripe: u64, at: u64) -> Result<(), BadRegion> {
         let base = self.geometry.stripe(stripe);
         let count = self.region.load(base + stripe::RETIRED_COUNT, Relaxed)?;
         if count >= RETIRED_MAX {
@@ -37,145 +43,171 @@ impl Space {
         self.region.store(base + stripe::RETIRED_COUNT, count + 1, Relaxed)
     }
 
-    /// Marks an entry retired. The stripe's lock is held.
-    pub(crate) fn retire(&self, stripe: u64, at: u64) -> Result<(), BadRegion> {
-        let place = self.place(at)?;
-        self.mark(&place, true, true)?;
-        self.note_retired(stripe, at)
-    }
-
-    fn pinned(&self) -> Result<Vec<u64>, BadRegion> {
-        let mut pinned = Vec::new();
-        let high = self.region.load(header::MEMBERS_HIGH, Acquire)?.min(self.geometry.members_max);
-        for slot in 0..high {
-            for pin in 0..PINS_MAX {
-                let at = self.geometry.member(slot) + member::PINS + 8 * pin;
-                // ORDERING: [pin] Acquire; pairs with the Release store that unpins.
-                let entry = self.region.load(at, Acquire)?;
-                if entry != 0 {
-                    pinned.push(entry);
-                }
-            }
-        }
-        Ok(pinned)
-    }
-
-    fn kept(&self) -> Result<Kept, BadRegion> {
-        let word = |at| self.region.load(at, Acquire);
-        Ok(Kept {
-            on: word(header::SNAP_ON)? != 0,
-            id: word(header::SNAP_ID)?,
-            revision: word(header::SNAP_REVISION)?,
-            cleared: word(header::SNAP_CLEARED)?,
-        })
-    }
-
-    /// Frees an entry that is retired, or leaves it when somebody may still need it.
-    fn free_one(
-        &self,
-        at: u64,
-        place: &Place,
-        pinned: &[u64],
-        kept: &Kept,
-        reading: bool,
-    ) -> Result<bool, BadRegion> {
-        if pinned.contains(&at) {
-            return Ok(false);
-        }
-        if reading {
-            let born = self.region.load(at + entry::BORN, Acquire)?;
-            let died = self.region.load(at + entry::DIED, Acquire)?;
-            let died = if died == 0 { u64::MAX } else { died };
-            if kept.cleared <= born && born <= kept.revision && kept.revision < died {
-                return Ok(false);
-            }
-        }
-        // ORDERING: [entry.born] Release; pairs with the Acquire loads of readers.
-        self.region.store(at + entry::BORN, 0, Release)?;
-        self.region.store(at + entry::DIED, 0, Release)?;
-        self.vacate(place, reading)?;
-        Ok(true)
-    }
-
-    fn reading(&self, stripe: u64, kept: &Kept) -> Result<bool, BadRegion> {
-        let done = self.geometry.stripe(stripe) + stripe::SNAP_DONE;
-        Ok(kept.on && self.region.load(done, Acquire)? != kept.id)
-    }
-
-    /// Frees what the ring of a stripe names. The stripe's lock is held.
-    pub(crate) fn free_retired(&self, stripe: u64, at_least: u64) -> Result<(), BadRegion> {
-        let counter = self.geometry.stripe(stripe) + stripe::RETIRED_COUNT;
-        let count = self.region.load(counter, Relaxed)?.min(RETIRED_MAX);
-        if count < at_least.max(1) {
-            return Ok(());
-        }
+    /// What hazard slots and a running snapshot hold back. The stripe's lock is held.
+    fn needed(&self, stripe: u64) -> Result<Needed, BadRegion> {
         // ORDERING: [pin.scan] SeqCst fence: the slot words left these entries before the hazard
         // slots are read; pairs with the SeqCst fence between a pin and its look at the slot word.
         fence(SeqCst);
-        let (pinned, kept) = (self.pinned()?, self.kept()?);
-        let reading = self.reading(stripe, &kept)?;
-        let mut left = 0;
-        for index in 0..count {
-            let at = self.region.load(self.ring_slot(stripe, index), Relaxed)?;
-            let Ok(place) = self.place(at) else { continue };
-            if !self.is_set(&place, true)? || self.block_word(place.block)?.stripe() != stripe {
-                continue;
-            }
-            if !self.free_one(at, &place, &pinned, &kept, reading)? {
-                self.region.store(self.ring_slot(stripe, left), at, Relaxed)?;
-                left += 1;
+        let mut pinned = Vec::new();
+        for first in (0..self.geometry.members_max).step_by(64) {
+            // ORDERING: [pin] Acquire; pairs with the Release stores of pins.
+            let mut slots = self.region.load(self.geometry.pinned(first), Acquire)?;
+            while slots != 0 {
+                let slot = first + u64::from(slots.trailing_zeros());
+                slots &= slots - 1;
+                self.pins_of(slot, &mut pinned)?;
             }
         }
-        self.region.store(counter, left, Relaxed)?;
-        if left >= RETIRED_MAX / 2 {
-            // Whoever holds them back would have every write look at them again.
-            let base = self.geometry.stripe(stripe);
-            self.region.store(base + stripe::SWEEP_WANTED, 1, Relaxed)?;
-            self.region.store(counter, 0, Relaxed)?;
+        let word = |at| self.region.load(at, Acquire);
+        let done = self.geometry.stripe(stripe) + stripe::SNAP_DONE;
+        let on = word(header::SNAP_ON)? != 0 && word(done)? != word(header::SNAP_ID)?;
+        let kept = match on {
+            true => Some((word(header::SNAP_REVISION)?, word(header::SNAP_CLEARED)?)),
+            false => None,
+        };
+        Ok(Needed { pinned, kept })
+    }
+
+    fn pins_of(&self, slot: u64, pinned: &mut Vec<u64>) -> Result<(), BadRegion> {
+        if slot >= self.geometry.members_max {
+            return Ok(());
+        }
+        for pin in 0..PINS_MAX {
+            let at = self.geometry.member(slot) + member::PINS + 8 * pin;
+            // ORDERING: [pin] Acquire; pairs with the Release store that unpins.
+            let entry = self.region.load(at, Acquire)?;
+            if entry != 0 {
+                pinned.push(entry);
+            }
         }
         Ok(())
     }
 
-    /// Frees every retired entry of a stripe that may go, and its empty spans. The stripe's lock
-    /// is held. Gives the number freed.
+    /// Whether somebody may still need a dead entry.
+    fn is_needed(&self, at: u64, needed: &Needed) -> Result<bool, BadRegion> {
+        if needed.pinned.contains(&at) {
+            return Ok(true);
+        }
+        let Some((revision, cleared)) = needed.kept else { return Ok(false) };
+        let born = self.region.load(at + entry::BORN, Acquire)?;
+        let died = self.region.load(at + entry::DIED, Acquire)?;
+        let died = if died == 0 { u64::MAX } else { died };
+        Ok(cleared <= born && born <= revision && revision < died)
+    }
+
+    /// Looks at what the ring of a stripe names, when that are `at_least` so many: what nobody
+    /// needs becomes spare or free. The stripe's lock is held.
+    #[inline]
+    pub(crate) fn free_retired(&self, stripe: u64, at_least: u64) -> Result<(), BadRegion> {
+        let counter = self.geometry.stripe(stripe) + stripe::RETIRED_COUNT;
+        let count = self.region.load(counter, Relaxed)?.min(RETIRED_MAX);
+        if count < at_least.max(1) { Ok(()) } else { self.free_ring(stripe, count) }
+    }
+
+    fn free_ring(&self, stripe: u64, count: u64) -> Result<(), BadRegion> {
+        let base = self.geometry.stripe(stripe);
+        let needed = self.needed(stripe)?;
+        let mut dead = [0; RETIRED_MAX as usize];
+        for (index, at) in (0..count).zip(&mut dead) {
+            *at = self.region.load(self.ring_slot(stripe, index), Relaxed)?;
+        }
+        // Before any of them is released: none is ever released twice.
+        self.region.store(base + stripe::RETIRED_COUNT, 0, Release)?;
+        for at in dead.into_iter().take(count as usize) {
+            if self.is_needed(at, &needed)? {
+                self.retire(stripe, at)?;
+            } else {
+                self.release_dead(stripe, at)?;
+            }
+        }
+        if self.region.load(base + stripe::RETIRED_COUNT, Relaxed)? >= RETIRED_MAX / 2 {
+            // Whoever holds them back would have every write look at them again.
+            self.region.store(base + stripe::SWEEP_WANTED, 1, Relaxed)?;
+            self.region.store(base + stripe::RETIRED_COUNT, 0, Relaxed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a dead entry that nobody needs a spare one, or free.
+    fn release_dead(&self, stripe: u64, at: u64) -> Result<(), BadRegion> {
+        let word = self.block_word(self.geometry.block_of(at)?)?;
+        if word.stripe() != stripe || self.region.load(at + entry::DIED, Relaxed)? == 0 {
+            let expected = "a dead entry of this stripe";
+            return Err(BadRegion { offset: at, found: word.0, expected });
+        }
+        let size = self.room_at(at, self.geometry.block_of(at)?, word)?;
+        let displaced = match is_big(word.class()) || size > self.spare_size_max() {
+            true => Some(at),
+            false => self.put_spare(stripe, at, word.class())?,
+        };
+        match displaced {
+            Some(at) => self.vacate(&self.place(at)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Frees every dead entry of a stripe that may go, spares included, and its empty spans. The
+    /// stripe's lock is held. Gives the number freed.
     pub(crate) fn sweep_retired(&self, stripe: u64) -> Result<u64, BadRegion> {
         let base = self.geometry.stripe(stripe);
         self.region.store(base + stripe::SWEEP_WANTED, 0, Relaxed)?;
         self.region.store(base + stripe::RETIRED_COUNT, 0, Relaxed)?;
-        // ORDERING: [pin.scan] SeqCst fence, as in `free_retired`.
-        fence(SeqCst);
-        let (pinned, kept) = (self.pinned()?, self.kept()?);
-        let reading = self.reading(stripe, &kept)?;
-        let mut found = Vec::new();
-        self.spans(
-            stripe,
-            |first, word| {
-                if word.holds_entries() {
-                    found.push((first, word));
-                }
-                Ok(())
-            },
-            |_| Ok(()),
-        )?;
+        self.region.store(base + stripe::SPARE_COUNT, 0, Relaxed)?;
+        let needed = self.needed(stripe)?;
         let mut freed = 0;
-        for (first, word) in found {
+        for (first, word) in self.spans(stripe)? {
+            if !word.holds_entries() {
+                continue;
+            }
             let cut = self.cut(first, word)?;
-            for index in 0..cut.entries {
-                let place = Place { block: first, cut, index };
-                if !self.is_set(&place, true)? {
+            let mut ended = false;
+            for at in self.occupied_entries(first, &cut)? {
+                let entry = self.entry(at)?;
+                if entry.died(Acquire)? == 0 {
                     continue;
                 }
-                let at = self.entry_at(first, &cut, index);
-                if self.free_one(at, &place, &pinned, &kept, reading)? {
-                    freed += 1;
-                } else {
-                    self.note_retired(stripe, at)?;
+                if self.is_needed(at, &needed)? {
+                    self.retire(stripe, at)?;
+                    continue;
                 }
-                if self.block_word(first)? != word {
-                    break;
-                }
+                self.vacate(&self.place(at)?)?;
+                freed += 1;
+                ended = self.block_word(first)? != word;
+            }
+            if !ended && self.is_empty(first, &cut)? {
+                self.end_span(first, word)?;
             }
         }
         Ok(freed)
+    }
+
+    /// Offsets of a span's occupied entries.
+    pub(crate) fn occupied_entries(
+        &self,
+        first: u64,
+        cut: &crate::heap::class::Cut,
+    ) -> Result<Vec<u64>, BadRegion> {
+        let mut entries = Vec::new();
+        for index in 0..cut.bitmap_words() {
+            let mut bits = self.occupied(first, index)?;
+            while bits != 0 {
+                let number = 64 * index + u64::from(bits.trailing_zeros());
+                bits &= bits - 1;
+                if number < cut.entries {
+                    entries.push(self.entry_at(first, cut, number));
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Offsets of the entries that a stripe's slot words name.
+    pub(crate) fn named(&self, index: u64) -> Result<HashSet<u64>, BadRegion> {
+        let mut named = HashSet::new();
+        self.each_slot(self.array_word(index)?, |_, word| {
+            named.insert(crate::word::offset_of(word));
+            Ok(())
+        })?;
+        Ok(named)
     }
 }

@@ -7,11 +7,10 @@
 //! 4. A guard that is dropped while its thread panics repairs before it unlocks.
 
 use super::Core;
-use crate::lock::{LockError, LockOutcome, Probe, RobustLock};
+use crate::lock::{LockError, LockOutcome, Patience, Probe, RobustLock};
 use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, header, member, stripe};
-use crate::sync::Ordering::Release;
-use std::time::Instant;
+use crate::sync::Ordering::{Relaxed, Release};
 
 /// The commit lock, held.
 #[derive(Debug)]
@@ -54,9 +53,10 @@ impl Core {
         RobustLock::at(&self.space.region, self.geometry.stripe(index) + stripe::LOCK)
     }
 
-    /// When an operation that starts now has to give up.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.patience
+    /// What an operation that begins now may wait.
+    #[inline]
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.patience)
     }
 
     /// LOCK(commit).
@@ -64,10 +64,10 @@ impl Core {
     pub(crate) fn lock_commit(
         &self,
         me: u32,
-        deadline: Instant,
+        patience: &Patience,
     ) -> Result<CommitGuard<'_>, LockError> {
-        let outcome = self.commit_lock().lock(me, deadline, |owner| {
-            let mut probe = self.liveness.probe();
+        let outcome = self.commit_lock().lock(me, patience, |owner| {
+            let Some(mut probe) = self.liveness.probe() else { return Ok(false) };
             Ok::<_, LockError>(probe.acquire(owner) && self.commit_lock().take_over(owner, me)?)
         })?;
         self.commit_taken(outcome)
@@ -77,10 +77,10 @@ impl Core {
     fn lock_commit_probing(
         &self,
         me: u32,
-        deadline: Instant,
+        patience: &Patience,
         probe: &mut dyn Probe,
     ) -> Result<CommitGuard<'_>, LockError> {
-        let outcome = self.commit_lock().lock(me, deadline, |owner| {
+        let outcome = self.commit_lock().lock(me, patience, |owner| {
             Ok::<_, LockError>(probe.acquire(owner) && self.commit_lock().take_over(owner, me)?)
         })?;
         self.commit_taken(outcome)
@@ -88,7 +88,8 @@ impl Core {
 
     fn commit_taken(&self, outcome: LockOutcome) -> Result<CommitGuard<'_>, LockError> {
         let guard = CommitGuard { core: self };
-        if outcome == LockOutcome::OwnerDied {
+        // A record that is ready although the lock was given back: its FINISH met a damaged word.
+        if outcome == LockOutcome::OwnerDied || self.region.load(header::READY, Relaxed)? != 0 {
             self.finish()?;
         }
         Ok(guard)
@@ -100,15 +101,15 @@ impl Core {
         &self,
         index: u64,
         me: u32,
-        deadline: Instant,
+        patience: &Patience,
     ) -> Result<StripeGuard<'_>, LockError> {
         let lock = self.stripe_lock(index);
-        let outcome = lock.lock(me, deadline, |owner| {
-            let mut probe = self.liveness.probe();
+        let outcome = lock.lock(me, patience, |owner| {
+            let Some(mut probe) = self.liveness.probe() else { return Ok(false) };
             if !probe.acquire(owner) {
                 return Ok::<_, LockError>(false);
             }
-            drop(self.lock_commit_probing(me, deadline, &mut *probe)?);
+            drop(self.lock_commit_probing(me, patience, &mut *probe)?);
             Ok(lock.take_over(owner, me)?)
         })?;
         let guard = StripeGuard { core: self, stripe: index };
@@ -125,7 +126,7 @@ impl Core {
         &self,
         dead: u32,
         me: u32,
-        deadline: Instant,
+        patience: &Patience,
         probe: &mut dyn Probe,
     ) -> Result<u64, LockError> {
         let mut mended = 0;
@@ -138,7 +139,7 @@ impl Core {
             if lock.owner()? != Some(dead) {
                 continue;
             }
-            drop(self.lock_commit_probing(me, deadline, probe)?);
+            drop(self.lock_commit_probing(me, patience, probe)?);
             if lock.take_over(dead, me)? {
                 let guard = StripeGuard { core: self, stripe: index };
                 self.repair(index)?;
@@ -151,10 +152,15 @@ impl Core {
 
     /// Clears the pins of a slot whose byte is held.
     pub(crate) fn clear_pins(&self, slot: u32) -> Result<(), BadRegion> {
+        let (bitmap, bit) = (self.geometry.pinned(u64::from(slot)), 1 << (slot % 64));
         for pin in 0..PINS_MAX {
             let at = self.geometry.member(u64::from(slot)) + member::PINS + 8 * pin;
             // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
             self.region.store(at, 0, Release)?;
+        }
+        if self.region.load(bitmap, Relaxed)? & bit != 0 {
+            // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
+            self.region.clear_bits(bitmap, bit, Release)?;
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Filling a new region from a snapshot, before anybody else sees it.
 
 use super::Core;
-use super::array::Room;
 use super::entry::{Note, size_of};
 use super::write::WriteFailure;
 use crate::heap::HeapError;
@@ -9,7 +8,6 @@ use crate::region::BadRegion;
 use crate::region::layout::{entry, stripe};
 use crate::snapshot_entry::SnapshotEntry;
 use crate::sync::Ordering::Relaxed;
-use crate::word::Hash;
 
 /// Why an entry was not loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,31 +43,30 @@ impl Core {
         }
         let deadline = if from.expires == 0 { 0 } else { self.clock.boot() + (from.expires - now) };
         let note = Note { kind: from.kind, time: from.time, deadline, owner: 0, who: &from.who };
-        let hash = Hash::of(&from.key, self.geometry.seed);
-        let index = hash.stripe(self.geometry.stripes);
-        match self.double_when_full(index, 1) {
-            Ok(()) => {}
-            Err(WriteFailure::Bad(bad)) => return Err(bad.into()),
-            Err(_) => return Err(LoadError::Wrong("no room for its stripe")),
-        }
-        if self.current(&from.key, hash, index)?.is_some() {
+        let mut site = self.site(&from.key, &|_| false);
+        if self.current(&from.key, site.hash, site.stripe)?.is_some() {
             return Err(LoadError::Wrong("the same key twice"));
         }
         let slot = loop {
-            match self.room(self.array_word(index)?, hash, &|_| false)? {
-                Room::Slot(slot) => break slot,
-                Room::Double => self.double(index)?,
+            match self.slot_for(&site) {
+                Ok(slot) => break slot,
+                Err(WriteFailure::Double { full, .. }) => match self.double(site.stripe) {
+                    Err(HeapError::NoRoom(_)) if !full => site.may_double = false,
+                    end => end?,
+                },
+                Err(WriteFailure::Bad(bad)) => return Err(bad.into()),
+                Err(_) => return Err(LoadError::Wrong("no room for its stripe")),
             }
         };
-        let at = self.allocate(index, size_of(&from.key, &from.value, &note))?;
-        self.fill(at, entry::NONE, &from.key, &from.value, &note)?;
+        let size = size_of(&from.key, &from.value, &note);
+        let entry = self.entry_in(self.allocate(site.stripe, size, note.is_timed())?)?;
+        entry.fill(entry::NONE, &from.key, &from.value, &note)?;
         if deadline != 0 {
-            self.note_deadline(index, deadline)?;
+            self.note_deadline(site.stripe, deadline)?;
         }
-        self.region.store(at + entry::BORN, from.revision, Relaxed)?;
-        self.region.store(slot, hash.word(at), Relaxed)?;
-        let count = self.geometry.stripe(index) + stripe::COUNT;
-        self.region.add(count, 1, Relaxed)?;
+        entry.set_born(from.revision)?;
+        self.region.store(slot, site.hash.word(entry.at()), Relaxed)?;
+        self.region.add(self.geometry.stripe(site.stripe) + stripe::COUNT, 1, Relaxed)?;
         Ok(())
     }
 }

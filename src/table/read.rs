@@ -8,55 +8,79 @@
 //! with programming language memory models?" (MSPC 2012).
 
 use super::Core;
-use super::entry::Header;
+use super::entry::{Entry, Header};
 use crate::heap::BlockWord;
 use crate::region::BadRegion;
-use crate::region::layout::{entry, header};
+use crate::region::layout::{LINE, entry, header};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::fence;
 use crate::word::{ArrayWord, Hash, offset_of};
 
-/// Attempts that one call of [`Core::read`] makes at the most; past it the caller says so.
-pub(crate) const ATTEMPTS: u32 = 1 << 16;
+/// Attempts after which a member pins what it reads, and a reader looks at its deadline.
+pub(crate) const ATTEMPTS: u32 = 8;
 
-/// What a read found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen {
+/// An entry as a read found it: its words may still change under who looks at it.
+#[derive(Debug)]
+pub(crate) struct Seen<'r> {
+    pub(crate) entry: Entry<'r>,
     pub(crate) header: Header,
     pub(crate) born: u64,
+    /// Boot time at which it expires, or 0.
     pub(crate) deadline: u64,
-    pub(crate) owner: u64,
-    pub(crate) time: u64,
-    /// Slot word, array word and block word through which it was found; not a predecessor's.
-    pub(crate) word: u64,
-    pub(crate) array: ArrayWord,
-    pub(crate) block: BlockWord,
-    pub(crate) slot: u64,
-    pub(crate) predecessor: bool,
+    /// Through which it was found; `None` for a predecessor, which is about to be retired.
+    pub(crate) trail: Option<Trail>,
+}
+
+/// The words through which an entry was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trail {
+    stripe: u64,
+    array: ArrayWord,
+    slot: u64,
+    word: u64,
+    block_index: u64,
+    block: BlockWord,
+    born: u64,
+}
+
+impl Trail {
+    pub(crate) fn born(&self) -> u64 {
+        self.born
+    }
 }
 
 /// What one look at a slot word gave.
-enum Look {
-    Hit(Seen),
+enum Look<T> {
+    Hit(T),
     Absent,
     /// Another key with the same tag.
     Mismatch,
     Again,
 }
 
+/// An entry that a look leads to, with what must still hold after the copy.
+struct Candidate<'r> {
+    entry: Entry<'r>,
+    block_index: u64,
+    block: BlockWord,
+    born: u64,
+}
+
 /// Whether an entry is to be seen.
-enum Visible {
+enum Visible<'r> {
     Yes,
     Died,
     Again,
-    /// Its offset, block, block word and `born`.
-    Predecessor((u64, u64, BlockWord, u64)),
+    Predecessor(Candidate<'r>),
 }
 
-/// The read went on being overtaken by writers.
+/// The read was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadFailure {
-    Contended { attempts: u32 },
+    /// Writers overtook it every time.
+    Contended {
+        attempts: u32,
+    },
     Bad(BadRegion),
 }
 
@@ -72,18 +96,19 @@ impl Core {
     pub(crate) fn head(&self) -> Result<u64, BadRegion> {
         // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
         let head = self.region.load(header::HEAD, Acquire)?;
-        // ORDERING: [known] AcqRel; pairs with the Acquire load in `look`.
+        // ORDERING: [known] AcqRel; pairs with the Acquire load in `visible`.
         self.known_head.fetch_max(head, AcqRel);
         Ok(head)
     }
 
     /// Looks `key` up and calls `take` with what is there while it may still change; what `take`
-    /// copied is good when this returns. `take` may run several times.
-    pub(crate) fn read(
+    /// answered is good when this returns it. `take` may run several times.
+    #[inline]
+    pub(crate) fn read<T>(
         &self,
         key: &[u8],
-        mut take: impl FnMut(&Seen) -> Result<(), BadRegion>,
-    ) -> Result<Option<Seen>, ReadFailure> {
+        mut take: impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
+    ) -> Result<Option<T>, ReadFailure> {
         let hash = Hash::of(key, self.geometry.seed);
         let stripe = hash.stripe(self.geometry.stripes);
         for _ in 0..ATTEMPTS {
@@ -105,14 +130,15 @@ impl Core {
     }
 
     /// One pass over the chain: `None` to begin again.
-    fn read_once(
+    #[inline]
+    fn read_once<T>(
         &self,
         array: ArrayWord,
         stripe: u64,
         hash: Hash,
         key: &[u8],
-        take: &mut impl FnMut(&Seen) -> Result<(), BadRegion>,
-    ) -> Result<Option<Option<Seen>>, BadRegion> {
+        take: &mut impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
+    ) -> Result<Option<Option<T>>, BadRegion> {
         let end = self.search(array, hash, |slot, word| {
             match self.look(array, stripe, slot, word, key, take) {
                 Ok(Look::Mismatch) => Ok(None),
@@ -127,7 +153,7 @@ impl Core {
             }
         })?;
         match end {
-            Some(Look::Hit(seen)) => Ok(Some(Some(seen))),
+            Some(Look::Hit(taken)) => Ok(Some(Some(taken))),
             Some(Look::Absent) => Ok(Some(None)),
             Some(Look::Again | Look::Mismatch) => Ok(None),
             None => {
@@ -139,128 +165,141 @@ impl Core {
         }
     }
 
-    /// How many bytes an entry at `at` may have, by its block's word alone.
+    /// The entry at `at`, and the words that tell whether it was reused meanwhile.
     #[inline]
-    fn room_at(&self, at: u64, block: u64, word: BlockWord) -> Result<u64, BadRegion> {
-        use crate::heap::class;
-        if !word.holds_entries() {
-            return Err(BadRegion { offset: at, found: word.0, expected: "a block of entries" });
-        }
-        if word.class() == class::BIG {
-            let end = self.geometry.block(block)
-                + (self.span_blocks(block)? << self.geometry.block_shift);
-            return Ok(end - at);
-        }
-        Ok(class::size_of_class(word.class() % crate::region::layout::CLASSES_MAX))
+    fn candidate(&self, at: u64) -> Result<Candidate<'_>, BadRegion> {
+        let block_index = self.geometry.block_of(at)?;
+        // The entry's second line is needed as soon as its first one is.
+        self.region.prefetch(at + LINE);
+        let block = self.block_word(block_index)?;
+        let entry = self.entry_of(at, block_index, block)?;
+        // ORDERING: [entry.born] Acquire; pairs with the Release stores in `finish`.
+        let born = entry.born(Acquire)?;
+        Ok(Candidate { entry, block_index, block, born })
     }
 
-    /// Whether the entry at `at`, born at `born`, is to be seen: iff `born` ≤ head and not `died` ≤
-    /// head. In place of one that is too young stands its predecessor.
+    /// Whether a candidate's words are still what they were, after an Acquire fence.
     #[inline]
-    fn visible(&self, at: u64, born: u64) -> Result<Visible, BadRegion> {
+    fn is_same(&self, candidate: &Candidate<'_>) -> Result<bool, BadRegion> {
+        let block = self.region.load(self.geometry.block_word(candidate.block_index), Relaxed)?;
+        Ok(candidate.entry.born(Relaxed)? == candidate.born && block == candidate.block.0)
+    }
+
+    /// Whether an entry is to be seen: iff `born` ≤ head and not `died` ≤ head. In place of one that
+    /// is too young stands its predecessor.
+    #[inline]
+    fn visible(&self, candidate: &Candidate<'_>) -> Result<Visible<'_>, BadRegion> {
+        let born = candidate.born;
         // ORDERING: [known] Acquire; pairs with the AcqRel `fetch_max` in `head`.
         let mut head = self.known_head.load(Acquire);
         if born > head {
             head = self.head()?;
         }
-        if born <= head {
-            // ORDERING: [entry.died] Acquire; pairs with the Release stores in `finish`.
-            let died = self.region.load(at + entry::DIED, Acquire)?;
-            if died > head {
-                head = self.head()?;
-            }
-            return Ok(if died != 0 && died <= head { Visible::Died } else { Visible::Yes });
+        if born > head {
+            return self.predecessor(candidate);
         }
-        let pred = self.region.load(at + entry::PRED, Relaxed)?;
-        if pred == entry::NONE {
+        // ORDERING: [entry.died] Acquire; pairs with the Release stores in `finish`.
+        let died = candidate.entry.died(Acquire)?;
+        if died > head {
+            head = self.head()?;
+        }
+        Ok(if died != 0 && died <= head { Visible::Died } else { Visible::Yes })
+    }
+
+    /// What is there in place of an entry whose change is not visible yet.
+    #[cold]
+    fn predecessor(&self, candidate: &Candidate<'_>) -> Result<Visible<'_>, BadRegion> {
+        let at = candidate.entry.pred()?;
+        if at == entry::NONE {
             return Ok(Visible::Died);
         }
-        let pred = offset_of(pred);
-        let index = self.geometry.block_of(pred)?;
-        let word = self.block_word(index)?;
-        let pred_born = self.region.load(pred + entry::BORN, Acquire)?;
-        if pred_born == 0 || pred_born >= born || self.head()? >= born {
+        let before = self.candidate(at)?;
+        let reused = before.born == 0 || before.born >= candidate.born;
+        if reused || self.head()? >= candidate.born {
             return Ok(Visible::Again);
         }
-        Ok(Visible::Predecessor((pred, index, word, pred_born)))
+        Ok(Visible::Predecessor(before))
     }
 
     #[inline]
-    fn look(
+    fn look<T>(
         &self,
         array: ArrayWord,
         stripe: u64,
         slot: u64,
         word: u64,
         key: &[u8],
-        take: &mut impl FnMut(&Seen) -> Result<(), BadRegion>,
-    ) -> Result<Look, BadRegion> {
-        let mut at = offset_of(word);
-        let block_index = self.geometry.block_of(at)?;
-        let block = self.block_word(block_index)?;
-        // ORDERING: [entry.born] Acquire; pairs with the Release stores in `finish`.
-        let born = self.region.load(at + entry::BORN, Acquire)?;
-        if born == 0 {
+        take: &mut impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
+    ) -> Result<Look<T>, BadRegion> {
+        let named = self.candidate(offset_of(word))?;
+        if named.born == 0 {
             return Ok(Look::Again);
         }
-        let mut gone = false;
-        let mut before = None;
-        match self.visible(at, born)? {
+        let (mut gone, mut before) = (false, None);
+        match self.visible(&named)? {
             Visible::Yes => {}
             Visible::Died => gone = true,
             Visible::Again => return Ok(Look::Again),
-            Visible::Predecessor(pred) => {
-                at = pred.0;
-                before = Some(pred);
-            }
+            Visible::Predecessor(entry) => before = Some(entry),
         }
-        let (index, room_word, shown) = match before {
-            Some((_, index, word, born)) => (index, word, born),
-            None => (block_index, block, born),
-        };
-        let head_of = self.header(at, self.room_at(at, index, room_word)?)?;
+        let shown = before.as_ref().unwrap_or(&named);
+        let head_of = shown.entry.header()?;
         // A mismatch must not look like the absence of the key: it is told first.
-        let other =
-            head_of.key_len != key.len() as u64 || !self.region.equals(head_of.key(), key)?;
-        let deadline = self.space.deadline(&head_of)?;
+        let other = !shown.entry.has_key(&head_of, key)?;
+        let deadline = shown.entry.deadline(&head_of)?;
         // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
-        gone |= shown < self.region.load(header::CLEARED_AT, Acquire)?;
+        gone |= shown.born < self.region.load(header::CLEARED_AT, Acquire)?;
         gone |= deadline != 0 && deadline <= self.clock.boot();
         if self.slot(slot)? != word || self.array_word(stripe)? != array {
             return Ok(Look::Again);
         }
-        let seen = Seen {
-            header: head_of,
-            born: shown,
-            deadline,
-            owner: self.space.entry_owner(&head_of)?,
-            time: self.space.time(&head_of)?,
-            word,
+        let trail = Trail {
+            stripe,
             array,
-            block,
             slot,
-            predecessor: before.is_some(),
+            word,
+            block_index: named.block_index,
+            block: named.block,
+            born: named.born,
         };
-        if !gone && !other {
-            take(&seen)?;
-        }
-        // ORDERING: [entry.refill] [block.cut] Acquire fence: the copy comes before the second look; pairs
-        // with the Release fences in `occupy` and `make_span`.
+        let taken = if gone || other {
+            None
+        } else {
+            Some(take(&Seen {
+                entry: shown.entry.clone(),
+                header: head_of,
+                born: shown.born,
+                deadline,
+                trail: before.is_none().then_some(trail),
+            })?)
+        };
+        // ORDERING: [entry.refill] [block.cut] Acquire fence: the copy comes before the second look;
+        // pairs with the Release fences in `occupy`, `take_spare` and `make_span`.
         fence(Acquire);
-        let same = self.region.load(offset_of(word) + entry::BORN, Relaxed)? == born
-            && self.region.load(self.geometry.block_word(block_index), Relaxed)? == block.0;
-        let same_before = match before {
-            None => true,
-            Some((pred, index, word, pred_born)) => {
-                self.region.load(pred + entry::BORN, Relaxed)? == pred_born
-                    && self.region.load(self.geometry.block_word(index), Relaxed)? == word.0
-            }
-        };
-        Ok(match (same && same_before, other, gone) {
-            (false, ..) => Look::Again,
-            (_, true, _) => Look::Mismatch,
-            (_, _, true) => Look::Absent,
-            _ => Look::Hit(seen),
+        let same = self.is_same(&named)?
+            && match &before {
+                None => true,
+                Some(before) => self.is_same(before)?,
+            };
+        Ok(match taken {
+            _ if !same => Look::Again,
+            _ if other => Look::Mismatch,
+            None => Look::Absent,
+            Some(taken) => Look::Hit(taken),
         })
+    }
+
+    /// Whether everything through which an entry was found is still as it was. Who has announced
+    /// its pin since then, with a SeqCst fence between, may keep the entry.
+    pub(crate) fn leads_still(&self, trail: &Trail) -> Result<bool, BadRegion> {
+        let entry = self.trailed(trail)?;
+        Ok(self.slot(trail.slot)? == trail.word
+            && self.array_word(trail.stripe)? == trail.array
+            && entry.born(Acquire)? == trail.born
+            && self.block_word(trail.block_index)? == trail.block)
+    }
+    /// The entry to which a trail led.
+    pub(crate) fn trailed(&self, trail: &Trail) -> Result<Entry<'_>, BadRegion> {
+        self.entry_of(offset_of(trail.word), trail.block_index, trail.block)
     }
 }

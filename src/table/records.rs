@@ -1,104 +1,95 @@
 //! The log records of a commit, made one by one from its plans.
 
 use super::Core;
-use super::write::{Action, Plan, Wish, WriteFailure};
+use super::write::{Action, Plan, Wish};
 use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
 use crate::region::BadRegion;
 use crate::region::layout::header;
 use crate::sync::Ordering::Relaxed;
 
+/// How the records of a commit go into the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logged {
+    /// With values up to so many bytes.
+    ValuesTo(u64),
+    /// Not at all: they are larger than the ring. Watches are told what they missed.
+    Skipped,
+}
+
+/// The record of one change.
+#[inline]
+pub(crate) fn record_of<'a>(wish: &'a Wish<'_>, plan: &'a Plan, value_max: u64) -> NewRecord<'a> {
+    let (value, who) = match (plan.kind, wish.action) {
+        (RecordKind::Set, Action::Set { value, note }) => (value, note.who),
+        (RecordKind::Set, Action::Replace { value, who, .. }) => (value, who),
+        (RecordKind::Set, Action::Add { who, .. }) => (&plan.number[..], who),
+        (_, Action::Delete { who, .. } | Action::Deadline { who, .. }) => (&[][..], who),
+        _ => (&[][..], &[][..]),
+    };
+    NewRecord {
+        kind: plan.kind,
+        value_kind: plan.value_kind,
+        time: plan.time,
+        who,
+        key: wish.key,
+        value,
+        value_max,
+    }
+}
+
 impl Core {
-    pub(crate) fn records<'a>(
-        &self,
-        wishes: &'a [Wish<'a>],
-        plans: &'a [Plan],
-    ) -> Result<(Records<'a>, u64), WriteFailure> {
-        let limit = self.geometry.log_size / 2;
-        let mut needed = 0;
+    /// How the records of these plans fit into the log.
+    pub(crate) fn logged(&self, wishes: &[Wish<'_>], plans: &[Plan]) -> Logged {
         for value_max in [RECORD_VALUE_MAX, 0] {
-            let records = Records { wishes, plans, value_max };
-            needed = records.sizes();
-            if needed <= limit {
-                return Ok((records, needed));
+            let sizes = plans.iter().filter_map(|plan| {
+                Some(record_of(wishes.get(plan.wish)?, plan, value_max).size())
+            });
+            // Half the ring, so that a watch that is not asleep has a chance to read it.
+            if sizes.sum::<u64>() <= self.geometry.log_size / 2 {
+                return Logged::ValuesTo(value_max);
             }
         }
-        Err(WriteFailure::LogTooSmall { needed, limit })
+        Logged::Skipped
     }
 
-    /// Writes log records for the revisions after `head`; gives the new tail.
-    pub(crate) fn write_records(
+    /// Writes log records for the revisions after `head`; gives the new tail. The commit lock is
+    /// held.
+    pub(crate) fn write_records<'a>(
         &self,
         head: u64,
-        records: impl RecordList,
+        records: impl Iterator<Item = NewRecord<'a>> + Clone,
     ) -> Result<u64, BadRegion> {
         let first = self.region.load(header::LOG_TAIL, Relaxed)?;
         let mut end = first;
-        records.each(&mut |record| {
+        for record in records.clone() {
             let size = record.size();
             end = self.record_place(end, size) + size;
-            Ok(())
-        })?;
+        }
         self.log_intend(end)?;
         let (mut tail, mut revision) = (first, head);
-        records.each(&mut |record| {
+        for record in records {
             revision += 1;
-            tail = self.log_write(tail, revision, record)?;
-            Ok(())
-        })?;
+            tail = self.log_write(tail, revision, &record)?;
+        }
         Ok(tail)
     }
-}
 
-/// Log records to be written, made one by one.
-pub(crate) trait RecordList: Copy {
-    fn each(
-        self,
-        visit: &mut dyn FnMut(&NewRecord<'_>) -> Result<(), BadRegion>,
-    ) -> Result<(), BadRegion>;
-    /// Bytes of them all.
-    fn sizes(self) -> u64 {
-        let mut sum = 0;
-        let counted = self.each(&mut |record| {
-            sum += record.size();
-            Ok(())
-        });
-        if counted.is_ok() { sum } else { u64::MAX }
-    }
-}
-
-/// The records of planned changes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Records<'a> {
-    wishes: &'a [Wish<'a>],
-    plans: &'a [Plan],
-    value_max: u64,
-}
-
-impl RecordList for Records<'_> {
-    fn each(
-        self,
-        visit: &mut dyn FnMut(&NewRecord<'_>) -> Result<(), BadRegion>,
-    ) -> Result<(), BadRegion> {
-        for plan in self.plans {
-            let Some(wish) = self.wishes.get(plan.wish) else { continue };
-            let number = plan.number.to_le_bytes();
-            let (value, who) = match (plan.kind, wish.action) {
-                (RecordKind::Set, Action::Set { value, note }) => (value, note.who),
-                (RecordKind::Set, Action::Replace { value, who, .. }) => (value, who),
-                (RecordKind::Set, Action::Add { who, .. }) => (&number[..], who),
-                (_, Action::Delete { who, .. } | Action::Deadline { who, .. }) => (&[][..], who),
-                _ => (&[][..], &[][..]),
-            };
-            visit(&NewRecord {
-                kind: plan.kind,
-                value_kind: plan.value_kind,
-                time: plan.time,
-                who,
-                key: wish.key,
-                value,
-                value_max: self.value_max,
-            })?;
+    /// Writes the records of plans; gives the new tail.
+    pub(crate) fn write_plans(
+        &self,
+        head: u64,
+        wishes: &[Wish<'_>],
+        plans: &[Plan],
+        logged: Logged,
+    ) -> Result<u64, BadRegion> {
+        match logged {
+            Logged::Skipped => self.log_skip(head + plans.len() as u64),
+            Logged::ValuesTo(value_max) => {
+                let records = plans
+                    .iter()
+                    .filter_map(|plan| Some(record_of(wishes.get(plan.wish)?, plan, value_max)));
+                self.write_records(head, records)
+            }
         }
-        Ok(())
     }
 }

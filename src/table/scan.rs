@@ -1,11 +1,18 @@
 //! Walking over all entries, without a lock.
 
-use super::{Core, read::ReadFailure};
+use super::Core;
+use super::read::ReadFailure;
 use crate::region::BadRegion;
-use crate::region::layout::{BUCKET_SLOTS, CHAIN_MAX, stripe};
-use crate::sync::Ordering::Relaxed;
+use crate::region::layout::stripe;
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::fence;
 use crate::word::{ArrayWord, offset_of};
 use std::collections::HashSet;
+
+/// Times that one stripe is walked anew because its array was replaced: each time it doubled.
+const WALKS_MAX: u32 = 64;
+/// Looks at one slot word that others are changing.
+const LOOKS_MAX: u32 = 1 << 16;
 
 impl Core {
     /// Keys of one stripe, each once: what was present throughout is among them. The array may be
@@ -16,19 +23,18 @@ impl Core {
         prefix: &[u8],
     ) -> Result<Vec<Vec<u8>>, ReadFailure> {
         let mut keys: HashSet<Vec<u8>> = HashSet::new();
-        for attempts in 0..super::read::ATTEMPTS {
+        for _ in 0..WALKS_MAX {
             let array = self.array_word(index)?;
             let walked = self.walk_array(array, prefix, &mut keys);
-            crate::sync::fence(crate::sync::Ordering::Acquire);
+            // ORDERING: [array.reuse] Acquire fence: the slot words come before this look; pairs
+            // with the Release fence in `double`.
+            fence(Acquire);
             if self.array_word(index)? == array {
                 walked?;
                 return Ok(keys.into_iter().collect());
             }
-            if attempts + 1 == super::read::ATTEMPTS {
-                break;
-            }
         }
-        Err(ReadFailure::Contended { attempts: super::read::ATTEMPTS })
+        Err(ReadFailure::Contended { attempts: WALKS_MAX })
     }
 
     fn walk_array(
@@ -37,19 +43,7 @@ impl Core {
         prefix: &[u8],
         keys: &mut HashSet<Vec<u8>>,
     ) -> Result<(), BadRegion> {
-        for main in 0..1u64 << array.log2() {
-            let mut bucket = self.bucket(array, main);
-            for _ in 0..CHAIN_MAX {
-                for slot in 0..BUCKET_SLOTS {
-                    self.key_at(bucket + 8 * slot, prefix, keys)?;
-                }
-                match self.next_bucket(array, bucket)? {
-                    Some(next) => bucket = next,
-                    None => break,
-                }
-            }
-        }
-        Ok(())
+        self.each_chain_slot(array, |slot| self.key_at(slot, prefix, keys))
     }
 
     /// Adds the key that a slot word names. A garbled key, of an entry being reused, does no harm:
@@ -60,34 +54,34 @@ impl Core {
         prefix: &[u8],
         keys: &mut HashSet<Vec<u8>>,
     ) -> Result<(), BadRegion> {
-        for _ in 0..super::read::ATTEMPTS {
+        for _ in 0..LOOKS_MAX {
             let word = self.slot(slot)?;
             if word == 0 {
                 return Ok(());
             }
-            let key = self.copy_key(offset_of(word), prefix);
-            crate::sync::fence(crate::sync::Ordering::Acquire);
+            let key = self.copy_key(offset_of(word));
+            fence(Acquire);
             if self.slot(slot)? == word {
-                keys.extend(key?);
+                keys.extend(Some(key?).filter(|key| key.starts_with(prefix)));
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    fn copy_key(&self, at: u64, prefix: &[u8]) -> Result<Option<Vec<u8>>, BadRegion> {
-        let room = self.geometry.heap() + (self.geometry.blocks_max() << self.geometry.block_shift);
-        let header = self.header(at, room.saturating_sub(at))?;
-        let mut key = Vec::with_capacity(header.key_len as usize);
-        self.region.read_into(header.key(), header.key_len, &mut key)?;
-        Ok(key.starts_with(prefix).then_some(key))
+    fn copy_key(&self, at: u64) -> Result<Vec<u8>, BadRegion> {
+        let entry = self.entry(at)?;
+        let mut key = Vec::new();
+        entry.copy_key(&entry.header()?, &mut key)?;
+        Ok(key)
     }
 
     /// Entries that are there, expired ones included until they are buried.
     pub(crate) fn count_entries(&self) -> Result<u64, BadRegion> {
-        let mut sum = 0;
+        let mut sum = 0_u64;
         for index in 0..self.geometry.stripes {
-            sum += self.region.load(self.geometry.stripe(index) + stripe::COUNT, Relaxed)?;
+            let count = self.region.load(self.geometry.stripe(index) + stripe::COUNT, Relaxed)?;
+            sum = sum.saturating_add(count);
         }
         Ok(sum)
     }

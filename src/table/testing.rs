@@ -32,8 +32,9 @@ struct Held<'a>(
 );
 
 impl Liveness for Graveyard {
-    fn probe(&self) -> Box<dyn Probe + '_> {
-        Box::new(Held(self, self.0.1.lock().unwrap_or_else(|poisoned| poisoned.into_inner())))
+    fn probe(&self) -> Option<Box<dyn Probe + '_>> {
+        let held = self.0.1.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Some(Box::new(Held(self, held)))
     }
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn bus(geometry: Geometry) -> (Core, Graveyard) {
 pub(crate) fn over(region: Region, geometry: Geometry) -> (Core, Graveyard) {
     let yard = Graveyard::default();
     let core = Core {
-        space: Space { region, geometry },
+        space: Space::new(region, geometry),
         liveness: Box::new(yard.clone()),
         clock: Clock::fixed(1_000_000),
         known_head: AtomicU64::new(0),
@@ -122,7 +123,7 @@ pub(crate) fn get(core: &Core, key: &str) -> Option<Vec<u8>> {
     let mut value = Vec::new();
     let seen = core.read(key.as_bytes(), |seen| {
         value.clear();
-        core.region.read_into(seen.header.value(), seen.header.value_len, &mut value)
+        seen.entry.copy_value(&seen.header, &mut value)
     });
     seen.unwrap().map(|_| value)
 }

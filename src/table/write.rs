@@ -4,18 +4,18 @@
 //! frees them. After it, whoever comes next finishes, and the repair retires what died.
 
 use super::array::{LOAD_MAX, Room};
-use super::entry::{Header, Note, size_of};
-
+use super::entry::{Entry, Header, Note, size_of};
+use super::guard::CommitGuard;
+use super::records::Logged;
 use super::{Core, free::FREE_BATCH};
 use crate::commit::Stored;
-use crate::heap::HeapError;
-use crate::lock::LockError;
+use crate::heap::{self, HeapError};
+use crate::lock::{LockError, Patience};
 use crate::log::RecordKind;
 use crate::region::BadRegion;
 use crate::region::layout::{entry, header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::word::{Hash, offset_of};
-use std::time::Instant;
 
 /// Kind of an entry: raw bytes.
 pub(crate) const KIND_BYTES: u8 = 0;
@@ -114,17 +114,14 @@ pub(crate) enum WriteFailure {
     NoRoom {
         blocks: u64,
     },
-    LogTooSmall {
-        needed: u64,
-        limit: u64,
-    },
     Lock(LockError),
     Bad(BadRegion),
     /// A clear came between: the caller decides again.
     Again,
-    /// This stripe's array is too small.
+    /// This stripe's array is crowded, or a chain of it is full.
     Double {
         stripe: u64,
+        full: bool,
     },
 }
 
@@ -148,10 +145,11 @@ impl From<HeapError> for WriteFailure {
 }
 
 /// The entry of a key as its stripe's lock holder sees it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Current {
+#[derive(Debug)]
+pub(crate) struct Current<'r> {
     pub(crate) slot: u64,
     pub(crate) word: u64,
+    pub(crate) entry: Entry<'r>,
     pub(crate) header: Header,
     pub(crate) born: u64,
     pub(crate) deadline: u64,
@@ -170,50 +168,78 @@ pub(crate) struct Plan {
     pub(crate) kind: RecordKind,
     pub(crate) value_kind: u8,
     pub(crate) time: u64,
-    pub(crate) number: i64,
+    /// The new value of a counter.
+    pub(crate) number: [u8; 8],
     /// +1 or -1 to the stripe's count of entries.
     pub(crate) grows: i64,
 }
 
+/// What one wish comes to: nothing, one change, or two when an expired entry goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Planned {
+    expired: Option<Plan>,
+    change: Option<Plan>,
+}
+
+impl Planned {
+    pub(crate) fn plans(self) -> impl Iterator<Item = Plan> {
+        self.expired.into_iter().chain(self.change)
+    }
+}
+
+/// Where a wish's key belongs, and what planning may do there.
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
+    pub(crate) hash: Hash,
+    pub(crate) stripe: u64,
+    /// Whether a crowded array is doubled first.
+    pub(crate) may_double: bool,
+    /// Slot words that are taken by changes planned already.
+    pub(crate) taken: &'a dyn Fn(u64) -> bool,
+}
+
 impl Core {
+    pub(crate) fn site<'a>(&self, key: &[u8], taken: &'a dyn Fn(u64) -> bool) -> Site<'a> {
+        let hash = Hash::of(key, self.geometry.seed);
+        Site { hash, stripe: hash.stripe(self.geometry.stripes), may_double: true, taken }
+    }
+
     /// Finds `key` under its stripe's lock.
+    #[inline]
     pub(crate) fn current(
         &self,
         key: &[u8],
         hash: Hash,
         stripe: u64,
-    ) -> Result<Option<Current>, BadRegion> {
+    ) -> Result<Option<Current<'_>>, BadRegion> {
         let array = self.array_word(stripe)?;
         self.search(array, hash, |slot, word| {
-            let at = offset_of(word);
-            let room = self.place(at)?.cut.size;
-            let header = self.header(at, room)?;
-            if header.key_len != key.len() as u64 || !self.region.equals(header.key(), key)? {
+            let entry = self.entry(offset_of(word))?;
+            let header = entry.header()?;
+            if !entry.has_key(&header, key)? {
                 return Ok(None);
             }
-            let born = self.region.load(at + entry::BORN, Acquire)?;
-            let deadline = self.space.deadline(&header)?;
+            let born = entry.born(Acquire)?;
+            let deadline = entry.deadline(&header)?;
             let expired = deadline != 0 && deadline <= self.clock.boot();
             let cleared = born < self.region.load(header::CLEARED_AT, Acquire)?;
-            let owner = self.entry_owner(&header)?;
+            let owner = entry.owner(&header)?;
             let live = !expired && !cleared;
             let expired = expired && !cleared;
-            Ok(Some(Current { slot, word, header, born, deadline, owner, expired, live }))
+            Ok(Some(Current { slot, word, entry, header, born, deadline, owner, expired, live }))
         })
     }
 
-    /// Decides one wish and fills its entry. Pushes one plan, or two when an expired entry goes.
+    /// Decides one wish and fills its entry.
+    #[inline]
     pub(crate) fn plan(
         &self,
         index: usize,
         wish: &Wish<'_>,
-        taken: &dyn Fn(u64) -> bool,
-        plans: &mut Vec<Plan>,
-    ) -> Result<(), WriteFailure> {
-        let hash = Hash::of(wish.key, self.geometry.seed);
-        let stripe = hash.stripe(self.geometry.stripes);
-        let current = self.current(wish.key, hash, stripe)?;
-        let live = current.filter(|current| current.live);
+        site: &Site<'_>,
+    ) -> Result<Planned, WriteFailure> {
+        let current = self.current(wish.key, site.hash, site.stripe)?;
+        let live = current.as_ref().filter(|current| current.live);
         let found = live.map(|live| live.born);
         let holds = match wish.condition {
             Condition::Any => true,
@@ -223,170 +249,188 @@ impl Core {
         if !holds {
             return Err(WriteFailure::Conflict { index, expected: wish.condition, found });
         }
-        let ends = |kind, time, gone: Current| Plan {
-            wish: index,
-            stripe,
-            stored: Stored { slot: gone.slot, new: 0, old: gone.word },
-            kind,
-            value_kind: 0,
-            time,
-            number: 0,
-            grows: -1,
+        let ends = |kind, time, gone: &Current<'_>| Planned {
+            expired: None,
+            change: Some(Plan {
+                wish: index,
+                stripe: site.stripe,
+                stored: Stored { slot: gone.slot, new: 0, old: gone.word },
+                kind,
+                value_kind: 0,
+                time,
+                number: [0; 8],
+                grows: -1,
+            }),
         };
-        let mut number = [0; 8];
-        let (value, note) = match (wish.action, live) {
-            (Action::Delete { time, .. }, Some(live)) => {
-                plans.push(ends(RecordKind::Delete, time, live));
-                return Ok(());
-            }
-            (Action::DeleteOwned { owner, time }, Some(live)) if live.owner == owner => {
-                plans.push(ends(RecordKind::Delete, time, live));
-                return Ok(());
-            }
-            (Action::Expire { time }, _) => {
-                if let Some(gone) = current.filter(|current| current.expired) {
-                    plans.push(ends(RecordKind::Expire, time, gone));
-                }
-                return Ok(());
-            }
-            (Action::Delete { .. } | Action::DeleteOwned { .. } | Action::Require, _)
-            | (Action::Deadline { .. }, None) => return Ok(()),
-            (Action::Set { value, note }, _) => (value, note),
+        let set = |value: &[u8], note: &Note<'_>| {
+            self.plan_set(index, wish.key, value, note, current.as_ref(), site)
+        };
+        match (wish.action, live) {
+            (Action::Set { value, note }, _) => set(value, &note),
             (Action::Add { by, time, who }, live) => {
-                number = self.added(index, live, by)?.to_le_bytes();
-                (&number[..], inherit(live, KIND_COUNTER, time, who))
+                let number = added(index, live, by)?.to_le_bytes();
+                let planned = set(&number, &inherit(live, KIND_COUNTER, time, who))?;
+                let change = planned.change.map(|change| Plan { number, ..change });
+                Ok(Planned { change, ..planned })
             }
             (Action::Replace { value, kind, time, who }, live) => {
-                (value, inherit(live, kind, time, who))
+                set(value, &inherit(live, kind, time, who))
             }
             (Action::Deadline { deadline, time, who }, Some(live)) => {
                 let mut bytes = Vec::new();
-                self.region.read_into(live.header.value(), live.header.value_len, &mut bytes)?;
-                let note = Note { deadline, ..inherit(Some(live), live.header.kind, time, who) };
-                self.plan_set(index, wish.key, hash, &bytes, &note, current, taken, plans)?;
-                return Ok(());
+                live.entry.copy_value(&live.header, &mut bytes)?;
+                set(&bytes, &Note { deadline, ..inherit(Some(live), live.header.kind, time, who) })
             }
-        };
-        self.plan_set(index, wish.key, hash, value, &note, current, taken, plans)?;
-        if let (Action::Add { .. }, Some(plan)) = (wish.action, plans.last_mut()) {
-            plan.number = i64::from_le_bytes(number);
+            (Action::Delete { time, .. }, Some(live)) => Ok(ends(RecordKind::Delete, time, live)),
+            (Action::DeleteOwned { owner, time }, Some(live)) if live.owner == owner => {
+                Ok(ends(RecordKind::Delete, time, live))
+            }
+            (Action::Expire { time }, _) => {
+                let gone = current.as_ref().filter(|current| current.expired);
+                Ok(gone.map_or(Planned::default(), |gone| ends(RecordKind::Expire, time, gone)))
+            }
+            _ => Ok(Planned::default()),
         }
-        Ok(())
     }
 
-    fn added(&self, index: usize, live: Option<Current>, by: i64) -> Result<i64, WriteFailure> {
-        let Some(live) = live else { return Ok(by) };
-        if live.header.kind != KIND_COUNTER || live.header.value_len != 8 {
-            return Err(WriteFailure::NotCounter { index, kind: live.header.kind });
-        }
-        let value = self.region.load(live.header.value(), Relaxed)?.cast_signed();
-        value.checked_add(by).ok_or(WriteFailure::Overflow { index, value, by })
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one step of `plan`, which owns all of these")]
+    #[inline]
     fn plan_set(
         &self,
         index: usize,
         key: &[u8],
-        hash: Hash,
         value: &[u8],
         note: &Note<'_>,
-        current: Option<Current>,
-        taken: &dyn Fn(u64) -> bool,
-        plans: &mut Vec<Plan>,
-    ) -> Result<(), WriteFailure> {
-        let stripe = hash.stripe(self.geometry.stripes);
+        current: Option<&Current<'_>>,
+        site: &Site<'_>,
+    ) -> Result<Planned, WriteFailure> {
         let slot = match current {
             Some(current) => current.slot,
-            None => match self.room(self.array_word(stripe)?, hash, taken)? {
-                Room::Slot(at) => at,
-                Room::Double => return Err(WriteFailure::Double { stripe }),
-            },
+            None => self.slot_for(site)?,
         };
-        let size = size_of(key, value, note);
-        let at = match self.allocate(stripe, size) {
-            Err(HeapError::NoRoom(_)) => {
-                self.sweep_retired(stripe)?;
-                self.allocate(stripe, size)?
-            }
-            other => other?,
-        };
+        let entry = self.entry_in(self.allocate_or_sweep(site.stripe, key, value, note)?)?;
         let pred = current.map_or(entry::NONE, |current| offset_of(current.word));
-        self.fill(at, pred, key, value, note)?;
+        entry.fill(pred, key, value, note)?;
         if note.deadline != 0 {
-            self.note_deadline(stripe, note.deadline)?;
+            self.note_deadline(site.stripe, note.deadline)?;
         }
         let old = current.map_or(0, |current| current.word);
         let expired = current.is_some_and(|current| current.expired);
-        let plan = Plan {
+        let new = site.hash.word(entry.at());
+        let change = Plan {
             wish: index,
-            stripe,
-            stored: Stored { slot, new: hash.word(at), old: if expired { 0 } else { old } },
+            stripe: site.stripe,
+            stored: Stored { slot, new, old: if expired { 0 } else { old } },
             kind: RecordKind::Set,
             value_kind: note.kind,
             time: note.time,
-            number: 0,
+            number: [0; 8],
             grows: i64::from(current.is_none()),
         };
-        if expired {
-            let stored = Stored { slot: 0, new: 0, old };
-            plans.push(Plan { stored, kind: RecordKind::Expire, value_kind: 0, grows: 0, ..plan });
+        let stored = Stored { slot: 0, new: 0, old };
+        let gone = Plan { stored, kind: RecordKind::Expire, value_kind: 0, grows: 0, ..change };
+        Ok(Planned { expired: expired.then_some(gone), change: Some(change) })
+    }
+
+    /// An empty slot word for a new key.
+    pub(crate) fn slot_for(&self, site: &Site<'_>) -> Result<u64, WriteFailure> {
+        let array = self.array_word(site.stripe)?;
+        let count =
+            self.region.load(self.geometry.stripe(site.stripe) + stripe::COUNT, Relaxed)?;
+        if site.may_double && count >= LOAD_MAX << array.log2() {
+            return Err(WriteFailure::Double { stripe: site.stripe, full: false });
         }
-        plans.push(plan);
-        Ok(())
+        match self.room(array, site.hash, site.taken)? {
+            Room::Slot(at) => Ok(at),
+            Room::Double => Err(WriteFailure::Double { stripe: site.stripe, full: true }),
+        }
+    }
+
+    #[inline]
+    fn allocate_or_sweep(
+        &self,
+        stripe: u64,
+        key: &[u8],
+        value: &[u8],
+        note: &Note<'_>,
+    ) -> Result<heap::Room, WriteFailure> {
+        let size = size_of(key, value, note);
+        match self.allocate(stripe, size, note.is_timed()) {
+            Err(HeapError::NoRoom(_)) => {
+                self.sweep_retired(stripe)?;
+                Ok(self.allocate(stripe, size, note.is_timed())?)
+            }
+            end => Ok(end?),
+        }
     }
 
     /// Gives back what plans filled, when they will not be committed.
-    pub(crate) fn take_back(&self, plans: &mut Vec<Plan>) -> Result<(), BadRegion> {
-        for plan in plans.drain(..) {
+    pub(crate) fn take_back(&self, plans: &[Plan]) -> Result<(), BadRegion> {
+        for plan in plans {
             if plan.stored.new != 0 {
-                let place = self.place(offset_of(plan.stored.new))?;
-                self.vacate(&place, false)?;
+                self.vacate(&self.place(offset_of(plan.stored.new))?)?;
             }
         }
         Ok(())
     }
 
-    /// Commits plans whose stripes are locked, and retires what died. `cleared` is the floor of
+    /// Commits plans whose stripes are locked, and retires what died; on an error before the commit
+    /// gives back what they filled. `cleared` is the floor of
     /// the last clear that the decisions were made by; `list` the span for many changes, or 0.
+    #[inline]
     pub(crate) fn commit_plans(
         &self,
         me: u32,
-        deadline: Instant,
+        patience: &Patience,
         wishes: &[Wish<'_>],
         plans: &[Plan],
         cleared: u64,
         list: u64,
     ) -> Result<Done, WriteFailure> {
-        let (records, size) = self.records(wishes, plans)?;
-        self.log_prefetch(size.min(4096));
-        let guard = self.lock_commit(me, deadline)?;
-        if self.region.load(header::CLEARED_AT, Acquire)? != cleared {
-            return Err(WriteFailure::Again);
-        }
-        let head = self.region.load(header::HEAD, Relaxed)?;
-        let last = head + plans.len() as u64;
-        let tail = self.write_records(head, records)?;
-        let one;
-        let many: Vec<Stored>;
-        let stored = if let [plan] = plans {
-            one = [plan.stored];
-            &one[..]
-        } else {
-            many = plans.iter().map(|plan| plan.stored).collect();
-            &many[..]
+        let logged = self.logged(wishes, plans);
+        let committed = self.commit_until_ready(me, patience, wishes, plans, cleared, list, logged);
+        let (guard, last) = match committed {
+            Ok(committed) => committed,
+            Err(error) => {
+                self.take_back(plans)?;
+                return Err(error);
+            }
         };
-        self.commit_record(stored, list, last, tail, 0)?;
         self.finish()?;
         drop(guard);
         for plan in plans {
             self.settle(plan)?;
         }
-        let value = plans.last().map_or(0, |plan| plan.number);
+        let value = plans.last().map_or(0, |plan| i64::from_le_bytes(plan.number));
         Ok(Done { revision: last, value, count: plans.len() as u64 })
     }
 
+    /// Locks the commit and makes the plans final: the guard, and the last revision. What fails here
+    /// has not happened.
+    #[expect(clippy::too_many_arguments, reason = "the half of `commit_plans` that may be undone")]
+    #[inline]
+    fn commit_until_ready(
+        &self,
+        me: u32,
+        patience: &Patience,
+        wishes: &[Wish<'_>],
+        plans: &[Plan],
+        cleared: u64,
+        list: u64,
+        logged: Logged,
+    ) -> Result<(CommitGuard<'_>, u64), WriteFailure> {
+        let guard = self.lock_commit(me, patience)?;
+        if self.region.load(header::CLEARED_AT, Acquire)? != cleared {
+            return Err(WriteFailure::Again);
+        }
+        let head = self.region.load(header::HEAD, Relaxed)?;
+        let last = head + plans.len() as u64;
+        let tail = self.write_plans(head, wishes, plans, logged)?;
+        self.commit_record(plans.iter().map(|plan| plan.stored), list, last, tail, 0)?;
+        Ok((guard, last))
+    }
+
     /// After the commit: retires what died, and counts.
+    #[inline]
     fn settle(&self, plan: &Plan) -> Result<(), BadRegion> {
         if plan.stored.old != 0 {
             self.retire(plan.stripe, offset_of(plan.stored.old))?;
@@ -401,62 +445,75 @@ impl Core {
 
     /// One change by itself.
     pub(crate) fn write_one(&self, me: u32, wish: &Wish<'_>) -> Result<Done, WriteFailure> {
-        let deadline = self.deadline();
-        let hash = Hash::of(wish.key, self.geometry.seed);
-        let stripe = hash.stripe(self.geometry.stripes);
-        let mut plans = Vec::with_capacity(2);
-        let guard = self.lock_stripe(stripe, me, deadline)?;
-        self.free_retired(stripe, FREE_BATCH)?;
-        self.double_when_full(stripe, 1)?;
+        let patience = self.patience();
+        let mut site = self.site(wish.key, &|_| false);
+        self.prefetch_bucket(self.array_word(site.stripe)?, site.hash);
+        self.prefetch_spare(site.stripe);
+        self.log_prefetch();
+        let guard = self.lock_stripe(site.stripe, me, &patience)?;
+        self.free_retired(site.stripe, FREE_BATCH)?;
         loop {
             let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
-            let decided = self.plan(0, wish, &|_| false, &mut plans);
-            let end = match decided {
-                Ok(()) if plans.is_empty() => Ok(Done::default()),
-                Ok(()) => {
-                    let wishes = std::slice::from_ref(wish);
-                    self.commit_plans(me, deadline, wishes, &plans, cleared, 0)
+            match self.try_one(me, &patience, wish, &site, cleared) {
+                Err(WriteFailure::Again) => {}
+                Err(WriteFailure::Double { full, .. }) => {
+                    site.may_double = self.double_if(site.stripe, full)?;
                 }
-                Err(error) => Err(error),
-            };
-            match end {
-                Ok(done) => {
+                end => {
                     drop(guard);
-                    return Ok(done);
-                }
-                Err(WriteFailure::Again) => self.take_back(&mut plans)?,
-                Err(WriteFailure::Double { .. }) => {
-                    self.take_back(&mut plans)?;
-                    self.double(stripe)?;
-                }
-                Err(error) => {
-                    self.take_back(&mut plans)?;
-                    return Err(error);
+                    return end;
                 }
             }
         }
     }
 
-    /// Doubles a stripe's array until `more` entries fit in well.
-    pub(crate) fn double_when_full(&self, stripe: u64, more: u64) -> Result<(), WriteFailure> {
-        let at = self.geometry.stripe(stripe) + stripe::COUNT;
-        loop {
-            let count = self.region.load(at, Relaxed)?;
-            let buckets = 1u64 << self.array_word(stripe)?.log2();
-            if count.saturating_add(more) <= buckets * LOAD_MAX {
-                return Ok(());
+    #[inline]
+    fn try_one(
+        &self,
+        me: u32,
+        patience: &Patience,
+        wish: &Wish<'_>,
+        site: &Site<'_>,
+        cleared: u64,
+    ) -> Result<Done, WriteFailure> {
+        let planned = self.plan(0, wish, site)?;
+        let wishes = std::slice::from_ref(wish);
+        let (one, two);
+        let plans = match (planned.expired, planned.change) {
+            (None, None) => return Ok(Done::default()),
+            (Some(plan), None) | (None, Some(plan)) => {
+                one = [plan];
+                &one[..]
             }
-            match self.double(stripe) {
-                Ok(()) => {}
-                // It still fits as long as chains have room; growth comes with the next need.
-                Err(HeapError::NoRoom(_)) => return Ok(()),
-                Err(HeapError::Bad(bad)) => return Err(bad.into()),
+            (Some(expired), Some(change)) => {
+                two = [expired, change];
+                &two[..]
             }
+        };
+        self.commit_plans(me, patience, wishes, plans, cleared, 0)
+    }
+
+    /// Doubles a stripe's array: whether that may be asked for again. Without room an array that is
+    /// only crowded stays as it is, as long as its chains have room.
+    pub(crate) fn double_if(&self, stripe: u64, full: bool) -> Result<bool, WriteFailure> {
+        match self.double(stripe) {
+            Ok(()) => Ok(true),
+            Err(HeapError::NoRoom(_)) if !full => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-fn inherit<'a>(live: Option<Current>, kind: u8, time: u64, who: &'a [u8]) -> Note<'a> {
+fn added(index: usize, live: Option<&Current<'_>>, by: i64) -> Result<i64, WriteFailure> {
+    let Some(live) = live else { return Ok(by) };
+    if live.header.kind != KIND_COUNTER || live.header.value_len != 8 {
+        return Err(WriteFailure::NotCounter { index, kind: live.header.kind });
+    }
+    let value = live.entry.number(&live.header)?;
+    value.checked_add(by).ok_or(WriteFailure::Overflow { index, value, by })
+}
+
+fn inherit<'a>(live: Option<&Current<'_>>, kind: u8, time: u64, who: &'a [u8]) -> Note<'a> {
     let (deadline, owner) = live.map_or((0, 0), |live| (live.deadline, live.owner));
     Note { kind, time, deadline, owner, who }
 }
