@@ -171,7 +171,10 @@ impl Core {
         let mut reached = 0;
         self.each_slot(array, |slot, word| {
             let hash = self.hash_of_entry(offset_of(word))?;
-            let found = self.search(array, hash, |at, _| Ok((at == slot).then_some(())))?;
+            let found = self.search(array, hash, |line, index, _| {
+                let at = line.at() + 8 * index as u64;
+                Ok((at == slot).then_some(()))
+            })?;
             reached += usize::from(found.is_some());
             Ok(())
         })?;
@@ -195,8 +198,7 @@ impl Core {
             return Err(format!("its entry {at:#x} is not occupied"));
         }
         let entry = self.entry(at).map_err(fail)?;
-        let (born, died) =
-            (entry.born(Acquire).map_err(fail)?, entry.died(Acquire).map_err(fail)?);
+        let (born, died) = (entry.born(Acquire).map_err(fail)?, entry.died(Acquire).map_err(fail)?);
         let head = self.region.load(header::HEAD, Acquire).map_err(fail)?;
         let ready = self.region.load(header::READY, Acquire).map_err(fail)?;
         if born == 0 || born > head.max(ready) {

@@ -70,10 +70,10 @@ impl Space {
         let word = self.block_word(block)?;
         if word.state() != State::Head || word.class() != LIST {
             let expected = "the list of a batch";
-            return Err(BadRegion { offset: list, found: word.0, expected });
+            return Err(BadRegion::new(list, word.0, expected));
         }
-        let end = self.geometry.block(block)
-            + (self.span_blocks(block)? << self.geometry.block_shift);
+        let end =
+            self.geometry.block(block) + (self.span_blocks(block)? << self.geometry.block_shift);
         Ok(end.saturating_sub(list) / CHANGE_SIZE)
     }
 
@@ -89,7 +89,7 @@ impl Space {
         let list = self.region.load(header::LIST, Relaxed)?;
         if count > last || count > self.list_room(list)? {
             let expected = "a count of changes";
-            return Err(BadRegion { offset: header::COUNT, found: count, expected });
+            return Err(BadRegion::new(header::COUNT, count, expected));
         }
         for index in 0..count {
             self.finish_change(list, index, last - count + 1 + index)?;

@@ -37,7 +37,7 @@ pub(crate) enum LockOutcome {
 }
 
 /// Why a lock was not got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LockError {
     /// The deadline passed; this slot held the lock.
     Stalled {

@@ -8,7 +8,7 @@ use crate::commit::Stored;
 use crate::heap::{Room, Space};
 use crate::lock::{Liveness, LockError, LockOutcome, Patience, Probe, RobustLock};
 use crate::log::{NewRecord, Read, RecordKind};
-use crate::region::geometry::Geometry;
+use crate::region::geometry::{Geometry, Shape};
 use crate::region::layout::{array, entry, header, stripe};
 use crate::region::{Memory, Region};
 use crate::sync::Ordering::{Relaxed, Release};
@@ -42,7 +42,7 @@ impl Liveness for Alive {
 
 /// One stripe; its entries stand in block 0, its array in block 1; a log of two records.
 fn geometry() -> Geometry {
-    Geometry {
+    Geometry::new(Shape {
         bus_id: 1,
         boot_id: 2,
         incarnation: 3,
@@ -57,7 +57,7 @@ fn geometry() -> Geometry {
         created: 5,
         mode: 0o600,
         first_revision: 0,
-    }
+    })
 }
 
 fn entry_at(index: u64) -> u64 {
@@ -119,7 +119,9 @@ fn get(core: &Core, key: &[u8]) -> Option<u64> {
         bytes.clear();
         seen.entry.copy_value(&seen.header, &mut bytes)
     });
-    seen.unwrap()?;
+    if !seen.unwrap() {
+        return None;
+    }
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!(word(0), word(8), "torn");
     Some(word(0))
@@ -140,7 +142,9 @@ fn read_against_reuse() {
         let writer = thread::spawn(move || {
             fill(&writer, 1, slot_word(b"k", 0), b"k", 20);
             let (new, old) = (slot_word(b"k", 1), slot_word(b"k", 0));
-            writer.commit_record([Stored { slot: slot_at(0), new, old }].into_iter(), 0, 2, 0, 0).unwrap();
+            writer
+                .commit_record([Stored { slot: slot_at(0), new, old }].into_iter(), 0, 2, 0, 0)
+                .unwrap();
             writer.finish().unwrap();
             writer.region.store(entry_at(0) + entry::BORN, 0, Release).unwrap();
             writer.region.store(entry_at(0) + entry::DIED, 0, Release).unwrap();

@@ -46,7 +46,7 @@ pub(crate) fn offset_of(word: u64) -> u64 {
 /// Whether a slot word may be the one of a key with this tag.
 #[inline]
 pub(crate) fn tag_matches(word: u64, tag: u64) -> bool {
-    word & !OFFSET == tag
+    word ^ tag <= OFFSET
 }
 
 /// An array word, taken apart.

@@ -4,7 +4,7 @@ use super::open::{FileExtent, io};
 use super::options::Options;
 use crate::error::OpenError;
 use crate::heap::Space;
-use crate::region::geometry::{Geometry, align};
+use crate::region::geometry::{Geometry, Shape, align};
 use crate::region::layout::header;
 use crate::region::{Memory, Region};
 use crate::sync::Ordering::{Relaxed, Release};
@@ -16,18 +16,23 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The log's size for one that was asked for: the next power of two.
+pub(crate) fn log_size(asked: u64) -> u64 {
+    asked.clamp(4096, 1 << 36).next_power_of_two()
+}
+
 /// The shape of a new bus.
-pub(crate) fn shape(options: &Options) -> io::Result<Geometry> {
+pub(crate) fn shape(options: &Options) -> io::Result<Shape> {
     let max = options.max_capacity.unwrap_or(limits::DEFAULT_MAX_CAPACITY);
     let capacity = options.capacity.unwrap_or(limits::DEFAULT_CAPACITY).min(max);
     let stripes = (max >> 24).next_power_of_two().clamp(4, 64);
     let least = (2 << 20).min(max / 8);
-    let log_size = options.log_size.unwrap_or((capacity / 8).max(least));
+    let log_size = log_size(options.log_size.unwrap_or((capacity / 8).max(least)));
     let block_shift = Geometry::shift_for(max);
     let wide = || {
         Ok::<_, io::Error>(u128::from(process::random()?) << 64 | u128::from(process::random()?))
     };
-    let mut geometry = Geometry {
+    let mut shape = Shape {
         bus_id: wide()?,
         boot_id: clock::boot_id()?,
         incarnation: process::random()? | 1,
@@ -38,19 +43,20 @@ pub(crate) fn shape(options: &Options) -> io::Result<Geometry> {
         stripes,
         members_max: limits::MEMBERS_MAX,
         watches_max: limits::WATCHES_MAX,
-        log_size: align(log_size, 4096),
+        log_size,
         created: clock::wall_ns(),
         mode: u64::from(options.mode.unwrap_or(0o600)),
         first_revision: 0,
     };
     // Every stripe has an array, and room for something beside it.
-    let least = geometry.heap() + (2 * stripes + 4) * geometry.block_size();
-    geometry.capacity = align(capacity.max(least), geometry.block_size());
-    Ok(geometry)
+    let least = Geometry::new(shape.clone()).heap() + (2 * stripes + 4) * shape.block_size();
+    shape.capacity = align(capacity.max(least), shape.block_size());
+    Ok(shape)
 }
 
 /// Makes the files of a new bus, its region still under the name `region.new`.
-pub(crate) fn prepare(geometry: &Geometry, path: &Path) -> Result<NewRegion, OpenError> {
+pub(crate) fn prepare(shape: Shape, path: &Path) -> Result<NewRegion, OpenError> {
+    let geometry = &Geometry::new(shape);
     if geometry.capacity > geometry.max_capacity {
         return Err(OpenError::Setting {
             setting: "max_capacity",

@@ -19,7 +19,7 @@ use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, member};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
-use crate::table::read::{ATTEMPTS, ReadFailure, Seen, Trail};
+use crate::table::read::{ATTEMPTS, ReadFailure, Seen, Track};
 use crate::types::Kind;
 use crate::types::Revision;
 use crate::value::Stat;
@@ -29,6 +29,16 @@ use std::fmt;
 enum Held<'a> {
     Pinned { bytes: &'a [u8], pin: u64 },
     Copied(Vec<u8>),
+}
+
+/// How a look at an entry with a pin ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pinned {
+    Absent,
+    /// What was taken stays as it is until the pin goes.
+    Held,
+    /// What was taken was good when it was taken.
+    Passed,
 }
 
 /// A value that is read in place. As long as the guard lives, its entry is not used anew, whoever
@@ -129,33 +139,43 @@ impl Inner {
     }
 
     /// PIN: announces an entry, and looks whether it is still there.
-    fn announce(&self, pin: u64, at: u64, trail: &Trail) -> Result<bool, BadRegion> {
+    fn announce(&self, pin: u64, at: u64, track: &Track) -> Result<bool, BadRegion> {
         let Some(place) = self.pin_at(pin) else { return Ok(false) };
         // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
         self.core.region.store(place, at, Release)?;
         // ORDERING: [pin.scan] SeqCst fence: the pin comes before the second look; pairs with the
         // SeqCst fence in `needed`.
         fence(SeqCst);
-        self.core.leads_still(trail)
+        self.core.leads_still(track)
     }
 
     /// Looks a key up and calls `take` with the entry pinned, so that nothing overtakes it. A
-    /// predecessor, which can't be pinned, is taken as in any read.
-    pub(crate) fn find_pinned<T>(
+    /// predecessor is about to be retired and can't be pinned: it is taken as in any read.
+    pub(crate) fn find_pinned(
         &self,
         key: &[u8],
         pin: u64,
-        take: &mut impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
-    ) -> Result<Option<T>, ReadFailure> {
+        take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
+    ) -> Result<Pinned, ReadFailure> {
         let core = &self.core;
         for _ in 0..ATTEMPTS {
-            let trail = core.read(key, |seen| Ok((seen.trail, seen.deadline)))?;
-            let Some((trail, deadline)) = trail else { return Ok(None) };
-            let Some(trail) = trail else { return core.read(key, take) };
-            let entry = core.trailed(&trail)?;
-            if self.announce(pin, entry.at(), &trail)? {
-                let (header, born) = (entry.header()?, trail.born());
-                return Ok(Some(take(&Seen { entry, header, born, deadline, trail: Some(trail) })?));
+            let (mut track, mut deadline) = (None, 0);
+            let found = core.read(key, |seen| {
+                track = seen.trail.map(|trail| trail.track());
+                deadline = seen.deadline;
+                Ok(())
+            })?;
+            if !found {
+                return Ok(Pinned::Absent);
+            }
+            let Some(track) = track else {
+                return Ok(if core.read(key, take)? { Pinned::Passed } else { Pinned::Absent });
+            };
+            let entry = &core.tracked(&track)?;
+            if self.announce(pin, entry.at(), &track)? {
+                let (header, born) = (entry.header()?, track.born);
+                take(&Seen { entry, header, born, deadline, trail: None })?;
+                return Ok(Pinned::Held);
             }
         }
         Err(ReadFailure::Contended { attempts: ATTEMPTS })
@@ -172,25 +192,25 @@ impl Inner {
         Ok(stat.map(|stat| ValueGuard { inner: self, held: Held::Copied(value), stat }))
     }
 
-    /// A guard that holds the pin; `None` when the entry can't be pinned.
+    /// A guard that holds the pin; `None` when there is no entry, or none that can be pinned.
     fn pinned(&self, key: &[u8], pin: u64) -> Result<Option<ValueGuard<'_>>, ReadError> {
-        let mut who = Vec::new();
+        let (mut who, mut marks, mut value) = (Vec::new(), Marks::default(), (0, 0));
         let found = self.find_pinned(key, pin, &mut |seen: &Seen<'_>| {
             who.clear();
             seen.entry.copy_who(&seen.header, &mut who)?;
-            let at = (seen.entry.value_at(&seen.header), seen.header.value_len as u64);
-            Ok((seen.trail.map(|_| at), Marks::of(seen)?))
+            value = (seen.entry.value_at(&seen.header), seen.header.value_len as u64);
+            marks = Marks::of(seen)?;
+            Ok(())
         });
-        let found = match found {
-            Ok(found) => found,
-            Err(ReadFailure::Contended { .. }) => return Ok(None),
+        match found {
+            Ok(Pinned::Held) => {}
+            Ok(_) | Err(ReadFailure::Contended { .. }) => return Ok(None),
             Err(failure) => return Err(failure.into()),
-        };
-        let Some((Some((at, len)), marks)) = found else { return Ok(None) };
+        }
         let Some(stat) = marks.stat(&self.core.clock, &who) else { return Ok(None) };
         // SAFETY: the entry is pinned (invariants 1 and 2) until the guard is dropped, and the bus
         // is private (invariant 3), so that nobody writes these bytes meanwhile.
-        let bytes = unsafe { self.core.region.bytes(at, len) }?;
+        let bytes = unsafe { self.core.region.bytes(value.0, value.1) }?;
         Ok(Some(ValueGuard { inner: self, held: Held::Pinned { bytes, pin }, stat }))
     }
 }

@@ -108,10 +108,9 @@ impl Inner {
     pub(crate) fn count(&self, counter: Counter) {
         let Some(seat) = &self.seat else { return };
         let at = self.counter(u64::from(seat.slot), counter);
-        if let Ok(count) = self.core.region.load(at, Relaxed) {
-            // Outside of the region there is nothing to count.
-            let _counted = self.core.region.store(at, count + 1, Relaxed);
-        }
+        // Outside of the region there is nothing to count.
+        let Ok(word) = self.core.region.words(at, 8) else { return };
+        let _counted = word.load(0, Relaxed).and_then(|count| word.store(0, count + 1, Relaxed));
     }
 
     fn operations(&self, high: u64) -> Result<Operations, BadRegion> {

@@ -9,6 +9,7 @@
 //!
 //! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
 
+use super::create;
 use super::keeper::KeeperThread;
 use super::options::{Intent, Options};
 use super::persist::Saving;
@@ -17,7 +18,7 @@ use crate::error::OpenError;
 use crate::heap::Space;
 use crate::lock::LockError;
 use crate::member::Prober;
-use crate::region::geometry::{Geometry, align};
+use crate::region::geometry::Geometry;
 use crate::region::layout::{header, member};
 use crate::region::{Extent, Memory, Region};
 use crate::sync::AtomicU64;
@@ -179,7 +180,7 @@ fn differs(options: &Options, geometry: &Geometry) -> Result<(), OpenError> {
     let max = options.max_capacity.map(|max| max >> geometry.block_shift << geometry.block_shift);
     let asked = [
         ("max_capacity", max, geometry.max_capacity),
-        ("log_size", options.log_size.map(|size| align(size, 4096)), geometry.log_size),
+        ("log_size", options.log_size.map(create::log_size), geometry.log_size),
         ("mode", options.mode.map(u64::from), geometry.mode),
     ];
     for (setting, asked, found) in asked {

@@ -71,7 +71,7 @@ impl Options {
         self.mode = Some(mode);
         self
     }
-    /// Bytes of the log's ring (default an eighth of the capacity, 2 MiB at least where the
+    /// Bytes of the log's ring, rounded up to a power of two (default an eighth of the capacity, 2 MiB at least where the
     /// capacity allows).
     #[must_use]
     pub fn log_size(mut self, bytes: u64) -> Self {

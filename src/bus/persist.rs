@@ -12,6 +12,7 @@ use crate::config::{self, Config, Persist};
 use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
 use crate::heap::HeapError;
 use crate::lock::{Liveness, Probe};
+use crate::region::geometry::Shape;
 use crate::region::layout::header;
 use crate::snapshot::format::{SnapshotEntry, SnapshotHead};
 use crate::snapshot::{Walk, WalkError};
@@ -123,7 +124,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
     let keep = options.keep.unwrap_or(KEEP);
     let new = match backend_of(&persist, keep) {
         Some(backend) => build(&options, path, &backend)?,
-        None => prepare(&shape(&options).map_err(io("preparing", path))?, path)?,
+        None => prepare(shape(&options).map_err(io("preparing", path))?, path)?,
     };
     let Some(space) = &new.space else { return Err(OpenError::Absent { path: path.to_owned() }) };
     let geometry = &space.geometry;
@@ -160,11 +161,11 @@ impl Probe for Nobody {
 
 /// Makes a region and fills it from the newest good snapshot.
 fn build(options: &Options, path: &Path, backend: &ImageDirectory) -> Result<NewRegion, OpenError> {
-    let mut geometry = shape(options).map_err(io("preparing", path))?;
+    let empty = shape(options).map_err(io("preparing", path))?;
     let built: std::cell::RefCell<Option<(NewRegion, Core)>> = std::cell::RefCell::new(None);
     let mut begin = |head: &SnapshotHead| {
-        geometry.first_revision = head.revision + REBUILD_GAP;
-        let mut new = prepare(&geometry, path)?;
+        let first_revision = head.revision + REBUILD_GAP;
+        let mut new = prepare(Shape { first_revision, ..empty.clone() }, path)?;
         if let Some(space) = new.space.take() {
             let core = Core {
                 space,
@@ -188,7 +189,7 @@ fn build(options: &Options, path: &Path, backend: &ImageDirectory) -> Result<New
     })?;
     let rebuilt = loaded.map(|loaded| loaded.refused).unwrap_or_default();
     match built.into_inner() {
-        None => prepare(&geometry, path),
+        None => prepare(empty, path),
         Some((mut new, core)) => {
             for (file, reason) in rebuilt {
                 tracing::error!(file = %file.display(), reason, "a newer snapshot was refused");

@@ -1,5 +1,6 @@
 //! Reading, for both handles.
 
+use super::guard::Pinned;
 use super::info::Counter;
 use super::reader::BusReader;
 use super::{Bus, Inner};
@@ -46,6 +47,7 @@ impl From<ReadFailure> for ReadError {
 }
 
 impl Inner {
+    #[inline]
     pub(crate) fn check_read(&self, key: &[u8]) -> Result<(), ReadError> {
         if key.is_empty() || key.len() > KEY_MAX {
             return Err(ReadError::Key { size: key.len(), limit: KEY_MAX });
@@ -56,14 +58,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Looks a key up, and calls `take` with what is there; what it answers last is good. A read that
-    /// is overtaken again and again pins the entry; a handle that can't goes on until its deadline.
+    /// Looks a key up, and calls `take` with what is there: whether there is an entry. What `take` was
+    /// shown last is good. A read that is overtaken again and again pins the entry; a handle that
+    /// can't goes on until its deadline.
     #[inline]
-    pub(crate) fn find<T>(
+    pub(crate) fn find(
         &self,
         key: &[u8],
-        mut take: impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
-    ) -> Result<Option<T>, ReadError> {
+        mut take: impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
+    ) -> Result<bool, ReadError> {
         match self.core.read(key, &mut take) {
             Ok(found) => Ok(found),
             Err(ReadFailure::Contended { attempts }) => self.find_patiently(key, attempts, take),
@@ -72,19 +75,19 @@ impl Inner {
     }
 
     #[cold]
-    fn find_patiently<T>(
+    fn find_patiently(
         &self,
         key: &[u8],
         mut attempts: u32,
-        mut take: impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
-    ) -> Result<Option<T>, ReadError> {
+        mut take: impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
+    ) -> Result<bool, ReadError> {
         let patience = self.core.patience();
         while !patience.left().is_zero() {
             let end = match self.take_pin() {
                 Some(pin) => {
                     let end = self.find_pinned(key, pin, &mut take);
                     self.unpin(pin);
-                    end
+                    end.map(|pinned| pinned != Pinned::Absent)
                 }
                 None => self.core.read(key, &mut take),
             };
@@ -106,7 +109,7 @@ impl Inner {
     ) -> Result<Option<Stat>, ReadError> {
         self.check_read(key)?;
         self.count(Counter::Gets);
-        let mut who = Vec::new();
+        let (mut who, mut marks) = (Vec::new(), Marks::default());
         let found = self.find(key, |seen| {
             if let Some(value) = value.as_deref_mut() {
                 value.clear();
@@ -116,14 +119,15 @@ impl Inner {
                 who.clear();
                 seen.entry.copy_who(&seen.header, &mut who)?;
             }
-            Marks::of(seen)
+            marks = Marks::of(seen)?;
+            Ok(())
         })?;
-        Ok(found.and_then(|marks| marks.stat(&self.core.clock, &who)))
+        Ok(if found { marks.stat(&self.core.clock, &who) } else { None })
     }
 }
 
 /// The words of an entry that its [`Stat`] is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Marks {
     born: u64,
     kind: u8,

@@ -69,7 +69,7 @@ impl Inner {
                     swept = true;
                 }
                 end => {
-                    if end.is_ok_and(|done| done.count > 0) {
+                    if end.as_ref().is_ok_and(|done| done.count > 0) {
                         self.ring_watches(key);
                     }
                     return end;

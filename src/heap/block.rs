@@ -64,11 +64,15 @@ impl BlockWord {
     pub(crate) fn generation(self) -> u64 {
         self.0 >> 32
     }
-    /// Whether entries may stand in this block.
+    /// Whether it belongs to a span.
     #[inline]
+    pub(crate) fn is_span(self) -> bool {
+        // `HEAD` or `TAIL`.
+        self.0 & 14 == 2
+    }
+    /// Whether entries may stand in this block.
     pub(crate) fn holds_entries(self) -> bool {
-        matches!(self.state(), State::Head | State::Tail)
-            && !matches!(self.class(), class::ARRAY | class::LIST)
+        self.is_span() && !matches!(self.class(), class::ARRAY | class::LIST)
     }
 }
 
@@ -79,7 +83,7 @@ pub(crate) struct NoRoom {
 }
 
 /// Why the heap could not do it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HeapError {
     NoRoom(NoRoom),
     Bad(BadRegion),
@@ -215,7 +219,7 @@ impl Space {
         let at = self.geometry.block(first) + span::BLOCKS;
         let count = self.region.load(at, Relaxed)?;
         if count == 0 || count > self.geometry.blocks_max().saturating_sub(first) {
-            return Err(BadRegion { offset: at, found: count, expected: "a span's block count" });
+            return Err(BadRegion::new(at, count, "a span's block count"));
         }
         Ok(count)
     }

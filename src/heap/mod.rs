@@ -50,6 +50,8 @@ pub(crate) struct Space {
     pub(crate) geometry: Geometry,
     /// How spans are cut, by size class.
     cuts: Vec<Cut>,
+    /// Bytes of an entry, by class; 0 where that alone does not say it.
+    sizes: Box<[u64; 256]>,
 }
 
 /// Most bytes of an entry that is kept as a spare, as a power of two below the block's.
@@ -58,8 +60,14 @@ const SPARE_SHIFT: u32 = 3;
 impl Space {
     pub(crate) fn new(region: Region, geometry: Geometry) -> Self {
         let shift = geometry.block_shift;
-        let cuts = (0..class::classes(shift)).map(|class| class::cut_of_class(class, shift));
-        Self { region, cuts: cuts.collect(), geometry }
+        let cuts: Vec<Cut> =
+            (0..class::classes(shift)).map(|class| class::cut_of_class(class, shift)).collect();
+        let mut sizes = Box::new([0; 256]);
+        for (class, cut) in cuts.iter().enumerate() {
+            sizes[class] = cut.size;
+            sizes[class + TIMED as usize] = cut.size;
+        }
+        Self { region, geometry, cuts, sizes }
     }
 
     /// How the span at `first` is cut, when it holds entries.
@@ -72,8 +80,8 @@ impl Space {
             return Ok(cut);
         }
         let offset = self.geometry.block_word(first);
-        let bad = BadRegion { offset, found: word.0, expected: "a class of entries" };
-        self.cut_of(word.class()).ok_or(bad)
+        let bad = || BadRegion::new(offset, word.0, "a class of entries");
+        self.cut_of(word.class()).ok_or_else(bad)
     }
 
     /// How spans of a size class, plain or timed, are cut.
@@ -84,19 +92,20 @@ impl Space {
     }
 
     /// How many bytes an entry at `at` may have, by its block's word.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn room_at(&self, at: u64, block: u64, word: BlockWord) -> Result<u64, BadRegion> {
-        if word.holds_entries() {
-            if let Some(cut) = self.cut_of(word.class()) {
-                return Ok(cut.size);
-            }
-            if class::is_big(word.class()) && word.state() == State::Head {
-                let end = self.geometry.block(block)
-                    + (self.span_blocks(block)? << self.geometry.block_shift);
-                return Ok(end.saturating_sub(at));
-            }
+        let size = self.sizes[word.class() as usize & 255];
+        if word.is_span() && size != 0 { Ok(size) } else { self.room_of_big(at, block, word) }
+    }
+
+    #[cold]
+    fn room_of_big(&self, at: u64, block: u64, word: BlockWord) -> Result<u64, BadRegion> {
+        if word.state() == State::Head && class::is_big(word.class()) {
+            let end = self.geometry.block(block)
+                + (self.span_blocks(block)? << self.geometry.block_shift);
+            return Ok(end.saturating_sub(at));
         }
-        Err(BadRegion { offset: at, found: word.0, expected: "a block of entries" })
+        Err(BadRegion::new(at, word.0, "a block of entries"))
     }
 
     /// Where the entry at `at` lies. The caller holds its stripe's lock, or looks again after.
@@ -110,14 +119,14 @@ impl Space {
         if first != block {
             word = self.block_word(first)?;
         }
-        let bad = BadRegion { offset: at, found: word.0, expected: "an entry of a span" };
+        let bad = || BadRegion::new(at, word.0, "an entry of a span");
         if word.state() != State::Head || !word.holds_entries() {
-            return Err(bad);
+            return Err(bad());
         }
         let cut = self.cut(first, word)?;
-        let inside = at.checked_sub(self.geometry.block(first) + cut.first).ok_or(bad)?;
+        let inside = at.checked_sub(self.geometry.block(first) + cut.first).ok_or_else(bad)?;
         if !inside.is_multiple_of(cut.size) || inside / cut.size >= cut.entries {
-            return Err(bad);
+            return Err(bad());
         }
         Ok(Place { block: first, cut, index: inside / cut.size })
     }
@@ -349,7 +358,7 @@ impl Space {
             let word = self.block_word(block)?;
             if (word.class(), word.stripe()) != (class, stripe) || !word.holds_entries() {
                 let expected = "a spare entry of this stripe and class";
-                return Err(BadRegion { offset: at, found: word.0, expected });
+                return Err(BadRegion::new(at, word.0, expected));
             }
             // ORDERING: [entry.born] Release; pairs with the Acquire loads of readers.
             self.region.store(at + entry::BORN, 0, Release)?;

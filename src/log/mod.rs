@@ -105,13 +105,14 @@ pub(crate) enum Read {
 }
 
 impl Space {
+    #[inline]
     fn ring(&self, position: u64) -> u64 {
-        self.geometry.log() + position % self.geometry.log_size
+        self.geometry.log() + (position & (self.geometry.log_size - 1))
     }
 
     /// Where a record of `size` bytes goes when the tail stands at `tail`.
     pub(crate) fn record_place(&self, tail: u64, size: u64) -> u64 {
-        let left = self.geometry.log_size - tail % self.geometry.log_size;
+        let left = self.geometry.log_size - (tail & (self.geometry.log_size - 1));
         if left < size { tail + left } else { tail }
     }
 
@@ -187,7 +188,7 @@ impl Space {
         match self.log_at(position)? {
             Read::Record(record, _) if record.revision != revision => {
                 let (offset, found) = (self.ring(position), record.revision);
-                Err(BadRegion { offset, found, expected: "the log record of the next revision" })
+                Err(BadRegion::new(offset, found, "the log record of the next revision"))
             }
             read => Ok(read),
         }
@@ -214,12 +215,12 @@ impl Space {
             let (record, size) = read?;
             return Ok(Read::Record(record, position + size));
         }
-        Err(BadRegion { offset: self.ring(position), found: 0, expected: "a log record" })
+        Err(BadRegion::new(self.ring(position), 0, "a log record"))
     }
 
     /// The position at which the ring begins again.
     fn next_round(&self, position: u64) -> u64 {
-        position + self.geometry.log_size - position % self.geometry.log_size
+        position + self.geometry.log_size - (position & (self.geometry.log_size - 1))
     }
 
     /// Leaves the records of a commit out: too many bytes for the ring. Whoever is not beyond the
@@ -239,16 +240,16 @@ impl Space {
         let (size, who_len) = (meta & 0xffff_ffff, meta >> 56);
         let too_large = (meta >> 40) as u8 & FLAG_TOO_LARGE != 0;
         let carried = if too_large { 0 } else { value_size };
-        let bad = BadRegion { offset: at, found: meta, expected: "a log record" };
+        let bad = || BadRegion::new(at, meta, "a log record");
         let key_len = self.region.load(at + record::BYTES, Relaxed)?;
-        let kind = RecordKind::from_byte((meta >> 32) as u8).ok_or(bad)?;
+        let kind = RecordKind::from_byte((meta >> 32) as u8).ok_or_else(bad)?;
         if key_len > 1 << 16 || carried > self.geometry.log_size {
-            return Err(bad);
+            return Err(bad());
         }
         let needed = RECORD_FIXED + align(who_len, 8) + align(key_len, 8) + align(carried, 8);
         let room = self.geometry.log() + self.geometry.log_size - at;
         if needed != size || size > room {
-            return Err(bad);
+            return Err(bad());
         }
         let mut from = at + RECORD_FIXED;
         let mut take = |len: u64| {
@@ -315,7 +316,9 @@ impl Space {
     fn log_first(&self, base: u64) -> Result<Option<(u64, u64)>, BadRegion> {
         let position = self.region.load(self.geometry.index(base), Relaxed)?;
         Ok(match self.log_at(position) {
-            Ok(Read::Record(record, _)) if record.revision / INDEX_STRIDE == base / INDEX_STRIDE => {
+            Ok(Read::Record(record, _))
+                if record.revision / INDEX_STRIDE == base / INDEX_STRIDE =>
+            {
                 Some((record.revision, position))
             }
             // The index is a hint: what stands there now may be no record at all.
@@ -325,12 +328,7 @@ impl Space {
 
     /// Walks from the record of `from` at `position` to that of `revision`: its position, or `None`
     /// when the bytes are gone.
-    fn log_walk(
-        &self,
-        from: u64,
-        position: u64,
-        revision: u64,
-    ) -> Result<Option<u64>, BadRegion> {
+    fn log_walk(&self, from: u64, position: u64, revision: u64) -> Result<Option<u64>, BadRegion> {
         let mut position = position;
         for next in from..revision {
             match self.log_read(position, next)? {

@@ -14,9 +14,9 @@ pub(crate) const BLOCK_SHIFT_MIN: u32 = 14;
 /// Largest block, as a power of two.
 pub(crate) const BLOCK_SHIFT_MAX: u32 = 20;
 
-/// What a region is made with, and where everything stands in it.
+/// What a region is made with: the words of its header that never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Geometry {
+pub(crate) struct Shape {
     pub(crate) bus_id: u128,
     pub(crate) boot_id: u128,
     pub(crate) incarnation: u64,
@@ -35,7 +35,7 @@ pub(crate) struct Geometry {
 }
 
 /// Why a header was refused. The order of the checks is the order of the variants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
     /// Not a region at all.
@@ -98,75 +98,131 @@ pub(crate) const fn align(value: u64, step: u64) -> u64 {
     value.div_ceil(step) * step
 }
 
-impl Geometry {
+/// A shape, and where everything stands in a region of this shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    shape: Shape,
+    stripe_table: u64,
+    member_table: u64,
+    pinned: u64,
+    asleep: u64,
+    watches: u64,
+    index: u64,
+    index_mask: u64,
+    log: u64,
+    heap: u64,
+    blocks_max: u64,
+}
+
+impl std::ops::Deref for Geometry {
+    type Target = Shape;
+    fn deref(&self) -> &Shape {
+        &self.shape
+    }
+}
+
+impl Shape {
     pub(crate) fn block_size(&self) -> u64 {
         1 << self.block_shift
     }
+}
+
+impl Geometry {
+    /// The parts one behind the other, in the order of `docs/layout.md`.
+    pub(crate) fn new(shape: Shape) -> Self {
+        let blocks = shape.max_capacity >> shape.block_shift;
+        let stripe_table = HEADER_SIZE + align(8 * blocks, 4096);
+        let member_table = stripe_table + shape.stripes * stripe::SIZE;
+        let pinned = member_table + shape.members_max * member::SIZE;
+        let asleep = pinned + align(shape.members_max.div_ceil(8), LINE);
+        let watches = asleep + align(shape.watches_max / 8, LINE);
+        let index = watches + shape.watches_max * watch::SIZE;
+        // As many as the ring can hold records, by the stride.
+        let index_count = (shape.log_size / record::BYTES / INDEX_STRIDE + 2).next_power_of_two();
+        let log = align(index + 8 * index_count, 4096);
+        let heap = align(log + shape.log_size, shape.block_size());
+        let blocks_max = shape.max_capacity.saturating_sub(heap) >> shape.block_shift;
+        let index_mask = index_count - 1;
+        Self {
+            shape,
+            stripe_table,
+            member_table,
+            pinned,
+            asleep,
+            watches,
+            index,
+            index_mask,
+            log,
+            heap,
+            blocks_max,
+        }
+    }
+
     /// Blocks when the region has grown to its maximum.
+    #[inline]
     pub(crate) fn blocks_max(&self) -> u64 {
-        self.max_capacity.saturating_sub(self.heap()) >> self.block_shift
+        self.blocks_max
     }
     /// Blocks in a file of `size` bytes.
     pub(crate) fn blocks_in(&self, size: u64) -> u64 {
-        size.min(self.max_capacity).saturating_sub(self.heap()) >> self.block_shift
-    }
-    pub(crate) fn block_table(&self) -> u64 {
-        HEADER_SIZE
+        size.min(self.max_capacity).saturating_sub(self.heap) >> self.block_shift
     }
     /// Where the word of a block stands.
+    #[inline]
     pub(crate) fn block_word(&self, block: u64) -> u64 {
-        self.block_table() + 8 * block
+        HEADER_SIZE + 8 * block
     }
-    fn stripe_table(&self) -> u64 {
-        self.block_table() + align(8 * (self.max_capacity >> self.block_shift), 4096)
-    }
+    #[inline]
     pub(crate) fn stripe(&self, index: u64) -> u64 {
-        self.stripe_table() + index * stripe::SIZE
+        self.stripe_table + index * stripe::SIZE
     }
-    fn member_table(&self) -> u64 {
-        self.stripe_table() + self.stripes * stripe::SIZE
-    }
+    #[inline]
     pub(crate) fn member(&self, slot: u64) -> u64 {
-        self.member_table() + slot * member::SIZE
+        self.member_table + slot * member::SIZE
     }
     /// The word of the bitmap of members that may have pins, in which `slot` stands.
     pub(crate) fn pinned(&self, slot: u64) -> u64 {
-        self.member_table() + self.members_max * member::SIZE + 8 * (slot / 64)
+        self.pinned + 8 * (slot / 64)
     }
     /// The word of the bitmap of watches that sleep, in which `watch` stands.
+    #[inline]
     pub(crate) fn asleep(&self, watch: u64) -> u64 {
-        self.pinned(0) + align(self.members_max.div_ceil(8), LINE) + 8 * (watch / 64)
+        self.asleep + 8 * (watch / 64)
     }
     pub(crate) fn watch(&self, index: u64) -> u64 {
-        self.asleep(0) + align(self.watches_max / 8, LINE) + index * watch::SIZE
+        self.watches + index * watch::SIZE
     }
-    /// Entries of the log's index: as many as the ring can hold records, by the stride.
+    /// Entries of the log's index.
     pub(crate) fn index_count(&self) -> u64 {
-        (self.log_size / record::BYTES / INDEX_STRIDE + 2).next_power_of_two()
+        self.index_mask + 1
     }
     /// Where the position of the record with this revision is noted.
     pub(crate) fn index(&self, revision: u64) -> u64 {
-        let at = self.watch(self.watches_max);
-        at + 8 * ((revision / INDEX_STRIDE) & (self.index_count() - 1))
+        self.index + 8 * ((revision / INDEX_STRIDE) & self.index_mask)
     }
+    /// Where the log's ring begins.
+    #[inline]
     pub(crate) fn log(&self) -> u64 {
-        align(self.watch(self.watches_max) + 8 * self.index_count(), 4096)
+        self.log
     }
     /// Where the blocks begin.
+    #[inline]
     pub(crate) fn heap(&self) -> u64 {
-        align(self.log() + self.log_size, self.block_size())
+        self.heap
     }
+    #[inline]
     pub(crate) fn block(&self, index: u64) -> u64 {
-        self.heap() + (index << self.block_shift)
+        self.heap + (index << self.block_shift)
     }
     /// Which block an offset lies in.
+    #[inline]
     pub(crate) fn block_of(&self, at: u64) -> Result<u64, BadRegion> {
-        match at.checked_sub(self.heap()) {
-            Some(inside) if inside >> self.block_shift < self.blocks_max() => {
-                Ok(inside >> self.block_shift)
-            }
-            _ => Err(BadRegion { offset: at, found: at, expected: "an offset inside the heap" }),
+        let block = at.wrapping_sub(self.heap) >> self.block_shift;
+        // What lies before the heap wraps round to more than there can be.
+        if block < self.blocks_max {
+            return Ok(block);
         }
+        Err(BadRegion::new(at, at, "an offset inside the heap"))
     }
 
     /// The block size for a maximum capacity, as a power of two.
@@ -178,47 +234,11 @@ impl Geometry {
         shift
     }
 
-    fn words(&self) -> [(u64, u64); 18] {
-        let version = u64::from(LAYOUT_VERSION) | u64::from(BYTE_ORDER) << 32;
-        [
-            (header::MAGIC, MAGIC),
-            (header::VERSION, version),
-            (header::PRINT, LAYOUT_PRINT),
-            (header::BUS_ID, self.bus_id as u64),
-            (header::BUS_ID + 8, (self.bus_id >> 64) as u64),
-            (header::BOOT_ID, self.boot_id as u64),
-            (header::BOOT_ID + 8, (self.boot_id >> 64) as u64),
-            (header::INCARNATION, self.incarnation),
-            (header::SEED, self.seed),
-            (header::MAX_CAPACITY, self.max_capacity),
-            (header::BLOCK_SHIFT, u64::from(self.block_shift)),
-            (header::STRIPES, self.stripes),
-            (header::MEMBERS_MAX, self.members_max),
-            (header::WATCHES_MAX, self.watches_max),
-            (header::LOG_SIZE, self.log_size),
-            (header::CREATED, self.created),
-            (header::CAPACITY, self.capacity),
-            (header::MODE, self.mode),
-        ]
-    }
-
-    fn checksum(&self) -> u64 {
-        let mut bytes = Vec::with_capacity(19 * 16);
-        for (at, word) in
-            self.words().into_iter().chain([(header::FIRST_REVISION, self.first_revision)])
-        {
-            bytes.extend_from_slice(&at.to_le_bytes());
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        xxhash_rust::xxh3::xxh3_64(&bytes)
-    }
-
     /// Writes the header of a new, zeroed region. Its magic goes last.
     pub(crate) fn format(&self, region: &Region, size: u64) -> Result<(), BadRegion> {
         for (at, word) in self.words().into_iter().skip(1) {
             region.store(at, word, Relaxed)?;
         }
-        region.store(header::FIRST_REVISION, self.first_revision, Relaxed)?;
         region.store(header::CHECKSUM, self.checksum(), Relaxed)?;
         region.store(header::SIZE, size, Relaxed)?;
         region.store(header::HEAD, self.first_revision, Relaxed)?;
@@ -246,7 +266,7 @@ impl Geometry {
         }
         let wide =
             |at| Ok::<u128, BadRegion>(u128::from(word(at)?) | u128::from(word(at + 8)?) << 64);
-        let geometry = Self {
+        let shape = Shape {
             bus_id: wide(header::BUS_ID)?,
             boot_id: wide(header::BOOT_ID)?,
             incarnation: word(header::INCARNATION)?,
@@ -262,12 +282,53 @@ impl Geometry {
             mode: word(header::MODE)?,
             first_revision: word(header::FIRST_REVISION)?,
         };
-        let (found, expected) = (word(header::CHECKSUM)?, geometry.checksum());
+        let (found, expected) = (word(header::CHECKSUM)?, shape.checksum());
         if found != expected {
             return Err(HeaderError::Checksum { found, expected });
         }
-        geometry.limits()?;
+        shape.limits()?;
+        let geometry = Self::new(shape);
+        if geometry.heap + geometry.block_size() > geometry.max_capacity {
+            let found = geometry.max_capacity;
+            return Err(HeaderError::Limits { what: "max_capacity", found });
+        }
         Ok(geometry)
+    }
+}
+
+impl Shape {
+    fn words(&self) -> [(u64, u64); 19] {
+        let version = u64::from(LAYOUT_VERSION) | u64::from(BYTE_ORDER) << 32;
+        [
+            (header::MAGIC, MAGIC),
+            (header::VERSION, version),
+            (header::PRINT, LAYOUT_PRINT),
+            (header::BUS_ID, self.bus_id as u64),
+            (header::BUS_ID + 8, (self.bus_id >> 64) as u64),
+            (header::BOOT_ID, self.boot_id as u64),
+            (header::BOOT_ID + 8, (self.boot_id >> 64) as u64),
+            (header::INCARNATION, self.incarnation),
+            (header::SEED, self.seed),
+            (header::MAX_CAPACITY, self.max_capacity),
+            (header::BLOCK_SHIFT, u64::from(self.block_shift)),
+            (header::STRIPES, self.stripes),
+            (header::MEMBERS_MAX, self.members_max),
+            (header::WATCHES_MAX, self.watches_max),
+            (header::LOG_SIZE, self.log_size),
+            (header::CREATED, self.created),
+            (header::CAPACITY, self.capacity),
+            (header::MODE, self.mode),
+            (header::FIRST_REVISION, self.first_revision),
+        ]
+    }
+
+    fn checksum(&self) -> u64 {
+        let mut bytes = Vec::with_capacity(19 * 16);
+        for (at, word) in self.words() {
+            bytes.extend_from_slice(&at.to_le_bytes());
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
     /// A checksum can be forged; the arithmetic above must hold all the same.
@@ -289,7 +350,7 @@ impl Geometry {
             (
                 "log_size",
                 self.log_size,
-                self.log_size.is_multiple_of(4096) && (4096..=1 << 36).contains(&self.log_size),
+                self.log_size.is_power_of_two() && (4096..=1 << 36).contains(&self.log_size),
             ),
             ("first_revision", self.first_revision, self.first_revision < 1 << 62),
         ];
@@ -297,9 +358,6 @@ impl Geometry {
             if !good {
                 return Err(HeaderError::Limits { what, found });
             }
-        }
-        if self.heap() + self.block_size() > self.max_capacity {
-            return Err(HeaderError::Limits { what: "max_capacity", found: self.max_capacity });
         }
         Ok(())
     }

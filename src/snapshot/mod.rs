@@ -49,7 +49,7 @@ struct SpanCopy {
 }
 
 /// Why a snapshot was not read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WalkError {
     /// Somebody needed the room.
     Aborted,

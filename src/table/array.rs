@@ -2,8 +2,8 @@
 
 use crate::heap::class::ARRAY;
 use crate::heap::{HeapError, Space, State};
-use crate::region::{BadRegion, Words};
 use crate::region::layout::{BUCKET_SLOTS, CHAIN_MAX, LINE, array, stripe};
+use crate::region::{BadRegion, Words};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 use crate::word::{ArrayWord, Hash, offset_of, tag_matches};
@@ -13,6 +13,27 @@ const LINK: usize = BUCKET_SLOTS as usize;
 
 /// Entries per bucket from which on an array is doubled.
 pub(crate) const LOAD_MAX: u64 = 5;
+
+/// How a walk along a chain of buckets ended.
+enum Chain<T> {
+    Found(T),
+    /// At this bucket, which has no link.
+    Ended(u64),
+    /// After as many buckets as a chain may have.
+    Full(u64),
+}
+
+impl<T> Chain<T> {
+    /// What was found, if anything; a chain that goes on for too long is damage.
+    #[inline]
+    fn found(self) -> Result<Option<T>, BadRegion> {
+        match self {
+            Self::Found(found) => Ok(Some(found)),
+            Self::Ended(_) => Ok(None),
+            Self::Full(bucket) => Err(BadRegion::new(bucket, CHAIN_MAX, "a chain that ends")),
+        }
+    }
+}
 
 /// Where a new entry may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +45,17 @@ pub(crate) enum Room {
 }
 
 impl Space {
+    /// The word in which a stripe's array word stands.
+    #[inline]
+    pub(crate) fn lane(&self, stripe: u64) -> Result<Words<'_>, BadRegion> {
+        self.region.words(self.geometry.stripe(stripe) + stripe::ARRAY, 8)
+    }
+
     /// The stripe's array word as readers see it.
     #[inline]
     pub(crate) fn array_word(&self, stripe: u64) -> Result<ArrayWord, BadRegion> {
-        let at = self.geometry.stripe(stripe) + stripe::ARRAY;
         // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
-        Ok(ArrayWord(self.region.load(at, Acquire)?))
+        Ok(ArrayWord(self.lane(stripe)?.load(0, Acquire)?))
     }
 
     #[inline]
@@ -52,30 +78,27 @@ impl Space {
         Ok((link != 0).then(|| self.bucket(array, link)))
     }
 
-    fn bad_chain(bucket: u64) -> BadRegion {
-        BadRegion { offset: bucket, found: CHAIN_MAX, expected: "a chain that ends" }
-    }
-
-    /// Calls `visit` with each bucket of the chain of `hash`, until it answers with something.
+    /// Calls `visit` with each bucket of the chain that begins with bucket `first`, until it answers
+    /// with something.
     #[inline]
     fn chain<T>(
         &self,
         array: ArrayWord,
         first: u64,
         mut visit: impl FnMut(&Words<'_>) -> Result<Option<T>, BadRegion>,
-    ) -> Result<Option<T>, BadRegion> {
+    ) -> Result<Chain<T>, BadRegion> {
         let mut bucket = self.bucket(array, first);
         for _ in 0..CHAIN_MAX {
             let line = self.region.words(bucket, LINE)?;
             if let Some(found) = visit(&line)? {
-                return Ok(Some(found));
+                return Ok(Chain::Found(found));
             }
             match self.next_bucket(array, &line)? {
                 Some(next) => bucket = next,
-                None => return Ok(None),
+                None => return Ok(Chain::Ended(bucket)),
             }
         }
-        Err(Self::bad_chain(bucket))
+        Ok(Chain::Full(bucket))
     }
 
     /// Calls `visit` with the slot words of the chain of `hash` that bear its tag, until it
@@ -85,14 +108,14 @@ impl Space {
         &self,
         array: ArrayWord,
         hash: Hash,
-        mut visit: impl FnMut(u64, u64) -> Result<Option<T>, BadRegion>,
+        mut visit: impl FnMut(&Words<'_>, usize, u64) -> Result<Option<T>, BadRegion>,
     ) -> Result<Option<T>, BadRegion> {
         let tag = hash.tag();
-        self.chain(array, hash.bucket(array.log2()), |line| {
+        let end = self.chain(array, hash.bucket(array.log2()), |line| {
             let mut candidates = 0_u32;
             for index in 0..LINK {
                 let word = line.load(index, Relaxed)?;
-                candidates |= u32::from(word != 0 && tag_matches(word, tag)) << index;
+                candidates |= u32::from(tag_matches(word, tag)) << index;
             }
             while candidates != 0 {
                 let index = candidates.trailing_zeros() as usize;
@@ -101,13 +124,14 @@ impl Space {
                 let word = line.load(index, Acquire)?;
                 if word != 0
                     && tag_matches(word, tag)
-                    && let Some(found) = visit(line.at() + 8 * index as u64, word)?
+                    && let Some(found) = visit(line, index, word)?
                 {
                     return Ok(Some(found));
                 }
             }
             Ok(None)
-        })
+        })?;
+        end.found()
     }
 
     /// Calls `visit` with the slot words of every chain as they stand, empty ones left out: for
@@ -118,7 +142,7 @@ impl Space {
         mut visit: impl FnMut(u64) -> Result<(), BadRegion>,
     ) -> Result<(), BadRegion> {
         for first in 0..1u64 << array.log2() {
-            self.chain(array, first, |line| {
+            let end = self.chain(array, first, |line| {
                 for index in 0..LINK {
                     if line.load(index, Relaxed)? != 0 {
                         visit(line.at() + 8 * index as u64)?;
@@ -126,6 +150,7 @@ impl Space {
                 }
                 Ok(None::<()>)
             })?;
+            end.found()?;
         }
         Ok(())
     }
@@ -143,9 +168,7 @@ impl Space {
         hash: Hash,
         taken: &dyn Fn(u64) -> bool,
     ) -> Result<Room, BadRegion> {
-        let mut last = self.bucket(array, hash.bucket(array.log2()));
-        let found = self.chain(array, hash.bucket(array.log2()), |line| {
-            last = line.at();
+        let end = self.chain(array, hash.bucket(array.log2()), |line| {
             for index in 0..LINK {
                 let at = line.at() + 8 * index as u64;
                 if line.load(index, Relaxed)? == 0 && !taken(at) {
@@ -153,15 +176,13 @@ impl Space {
                 }
             }
             Ok(None)
-        });
-        match found {
-            Ok(Some(at)) => Ok(Room::Slot(at)),
+        })?;
+        Ok(match end {
+            Chain::Found(at) => Room::Slot(at),
             // A bucket that was appended is all zeros.
-            Ok(None) => Ok(self.append_bucket(array, last)?.map_or(Room::Double, Room::Slot)),
-            // The chain has as many buckets as it may have.
-            Err(bad) if bad.found == CHAIN_MAX => Ok(Room::Double),
-            Err(bad) => Err(bad),
-        }
+            Chain::Ended(last) => self.append_bucket(array, last)?.map_or(Room::Double, Room::Slot),
+            Chain::Full(_) => Room::Double,
+        })
     }
 
     fn append_bucket(&self, array: ArrayWord, bucket: u64) -> Result<Option<u64>, BadRegion> {
@@ -220,7 +241,7 @@ impl Space {
         let most = (self.span_blocks(first)? << self.geometry.block_shift) / LINE;
         if lines > room || room > most || word.state() != State::Head || word.class() != ARRAY {
             let offset = array.at() + array::USED;
-            return Err(BadRegion { offset, found: lines, expected: "an array's bucket count" });
+            return Err(BadRegion::new(offset, lines, "an array's bucket count"));
         }
         for line in 0..lines {
             for index in 0..BUCKET_SLOTS {

@@ -41,7 +41,7 @@ impl Note<'_> {
     }
 }
 
-/// The lengths and marks of an entry.
+/// The lengths and marks of an entry, and the words at which its parts begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: u8,
@@ -49,18 +49,30 @@ pub(crate) struct Header {
     pub(crate) who_len: usize,
     pub(crate) key_len: usize,
     pub(crate) value_len: usize,
+    who: usize,
+    key: usize,
+    value: usize,
+    end: usize,
 }
 
 impl Header {
     #[inline]
+    fn new(kind: u8, flags: u8, who_len: usize, key_len: usize, value_len: usize) -> Self {
+        let who = FIXED + usize::from(flags & 1) + usize::from(flags >> 1 & 1);
+        let key = who + who_len.div_ceil(8);
+        let value = key + key_len.div_ceil(8);
+        let end = value + value_len.div_ceil(8);
+        Self { kind, flags, who_len, key_len, value_len, who, key, value, end }
+    }
+    #[inline]
     fn unpack(meta: u64) -> Self {
-        Self {
-            value_len: (meta & 0xffff_ffff) as usize,
-            key_len: (meta >> 32 & 0xffff) as usize,
-            kind: (meta >> 48 & 15) as u8,
-            flags: (meta >> 52 & 15) as u8,
-            who_len: (meta >> 56) as usize,
-        }
+        Self::new(
+            (meta >> 48 & 15) as u8,
+            (meta >> 52 & 15) as u8,
+            (meta >> 56) as usize,
+            (meta >> 32 & 0xffff) as usize,
+            (meta & 0xffff_ffff) as usize,
+        )
     }
     fn pack(&self) -> u64 {
         self.value_len as u64
@@ -69,41 +81,18 @@ impl Header {
             | u64::from(self.flags) << 52
             | (self.who_len as u64) << 56
     }
+    #[inline]
     fn of(key: &[u8], value: &[u8], note: &Note<'_>) -> Self {
         let deadline = if note.deadline == 0 { 0 } else { entry::FLAG_DEADLINE };
         let owner = if note.owner == 0 { 0 } else { entry::FLAG_OWNER };
-        Self {
-            kind: note.kind,
-            flags: deadline | owner,
-            who_len: note.who.len(),
-            key_len: key.len(),
-            value_len: value.len(),
-        }
-    }
-    #[inline]
-    fn who(&self) -> usize {
-        FIXED + usize::from(self.flags & 1) + usize::from(self.flags >> 1 & 1)
-    }
-    #[inline]
-    fn key(&self) -> usize {
-        self.who() + self.who_len.div_ceil(8)
-    }
-    /// The word of the entry with which its value begins.
-    #[inline]
-    pub(crate) fn value(&self) -> usize {
-        self.key() + self.key_len.div_ceil(8)
-    }
-    /// Words from the entry's start to its end.
-    #[inline]
-    fn words(&self) -> usize {
-        self.value() + self.value_len.div_ceil(8)
+        Self::new(note.kind, deadline | owner, note.who.len(), key.len(), value.len())
     }
 }
 
 /// Bytes that an entry takes.
 #[inline]
 pub(crate) fn size_of(key: &[u8], value: &[u8], note: &Note<'_>) -> u64 {
-    8 * Header::of(key, value, note).words() as u64
+    8 * Header::of(key, value, note).end as u64
 }
 
 /// An entry's room, as words.
@@ -140,9 +129,9 @@ impl Entry<'_> {
     pub(crate) fn header(&self) -> Result<Header, BadRegion> {
         let meta = self.words.load(META, Relaxed)?;
         let header = Header::unpack(meta);
-        if header.words() > self.words.len() {
+        if header.end > self.words.len() {
             let offset = self.at() + entry::META;
-            return Err(BadRegion { offset, found: meta, expected: "lengths inside its room" });
+            return Err(BadRegion::new(offset, meta, "lengths inside its room"));
         }
         Ok(header)
     }
@@ -169,19 +158,18 @@ impl Entry<'_> {
     /// Whether its key is `key`.
     #[inline]
     pub(crate) fn has_key(&self, header: &Header, key: &[u8]) -> Result<bool, BadRegion> {
-        Ok(header.key_len == key.len()
-            && self.words.part(header.key(), header.key_len)?.equals(key))
+        Ok(header.key_len == key.len() && self.words.part(header.key, header.key_len)?.equals(key))
     }
 
     pub(crate) fn copy_who(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
-        self.copy(header.who(), header.who_len, into)
+        self.copy(header.who, header.who_len, into)
     }
     pub(crate) fn copy_key(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
-        self.copy(header.key(), header.key_len, into)
+        self.copy(header.key, header.key_len, into)
     }
     #[inline]
     pub(crate) fn copy_value(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
-        self.copy(header.value(), header.value_len, into)
+        self.copy(header.value, header.value_len, into)
     }
 
     #[inline]
@@ -192,12 +180,12 @@ impl Entry<'_> {
 
     /// The first word of its value: a counter's number.
     pub(crate) fn number(&self, header: &Header) -> Result<i64, BadRegion> {
-        Ok(self.words.load(header.value(), Relaxed)?.cast_signed())
+        Ok(self.words.load(header.value, Relaxed)?.cast_signed())
     }
 
     /// Where the bytes of its value stand in the region.
     pub(crate) fn value_at(&self, header: &Header) -> u64 {
-        self.at() + 8 * header.value() as u64
+        self.at() + 8 * header.value as u64
     }
 
     /// Fills it; it is occupied and unborn.
@@ -219,8 +207,7 @@ impl Entry<'_> {
                 optional += 1;
             }
         }
-        let parts =
-            [(header.who(), note.who), (header.key(), key), (header.value(), value)];
+        let parts = [(header.who, note.who), (header.key, key), (header.value, value)];
         for (at, bytes) in parts {
             if !bytes.is_empty() {
                 self.words.part(at, bytes.len())?.write(bytes);
@@ -247,7 +234,7 @@ impl Space {
     }
 
     /// The entry at `at` in a block with this number and word.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry_of(
         &self,
         at: u64,

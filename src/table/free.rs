@@ -133,7 +133,7 @@ impl Space {
         let word = self.block_word(self.geometry.block_of(at)?)?;
         if word.stripe() != stripe || self.region.load(at + entry::DIED, Relaxed)? == 0 {
             let expected = "a dead entry of this stripe";
-            return Err(BadRegion { offset: at, found: word.0, expected });
+            return Err(BadRegion::new(at, word.0, expected));
         }
         let size = self.room_at(at, self.geometry.block_of(at)?, word)?;
         let displaced = match is_big(word.class()) || size > self.spare_size_max() {

@@ -10,7 +10,7 @@ use crate::snapshot_entry::SnapshotEntry;
 use crate::sync::Ordering::Relaxed;
 
 /// Why an entry was not loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LoadError {
     Heap(HeapError),
     /// The entry can't have been in any bus.

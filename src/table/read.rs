@@ -10,8 +10,8 @@
 use super::Core;
 use super::entry::{Entry, Header};
 use crate::heap::BlockWord;
-use crate::region::BadRegion;
 use crate::region::layout::{LINE, entry, header};
+use crate::region::{BadRegion, Words};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::fence;
 use crate::word::{ArrayWord, Hash, offset_of};
@@ -21,37 +21,71 @@ pub(crate) const ATTEMPTS: u32 = 8;
 
 /// An entry as a read found it: its words may still change under who looks at it.
 #[derive(Debug)]
-pub(crate) struct Seen<'r> {
-    pub(crate) entry: Entry<'r>,
+pub(crate) struct Seen<'a> {
+    pub(crate) entry: &'a Entry<'a>,
     pub(crate) header: Header,
     pub(crate) born: u64,
     /// Boot time at which it expires, or 0.
     pub(crate) deadline: u64,
     /// Through which it was found; `None` for a predecessor, which is about to be retired.
-    pub(crate) trail: Option<Trail>,
+    pub(crate) trail: Option<Trail<'a>>,
+}
+
+/// Where a slot word was found.
+#[derive(Debug)]
+pub(crate) struct Spot<'a> {
+    /// The word of the array, as it stands in the stripe.
+    lane: &'a Words<'a>,
+    array: ArrayWord,
+    /// The bucket, and the slot word's number in it.
+    line: &'a Words<'a>,
+    index: usize,
+    word: u64,
+}
+
+impl Spot<'_> {
+    /// Whether the slot word and the array in which it was found are still the same.
+    #[inline]
+    fn is_same(&self) -> Result<bool, BadRegion> {
+        // ORDERING: [slot] [array] Acquire; pairs with the Release stores in `finish` and
+        // `publish_array`.
+        Ok(self.line.load(self.index, Acquire)? == self.word
+            && self.lane.load(0, Acquire)? == self.array.0)
+    }
 }
 
 /// The words through which an entry was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Trail {
-    stripe: u64,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trail<'a> {
+    spot: &'a Spot<'a>,
+    found: &'a Candidate<'a>,
+}
+
+/// What is left of a [`Trail`] when the read is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Track {
+    lane: u64,
     array: ArrayWord,
     slot: u64,
     word: u64,
     block_index: u64,
     block: BlockWord,
-    born: u64,
+    pub(crate) born: u64,
 }
 
-impl Trail {
-    pub(crate) fn born(&self) -> u64 {
-        self.born
+impl Trail<'_> {
+    pub(crate) fn track(&self) -> Track {
+        let Candidate { block_index, block, born, .. } = *self.found;
+        let Spot { lane, array, line, index, word } = *self.spot;
+        let (lane, slot) = (lane.at(), line.at() + 8 * index as u64);
+        Track { lane, array, slot, word, block_index, block, born }
     }
 }
 
 /// What one look at a slot word gave.
-enum Look<T> {
-    Hit(T),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Hit,
     Absent,
     /// Another key with the same tag.
     Mismatch,
@@ -59,6 +93,7 @@ enum Look<T> {
 }
 
 /// An entry that a look leads to, with what must still hold after the copy.
+#[derive(Debug)]
 struct Candidate<'r> {
     entry: Entry<'r>,
     block_index: u64,
@@ -66,16 +101,8 @@ struct Candidate<'r> {
     born: u64,
 }
 
-/// Whether an entry is to be seen.
-enum Visible<'r> {
-    Yes,
-    Died,
-    Again,
-    Predecessor(Candidate<'r>),
-}
-
 /// The read was not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ReadFailure {
     /// Writers overtook it every time.
     Contended {
@@ -101,25 +128,27 @@ impl Core {
         Ok(head)
     }
 
-    /// Looks `key` up and calls `take` with what is there while it may still change; what `take`
-    /// answered is good when this returns it. `take` may run several times.
+    /// Looks `key` up and calls `take` with what is there while it may still change: whether there is
+    /// an entry. What `take` was shown last is good when this returns; it may run several times.
     #[inline]
-    pub(crate) fn read<T>(
+    pub(crate) fn read(
         &self,
         key: &[u8],
-        mut take: impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
-    ) -> Result<Option<T>, ReadFailure> {
+        mut take: impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
+    ) -> Result<bool, ReadFailure> {
         let hash = Hash::of(key, self.geometry.seed);
-        let stripe = hash.stripe(self.geometry.stripes);
+        let lane = self.lane(hash.stripe(self.geometry.stripes))?;
         for _ in 0..ATTEMPTS {
-            let array = self.array_word(stripe)?;
-            match self.read_once(array, stripe, hash, key, &mut take) {
-                Ok(Some(result)) => return Ok(result),
-                Ok(None) => {}
+            // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
+            let array = ArrayWord(lane.load(0, Acquire)?);
+            match self.read_once(&lane, array, hash, key, &mut take) {
+                Ok(Look::Hit) => return Ok(true),
+                Ok(Look::Absent) => return Ok(false),
+                Ok(Look::Again | Look::Mismatch) => {}
                 // Words of an array that is being used anew mean nothing; of a live one, harm.
                 Err(bad) => {
                     fence(Acquire);
-                    if self.array_word(stripe)? == array {
+                    if lane.load(0, Acquire)? == array.0 {
                         return Err(bad.into());
                     }
                 }
@@ -129,44 +158,40 @@ impl Core {
         Err(ReadFailure::Contended { attempts: ATTEMPTS })
     }
 
-    /// One pass over the chain: `None` to begin again.
-    #[inline]
-    fn read_once<T>(
+    /// One pass over the chain.
+    #[inline(always)]
+    fn read_once(
         &self,
+        lane: &Words<'_>,
         array: ArrayWord,
-        stripe: u64,
         hash: Hash,
         key: &[u8],
-        take: &mut impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
-    ) -> Result<Option<Option<T>>, BadRegion> {
-        let end = self.search(array, hash, |slot, word| {
-            match self.look(array, stripe, slot, word, key, take) {
+        take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
+    ) -> Result<Look, BadRegion> {
+        let end = self.search(array, hash, |line, index, word| {
+            let spot = Spot { lane, array, line, index, word };
+            match self.look(key, &spot, take) {
                 Ok(Look::Mismatch) => Ok(None),
                 Ok(look) => Ok(Some(look)),
                 Err(bad) => {
                     fence(Acquire);
-                    if self.slot(slot)? == word && self.array_word(stripe)? == array {
-                        return Err(bad);
-                    }
-                    Ok(Some(Look::Again))
+                    if spot.is_same()? { Err(bad) } else { Ok(Some(Look::Again)) }
                 }
             }
         })?;
-        match end {
-            Some(Look::Hit(taken)) => Ok(Some(Some(taken))),
-            Some(Look::Absent) => Ok(Some(None)),
-            Some(Look::Again | Look::Mismatch) => Ok(None),
-            None => {
-                // ORDERING: [array.reuse] Acquire fence: the slot words come before this look;
-                // pairs with the Release fence in `double`.
-                fence(Acquire);
-                Ok((self.array_word(stripe)? == array).then_some(None))
-            }
+        if let Some(look) = end {
+            return Ok(look);
         }
+        // ORDERING: [array.reuse] Acquire fence: the slot words come before this look; pairs with
+        // the Release fence in `double`.
+        fence(Acquire);
+        // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
+        let same = lane.load(0, Acquire)? == array.0;
+        Ok(if same { Look::Absent } else { Look::Again })
     }
 
     /// The entry at `at`, and the words that tell whether it was reused meanwhile.
-    #[inline]
+    #[inline(always)]
     fn candidate(&self, at: u64) -> Result<Candidate<'_>, BadRegion> {
         let block_index = self.geometry.block_of(at)?;
         // The entry's second line is needed as soon as its first one is.
@@ -178,128 +203,123 @@ impl Core {
         Ok(Candidate { entry, block_index, block, born })
     }
 
-    /// Whether a candidate's words are still what they were, after an Acquire fence.
+    /// Whether a candidate's words are still what they were.
     #[inline]
     fn is_same(&self, candidate: &Candidate<'_>) -> Result<bool, BadRegion> {
+        // ORDERING: [entry.refill] [block.cut] Acquire fence: the copy comes before the second look;
+        // pairs with the Release fences in `occupy`, `take_spare` and `make_span`.
+        fence(Acquire);
         let block = self.region.load(self.geometry.block_word(candidate.block_index), Relaxed)?;
         Ok(candidate.entry.born(Relaxed)? == candidate.born && block == candidate.block.0)
     }
 
-    /// Whether an entry is to be seen: iff `born` ≤ head and not `died` ≤ head. In place of one that
-    /// is too young stands its predecessor.
-    #[inline]
-    fn visible(&self, candidate: &Candidate<'_>) -> Result<Visible<'_>, BadRegion> {
-        let born = candidate.born;
+    /// An entry is to be seen iff `born` ≤ head and not `died` ≤ head.
+    #[inline(always)]
+    fn look(
+        &self,
+        key: &[u8],
+        spot: &Spot<'_>,
+        take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
+    ) -> Result<Look, BadRegion> {
+        let found = self.candidate(offset_of(spot.word))?;
         // ORDERING: [known] Acquire; pairs with the AcqRel `fetch_max` in `head`.
-        let mut head = self.known_head.load(Acquire);
-        if born > head {
-            head = self.head()?;
+        let known = self.known_head.load(Acquire);
+        if found.born == 0 {
+            return Ok(Look::Again);
         }
-        if born > head {
-            return self.predecessor(candidate);
+        if found.born > known && found.born > self.head()? {
+            return self.look_before(key, spot, &found, take);
         }
         // ORDERING: [entry.died] Acquire; pairs with the Release stores in `finish`.
-        let died = candidate.entry.died(Acquire)?;
-        if died > head {
-            head = self.head()?;
-        }
-        Ok(if died != 0 && died <= head { Visible::Died } else { Visible::Yes })
+        let died = found.entry.died(Acquire)?;
+        let gone = died != 0 && (died <= known || died <= self.head()?);
+        let trail = Some(Trail { spot, found: &found });
+        let look = self.take(key, spot, &found, gone, trail, take)?;
+        Ok(if self.is_same(&found)? { look } else { Look::Again })
     }
 
-    /// What is there in place of an entry whose change is not visible yet.
+    /// The change that made `young` is not visible yet: its predecessor is what is there.
     #[cold]
-    fn predecessor(&self, candidate: &Candidate<'_>) -> Result<Visible<'_>, BadRegion> {
-        let at = candidate.entry.pred()?;
+    fn look_before(
+        &self,
+        key: &[u8],
+        spot: &Spot<'_>,
+        young: &Candidate<'_>,
+        take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
+    ) -> Result<Look, BadRegion> {
+        let at = young.entry.pred()?;
         if at == entry::NONE {
-            return Ok(Visible::Died);
+            let other = !young.entry.has_key(&young.entry.header()?, key)?;
+            let same = spot.is_same()? && self.is_same(young)?;
+            return Ok(match (same, other) {
+                (false, _) => Look::Again,
+                (true, true) => Look::Mismatch,
+                (true, false) => Look::Absent,
+            });
         }
-        let before = self.candidate(at)?;
-        let reused = before.born == 0 || before.born >= candidate.born;
-        if reused || self.head()? >= candidate.born {
-            return Ok(Visible::Again);
+        let found = self.candidate(at)?;
+        let reused = found.born == 0 || found.born >= young.born;
+        if reused || self.head()? >= young.born {
+            return Ok(Look::Again);
         }
-        Ok(Visible::Predecessor(before))
+        // Not `died`: that is the birth of the one that is too young.
+        let look = self.take(key, spot, &found, false, None, take)?;
+        Ok(if self.is_same(young)? && self.is_same(&found)? { look } else { Look::Again })
     }
 
-    #[inline]
-    fn look<T>(
+    /// What an entry comes to, as long as it is the same afterwards.
+    #[inline(always)]
+    fn take(
         &self,
-        array: ArrayWord,
-        stripe: u64,
-        slot: u64,
-        word: u64,
         key: &[u8],
-        take: &mut impl FnMut(&Seen<'_>) -> Result<T, BadRegion>,
-    ) -> Result<Look<T>, BadRegion> {
-        let named = self.candidate(offset_of(word))?;
-        if named.born == 0 {
-            return Ok(Look::Again);
-        }
-        let (mut gone, mut before) = (false, None);
-        match self.visible(&named)? {
-            Visible::Yes => {}
-            Visible::Died => gone = true,
-            Visible::Again => return Ok(Look::Again),
-            Visible::Predecessor(entry) => before = Some(entry),
-        }
-        let shown = before.as_ref().unwrap_or(&named);
-        let head_of = shown.entry.header()?;
+        spot: &Spot<'_>,
+        found: &Candidate<'_>,
+        gone: bool,
+        trail: Option<Trail<'_>>,
+        take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
+    ) -> Result<Look, BadRegion> {
+        let entry = &found.entry;
+        let header = entry.header()?;
         // A mismatch must not look like the absence of the key: it is told first.
-        let other = !shown.entry.has_key(&head_of, key)?;
-        let deadline = shown.entry.deadline(&head_of)?;
+        let other = !entry.has_key(&header, key)?;
+        let deadline = entry.deadline(&header)?;
         // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
-        gone |= shown.born < self.region.load(header::CLEARED_AT, Acquire)?;
-        gone |= deadline != 0 && deadline <= self.clock.boot();
-        if self.slot(slot)? != word || self.array_word(stripe)? != array {
+        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        let gone = gone || found.born < cleared || self.is_past(deadline);
+        // Before the copy: who trusted a hit or a mismatch without this look would tell of an entry
+        // that came to stand here later.
+        if !spot.is_same()? {
             return Ok(Look::Again);
         }
-        let trail = Trail {
-            stripe,
-            array,
-            slot,
-            word,
-            block_index: named.block_index,
-            block: named.block,
-            born: named.born,
-        };
-        let taken = if gone || other {
-            None
-        } else {
-            Some(take(&Seen {
-                entry: shown.entry.clone(),
-                header: head_of,
-                born: shown.born,
-                deadline,
-                trail: before.is_none().then_some(trail),
-            })?)
-        };
-        // ORDERING: [entry.refill] [block.cut] Acquire fence: the copy comes before the second look;
-        // pairs with the Release fences in `occupy`, `take_spare` and `make_span`.
-        fence(Acquire);
-        let same = self.is_same(&named)?
-            && match &before {
-                None => true,
-                Some(before) => self.is_same(before)?,
-            };
-        Ok(match taken {
-            _ if !same => Look::Again,
-            _ if other => Look::Mismatch,
-            None => Look::Absent,
-            Some(taken) => Look::Hit(taken),
-        })
+        if other {
+            return Ok(Look::Mismatch);
+        }
+        if gone {
+            return Ok(Look::Absent);
+        }
+        take(&Seen { entry, header, born: found.born, deadline, trail })?;
+        Ok(Look::Hit)
+    }
+
+    /// Whether a deadline has passed; 0 never does.
+    #[inline]
+    pub(crate) fn is_past(&self, deadline: u64) -> bool {
+        deadline != 0 && deadline <= self.clock.boot()
     }
 
     /// Whether everything through which an entry was found is still as it was. Who has announced
     /// its pin since then, with a SeqCst fence between, may keep the entry.
-    pub(crate) fn leads_still(&self, trail: &Trail) -> Result<bool, BadRegion> {
-        let entry = self.trailed(trail)?;
-        Ok(self.slot(trail.slot)? == trail.word
-            && self.array_word(trail.stripe)? == trail.array
-            && entry.born(Acquire)? == trail.born
-            && self.block_word(trail.block_index)? == trail.block)
+    pub(crate) fn leads_still(&self, track: &Track) -> Result<bool, BadRegion> {
+        let entry = self.tracked(track)?;
+        Ok(self.slot(track.slot)? == track.word
+            // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
+            && self.region.load(track.lane, Acquire)? == track.array.0
+            && entry.born(Acquire)? == track.born
+            && self.block_word(track.block_index)? == track.block)
     }
-    /// The entry to which a trail led.
-    pub(crate) fn trailed(&self, trail: &Trail) -> Result<Entry<'_>, BadRegion> {
-        self.entry_of(offset_of(trail.word), trail.block_index, trail.block)
+
+    /// The entry to which a track leads.
+    pub(crate) fn tracked(&self, track: &Track) -> Result<Entry<'_>, BadRegion> {
+        self.entry_of(offset_of(track.word), track.block_index, track.block)
     }
 }

@@ -41,9 +41,9 @@ impl Core {
     /// How the records of these plans fit into the log.
     pub(crate) fn logged(&self, wishes: &[Wish<'_>], plans: &[Plan]) -> Logged {
         for value_max in [RECORD_VALUE_MAX, 0] {
-            let sizes = plans.iter().filter_map(|plan| {
-                Some(record_of(wishes.get(plan.wish)?, plan, value_max).size())
-            });
+            let sizes = plans
+                .iter()
+                .filter_map(|plan| Some(record_of(wishes.get(plan.wish)?, plan, value_max).size()));
             // Half the ring, so that a watch that is not asleep has a chance to read it.
             if sizes.sum::<u64>() <= self.geometry.log_size / 2 {
                 return Logged::ValuesTo(value_max);

@@ -4,7 +4,7 @@ use super::write::{Action, Condition, KIND_BYTES, Wish};
 use super::{Clock, Core};
 use crate::heap::Space;
 use crate::lock::{Liveness, Probe};
-use crate::region::geometry::Geometry;
+use crate::region::geometry::{Geometry, Shape};
 use crate::region::layout::header;
 use crate::region::{Memory, Region};
 use crate::sync::Ordering::{Relaxed, Release};
@@ -46,7 +46,7 @@ impl Probe for Held<'_> {
 
 /// The shape of a small region: 4 stripes, blocks of 16 KiB, a log of 16 KiB.
 pub(crate) fn small(max_capacity: u64) -> Geometry {
-    Geometry {
+    Geometry::new(Shape {
         bus_id: 1,
         boot_id: 2,
         incarnation: 3,
@@ -61,7 +61,7 @@ pub(crate) fn small(max_capacity: u64) -> Geometry {
         created: 5,
         mode: 0o600,
         first_revision: 0,
-    }
+    })
 }
 
 /// An empty bus on the heap.
@@ -125,5 +125,5 @@ pub(crate) fn get(core: &Core, key: &str) -> Option<Vec<u8>> {
         value.clear();
         seen.entry.copy_value(&seen.header, &mut value)
     });
-    seen.unwrap().map(|_| value)
+    seen.unwrap().then_some(value)
 }

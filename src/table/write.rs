@@ -95,7 +95,7 @@ pub(crate) struct Done {
 }
 
 /// Why nothing was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WriteFailure {
     Conflict {
         index: usize,
@@ -213,7 +213,8 @@ impl Core {
         stripe: u64,
     ) -> Result<Option<Current<'_>>, BadRegion> {
         let array = self.array_word(stripe)?;
-        self.search(array, hash, |slot, word| {
+        self.search(array, hash, |line, index, word| {
+            let slot = line.at() + 8 * index as u64;
             let entry = self.entry(offset_of(word))?;
             let header = entry.header()?;
             if !entry.has_key(&header, key)? {
@@ -221,7 +222,7 @@ impl Core {
             }
             let born = entry.born(Acquire)?;
             let deadline = entry.deadline(&header)?;
-            let expired = deadline != 0 && deadline <= self.clock.boot();
+            let expired = self.is_past(deadline);
             let cleared = born < self.region.load(header::CLEARED_AT, Acquire)?;
             let owner = entry.owner(&header)?;
             let live = !expired && !cleared;
@@ -334,8 +335,7 @@ impl Core {
     /// An empty slot word for a new key.
     pub(crate) fn slot_for(&self, site: &Site<'_>) -> Result<u64, WriteFailure> {
         let array = self.array_word(site.stripe)?;
-        let count =
-            self.region.load(self.geometry.stripe(site.stripe) + stripe::COUNT, Relaxed)?;
+        let count = self.region.load(self.geometry.stripe(site.stripe) + stripe::COUNT, Relaxed)?;
         if site.may_double && count >= LOAD_MAX << array.log2() {
             return Err(WriteFailure::Double { stripe: site.stripe, full: false });
         }
