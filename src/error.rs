@@ -337,10 +337,10 @@ pub enum WriteError {
         path: PathBuf,
     },
     /// A forked child can't register anew.
-    #[error("this process was forked and could not become a member of its own: {reason}")]
+    #[error("this process was forked and could not become a member of its own: {source}")]
     Forked {
         /// Why.
-        reason: String,
+        source: Box<OpenError>,
     },
     /// Reading what an update changes failed.
     #[error(transparent)]
@@ -403,6 +403,9 @@ pub enum WatchError {
         /// The newest revision.
         head: u64,
     },
+    /// The watch belongs to the process that this one was forked from.
+    #[error("this watch belongs to the process that this one was forked from; begin one here")]
+    Forked,
     /// Reading failed.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -27,13 +27,13 @@ mod sys;
 
 mod region;
 
+mod word;
+
 mod lock;
 
 mod heap;
 
 mod log;
-
-mod word;
 
 mod snapshot_entry;
 
@@ -53,6 +53,7 @@ mod value;
 
 mod name;
 
+#[cfg(not(loom))]
 mod member;
 
 #[cfg(not(loom))]

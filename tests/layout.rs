@@ -161,6 +161,23 @@ fn document_and_source_agree() {
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
 
+/// Plant: any line of `ALL` taken out.
+#[test]
+fn the_fingerprint_covers_every_constant() {
+    let list =
+        SOURCE.split("const ALL: &[u64] = &[").nth(1).and_then(|rest| rest.split(']').next());
+    let listed: Vec<String> = list
+        .unwrap_or_default()
+        .split(',')
+        .map(|name| name.trim().replace("::", ".").to_lowercase())
+        .map(|name| name.trim_end_matches(" as u64").to_owned())
+        .collect();
+    let apart = ["layout_version", "byte_order"];
+    for name in constants(SOURCE).keys().filter(|name| !apart.contains(&name.as_str())) {
+        assert!(listed.contains(name), "{name} is not in the fingerprint");
+    }
+}
+
 #[test]
 fn struct_sizes_are_told() {
     for (heading, size) in [

@@ -5,7 +5,7 @@ use super::info::Counter;
 use super::write::encode;
 use crate::error::{BatchError, WriteError};
 use crate::table::entry::Note;
-use crate::table::write::{
+use crate::table::wish::{
     Action, Condition, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
 };
 use crate::types::{Key, Revision};

@@ -13,6 +13,7 @@
 
 use super::info::Counter;
 use super::read::Marks;
+use super::seat::Seat;
 use super::{Bus, Inner};
 use crate::error::ReadError;
 use crate::region::BadRegion;
@@ -27,7 +28,7 @@ use std::fmt;
 
 /// Where a guard's bytes are.
 enum Held<'a> {
-    Pinned { bytes: &'a [u8], pin: u64 },
+    Pinned { bytes: &'a [u8], pin: (&'a Seat, u64) },
     Copied(Vec<u8>),
 }
 
@@ -92,55 +93,51 @@ impl std::ops::Deref for ValueGuard<'_> {
 impl Drop for ValueGuard<'_> {
     fn drop(&mut self) {
         if let Held::Pinned { pin, .. } = self.held {
-            self.inner.unpin(pin);
+            self.inner.unpin(pin.0, pin.1);
         }
     }
 }
 
 impl Inner {
-    fn pin_at(&self, pin: u64) -> Option<u64> {
-        let slot = u64::from(self.seat.as_ref()?.slot);
-        Some(self.member_at(slot) + member::PINS + 8 * pin)
+    fn pin_at(&self, seat: &Seat, pin: u64) -> u64 {
+        self.member_at(u64::from(seat.slot)) + member::PINS + 8 * pin
     }
 
     /// A hazard slot that no thread of this handle uses; a reader has none.
-    pub(crate) fn take_pin(&self) -> Option<u64> {
-        let slot = u64::from(self.seat.as_ref()?.slot);
-        if self.fork.is_child() {
-            return None;
-        }
+    pub(crate) fn take_pin(&self) -> Option<(&Seat, u64)> {
+        let seat = self.seat()?;
         let all = (1 << PINS_MAX) - 1;
-        let mut used = self.pins.load(Acquire);
+        let mut used = seat.pins.load(Acquire);
         let pin = loop {
             let pin = u64::from((!used & all).checked_ilog2()?);
-            match self.pins.compare_exchange(used, used | 1 << pin, AcqRel, Acquire) {
+            match seat.pins.compare_exchange(used, used | 1 << pin, AcqRel, Acquire) {
                 Ok(_) => break pin,
                 Err(now) => used = now,
             }
         };
+        let slot = u64::from(seat.slot);
         let (bitmap, bit) = (self.core.geometry.pinned(slot), 1 << (slot % 64));
         let marked = self.core.region.load(bitmap, Relaxed).is_ok_and(|bits| bits & bit != 0);
         // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
         if marked || self.core.region.set_bits(bitmap, bit, Release).is_ok() {
-            return Some(pin);
+            return Some((seat, pin));
         }
-        self.pins.fetch_and(!(1 << pin), AcqRel);
+        seat.pins.fetch_and(!(1 << pin), AcqRel);
         None
     }
 
-    pub(crate) fn unpin(&self, pin: u64) {
+    pub(crate) fn unpin(&self, seat: &Seat, pin: u64) {
         // A forked child's copy of a guard leaves the parent's pin alone.
-        if let Some(at) = self.pin_at(pin).filter(|_| !self.fork.is_child()) {
+        if !seat.is_forked() {
             // ORDERING: [pin] Release: reads of the guard come before it; pairs with the Acquire
             // load of who frees.
-            let _unpinned = self.core.region.store(at, 0, Release);
+            let _unpinned = self.core.region.store(self.pin_at(seat, pin), 0, Release);
         }
-        self.pins.fetch_and(!(1 << pin), AcqRel);
+        seat.pins.fetch_and(!(1 << pin), AcqRel);
     }
 
     /// PIN: announces an entry, and looks whether it is still there.
-    fn announce(&self, pin: u64, at: u64, track: &Track) -> Result<bool, BadRegion> {
-        let Some(place) = self.pin_at(pin) else { return Ok(false) };
+    fn announce(&self, place: u64, at: u64, track: &Track) -> Result<bool, BadRegion> {
         // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
         self.core.region.store(place, at, Release)?;
         // ORDERING: [pin.scan] SeqCst fence: the pin comes before the second look; pairs with the
@@ -154,7 +151,7 @@ impl Inner {
     pub(crate) fn find_pinned(
         &self,
         key: &[u8],
-        pin: u64,
+        (seat, pin): (&Seat, u64),
         take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
     ) -> Result<Pinned, ReadFailure> {
         let core = &self.core;
@@ -172,7 +169,7 @@ impl Inner {
                 return Ok(if core.read(key, take)? { Pinned::Passed } else { Pinned::Absent });
             };
             let entry = &core.tracked(&track)?;
-            if self.announce(pin, entry.at(), &track)? {
+            if self.announce(self.pin_at(seat, pin), entry.at(), &track)? {
                 let (header, born) = (entry.header()?, track.born);
                 take(&Seen { entry, header, born, deadline, trail: None })?;
                 return Ok(Pinned::Held);
@@ -193,7 +190,11 @@ impl Inner {
     }
 
     /// A guard that holds the pin; `None` when there is no entry, or none that can be pinned.
-    fn pinned(&self, key: &[u8], pin: u64) -> Result<Option<ValueGuard<'_>>, ReadError> {
+    fn pinned<'a>(
+        &'a self,
+        key: &[u8],
+        pin: (&'a Seat, u64),
+    ) -> Result<Option<ValueGuard<'a>>, ReadError> {
         let (mut who, mut marks, mut value) = (Vec::new(), Marks::default(), (0, 0));
         let found = self.find_pinned(key, pin, &mut |seen: &Seen<'_>| {
             who.clear();
@@ -233,7 +234,7 @@ impl Bus {
                 Ok(Some(guard))
             }
             other => {
-                inner.unpin(pin);
+                inner.unpin(pin.0, pin.1);
                 other.map(drop)?;
                 inner.copied(key)
             }

@@ -5,10 +5,10 @@ use crate::check::CheckReport;
 use crate::error::{OpenError, ReadError};
 use crate::region::BadRegion;
 use crate::region::layout::{header, member};
-use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed};
-use crate::table::{Clock, Core};
+use crate::table::{Core, Nobody};
 use crate::types::time_of;
+use nix::fcntl::OFlag;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -106,11 +106,22 @@ impl Inner {
     /// Counts one operation of this member. A load and a store: no other process writes the word.
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
-        let Some(seat) = &self.seat else { return };
+        let Some(seat) = self.seat() else { return };
         let at = self.counter(u64::from(seat.slot), counter);
         // Outside of the region there is nothing to count.
         let Ok(word) = self.core.region.words(at, 8) else { return };
         let _counted = word.load(0, Relaxed).and_then(|count| word.store(0, count + 1, Relaxed));
+    }
+
+    /// Whether somebody holds a byte of the members file. Asked through a description of its own, for
+    /// which the locks of this process count as anybody's.
+    pub(crate) fn is_locked(&self, byte: u64) -> bool {
+        let look = || {
+            let at = self.path.join("members");
+            let file = crate::sys::file::open_file(&at, OFlag::O_RDONLY, 0)?;
+            crate::sys::lock::byte_is_locked(&file, byte)
+        };
+        look().unwrap_or(false)
     }
 
     fn operations(&self, high: u64) -> Result<Operations, BadRegion> {
@@ -135,9 +146,8 @@ impl Inner {
     /// The slot of the living keeper.
     pub(crate) fn keeper_slot(&self) -> Result<Option<u32>, BadRegion> {
         let slot = self.core.region.load(header::KEEPER, Acquire)?;
-        let alive = self.prober.is_locked(super::keeper::KEEPER_BYTE);
-        let own = self.seat.as_ref().map(|seat| u64::from(seat.slot) + 1) == Some(slot);
-        Ok(slot.checked_sub(1).filter(|_| alive || own).map(|slot| slot as u32))
+        let alive = self.is_locked(super::keeper::KEEPER_BYTE);
+        Ok(slot.checked_sub(1).filter(|_| alive).map(|slot| slot as u32))
     }
 
     pub(crate) fn info(&self) -> Result<Info, ReadError> {
@@ -241,12 +251,5 @@ pub fn buses(directory: Option<&Path>) -> Result<Vec<BusEntry>, OpenError> {
 /// When the files are not those of a bus.
 pub fn check(path: impl AsRef<Path>) -> Result<CheckReport, OpenError> {
     let (space, _file, _) = open::map(path.as_ref(), false)?;
-    let core = Core {
-        space,
-        liveness: Box::new(super::persist::Nobody),
-        clock: Clock::default(),
-        known_head: AtomicU64::new(0),
-        patience: Duration::ZERO,
-    };
-    Ok(core.check())
+    Ok(Core::new(space, Box::new(Nobody), Duration::ZERO).check())
 }

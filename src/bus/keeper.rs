@@ -11,7 +11,7 @@ use crate::lock::LockError;
 use crate::region::layout::{header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sys::lock::try_lock_byte;
-use crate::table::write::WriteFailure;
+use crate::table::wish::WriteFailure;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ fn run(weak: &Weak<Inner>, stop: &Stop) {
 
 impl Inner {
     fn keeper_turn(&self, turn: &mut Turn) -> Result<(), WriteFailure> {
-        let Some(seat) = &self.seat else { return Ok(()) };
+        let Some(seat) = self.seat() else { return Ok(()) };
         let region = &self.core.region;
         if !turn.keeper {
             if !try_lock_byte(&seat.file, KEEPER_BYTE).unwrap_or(false) {

@@ -1,12 +1,13 @@
 //! Who is attached, and what happens to what the dead leave.
 
 use super::info::Counter;
-use super::{Bus, Inner, owner_word};
+use super::seat::owner_word;
+use super::{Bus, Inner};
 use crate::error::ReadError;
 use crate::lock::{LockError, Probe};
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Release};
-use crate::table::write::WriteFailure;
+use crate::table::wish::WriteFailure;
 use std::time::SystemTime;
 
 /// One attached member.
@@ -35,7 +36,8 @@ impl Inner {
     /// rung, since the dead may have committed and not rung. Gives whether there was a burial.
     pub(crate) fn bury(&self, dead: u32, me: u32) -> Result<bool, LockError> {
         let core = &self.core;
-        let mut probe = self.undertaker.begin();
+        let Some(seat) = self.seat() else { return Ok(false) };
+        let mut probe = seat.undertaker.begin();
         if dead != me && !probe.acquire(dead) {
             return Ok(false);
         }
@@ -94,7 +96,6 @@ impl Inner {
             if core.region.load(at + member::STATE, Acquire)? == 0 {
                 continue;
             }
-            let own = self.seat.as_ref().is_some_and(|seat| seat.slot == slot);
             let (label, pid) = self.describe(slot);
             members.push(MemberInfo {
                 slot,
@@ -103,7 +104,7 @@ impl Inner {
                 label,
                 joined: crate::types::time_of(core.region.load(at + member::JOINED, Acquire)?),
                 keeper: keeper == Some(slot),
-                alive: own || self.prober.is_locked(u64::from(slot)),
+                alive: self.is_locked(u64::from(slot)),
             });
         }
         Ok(members)

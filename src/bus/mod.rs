@@ -12,20 +12,19 @@ pub(crate) mod options;
 pub(crate) mod persist;
 pub(crate) mod read;
 pub(crate) mod reader;
+pub(crate) mod seat;
 pub(crate) mod watch;
 pub(crate) mod write;
 
 use crate::error::{OpenError, WriteError};
-use crate::member::Prober;
 use crate::region::layout::{header, member};
-use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed};
-use crate::sys::map::WipeOnFork;
 use crate::sys::socket::Ringer;
 use crate::table::Core;
 use keeper::KeeperThread;
 use options::Options;
 use persist::Saving;
+use seat::Seats;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -37,41 +36,13 @@ pub(crate) struct Inner {
     pub(crate) core: Core,
     pub(crate) path: PathBuf,
     pub(crate) name: String,
+    pub(crate) label: String,
     pub(crate) region: File,
     pub(crate) bells: OwnedFd,
     pub(crate) ringer: Ringer,
-    /// The slot and its generation; a reader has none.
-    pub(crate) seat: Option<Seat>,
-    pub(crate) prober: Arc<Prober>,
-    /// Holds the bytes of the dead while they are buried: a description of its own, so that locks
-    /// can be probed meanwhile.
-    pub(crate) undertaker: Prober,
-    pub(crate) fork: WipeOnFork,
+    /// A reader has none.
+    pub(crate) seats: Option<Arc<Seats>>,
     pub(crate) saving: Saving,
-    /// Hazard slots of the member that are in use, a bit each.
-    pub(crate) pins: AtomicU64,
-}
-
-/// The member slot of a handle.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    pub(crate) slot: u32,
-    pub(crate) generation: u64,
-    pub(crate) label: String,
-    /// The description that holds the slot's byte, and the keeper's.
-    pub(crate) file: File,
-}
-
-impl Seat {
-    /// How entries name their owner.
-    pub(crate) fn owner(&self) -> u64 {
-        owner_word(self.slot, self.generation)
-    }
-}
-
-/// How entries name a member.
-pub(crate) fn owner_word(slot: u32, generation: u64) -> u64 {
-    generation << 16 | (u64::from(slot) + 1)
 }
 
 impl Inner {
@@ -86,14 +57,14 @@ impl Inner {
         if self.is_gone() {
             return Err(WriteError::Gone { path: self.path.clone() });
         }
-        if self.fork.is_child() {
-            let reason = "open the bus again in the child".to_owned();
-            return Err(WriteError::Forked { reason });
+        let Some(seats) = &self.seats else {
+            return Err(WriteError::Gone { path: self.path.clone() });
+        };
+        let seat = seats.current();
+        if !seat.is_forked() {
+            return Ok(seat.slot);
         }
-        match &self.seat {
-            Some(seat) => Ok(seat.slot),
-            None => Err(WriteError::Gone { path: self.path.clone() }),
-        }
+        self.sit_down_anew(seats).map_err(|error| WriteError::Forked { source: Box::new(error) })
     }
 
     /// Where a member slot stands.
@@ -181,10 +152,10 @@ impl Bus {
 impl Drop for Inner {
     /// Detaches: what belongs to this member goes, and its slot is free.
     fn drop(&mut self) {
-        let Some(seat) = &self.seat else { return };
-        // A forked child has no member of its own: the slot is its parent's.
-        if !self.fork.is_child() && !self.is_gone() {
-            let _end = self.bury(seat.slot, seat.slot);
+        // The seat of a forked child's parent is not the child's to give up.
+        let Some(slot) = self.seat().map(|seat| seat.slot) else { return };
+        if !self.is_gone() {
+            let _end = self.bury(slot, slot);
         }
     }
 }

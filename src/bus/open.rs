@@ -13,22 +13,20 @@ use super::create;
 use super::keeper::KeeperThread;
 use super::options::{Intent, Options};
 use super::persist::Saving;
-use super::{Bus, Inner, Seat};
+use super::seat::Seats;
+use super::{Bus, Inner};
 use crate::error::OpenError;
 use crate::heap::Space;
-use crate::lock::LockError;
-use crate::member::Prober;
 use crate::region::geometry::Geometry;
-use crate::region::layout::{header, member};
+use crate::region::layout::header;
 use crate::region::{Extent, Memory, Region};
-use crate::sync::AtomicU64;
-use crate::sync::Ordering::{AcqRel, Relaxed, Release};
+use crate::sync::Ordering::{Relaxed, Release};
 use crate::sys::file::{self, Kind};
 use crate::sys::lock::try_lock_byte;
-use crate::sys::map::{Mapping, WipeOnFork};
+use crate::sys::map::Mapping;
 use crate::sys::socket::Ringer;
 use crate::sys::{clock, process};
-use crate::table::{Clock, Core};
+use crate::table::{Core, Nobody};
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io;
@@ -192,7 +190,8 @@ fn differs(options: &Options, geometry: &Geometry) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn open_members(path: &Path, geometry: &Geometry) -> Result<File, OpenError> {
+/// Opens the members file, and checks that it belongs to the region.
+pub(crate) fn open_members(path: &Path, geometry: &Geometry) -> Result<File, OpenError> {
     use std::os::unix::fs::FileExt;
     let at = path.join("members");
     let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(io("opening", &at))?;
@@ -208,119 +207,52 @@ fn open_members(path: &Path, geometry: &Geometry) -> Result<File, OpenError> {
 pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     let (space, region, stat) = map(path, true)?;
     differs(options, &space.geometry)?;
-    let own = open_members(path, &space.geometry)?;
-    let prober = Arc::new(Prober::new(open_members(path, &space.geometry)?));
-    let undertaker = Prober::new(open_members(path, &space.geometry)?);
+    let saving = Saving::of(options, path)?;
     let bell = path.join("bell");
-    let core = Core {
-        space,
-        liveness: Box::new(Arc::clone(&prober)),
-        clock: Clock::default(),
-        known_head: AtomicU64::new(0),
-        patience: options.deadline,
-    };
-    let mut inner = Inner {
-        core,
-        path: path.to_owned(),
-        name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-        region,
-        bells: file::open_directory(&bell).map_err(io("opening", &bell))?,
-        ringer: Ringer::new().map_err(io("making a socket for", path))?,
-        seat: None,
-        prober,
-        undertaker,
-        saving: Saving::of(options, path)?,
-        pins: AtomicU64::new(0),
-        fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
-    };
-    let slot = take_seat(&inner, &own)?;
+    let bells = file::open_directory(&bell).map_err(io("opening", &bell))?;
+    let seats = Seats::take(path, &space)?;
+    // Whoever unlinks the files does not wait for us: nobody joins a bus that is gone.
     let now = file::stat_path(&path.join("region")).map_err(io("looking at", path))?;
     if (now.device, now.inode) != (stat.device, stat.inode) {
         return Err(OpenError::Absent { path: path.to_owned() });
     }
-    let label = options.label.clone().unwrap_or_default();
-    inner.seat = Some(sit_down(&inner, own, slot, label)?);
+    let liveness = Box::new(Arc::clone(&seats));
+    let inner = Inner {
+        core: Core::new(space, liveness, options.deadline),
+        path: path.to_owned(),
+        name: name_of(path),
+        label: options.label.clone().unwrap_or_default(),
+        region,
+        bells,
+        ringer: Ringer::new().map_err(io("making a socket for", path))?,
+        seats: Some(Arc::clone(&seats)),
+        saving,
+    };
+    inner.sit_down(seats.current())?;
     let inner = Arc::new(inner);
     let keeper = if options.keeper { Some(KeeperThread::start(&inner)?) } else { None };
     Ok(Bus { keeper: Arc::new(keeper), inner })
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Opens what is there for reading alone.
 pub(crate) fn read_only(path: &Path) -> Result<Inner, OpenError> {
     let options = Options::default();
     let (space, region, _) = map(path, false)?;
-    let members = || {
-        let at = path.join("members");
-        file::open_file(&at, OFlag::O_RDONLY, 0).map_err(io("opening", &at))
-    };
-    let prober = Arc::new(Prober::new(members()?));
-    let core = Core {
-        space,
-        liveness: Box::new(Arc::clone(&prober)),
-        clock: Clock::default(),
-        known_head: AtomicU64::new(0),
-        patience: options.deadline,
-    };
     Ok(Inner {
-        core,
+        core: Core::new(space, Box::new(Nobody), options.deadline),
         path: path.to_owned(),
-        name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        name: name_of(path),
+        label: String::new(),
         region,
         bells: file::open_directory(path).map_err(io("opening", path))?,
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
-        seat: None,
-        prober,
-        undertaker: Prober::new(members()?),
+        seats: None,
         saving: Saving::of(&options, path)?,
-        pins: AtomicU64::new(0),
-        fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
     })
-}
-
-/// Locks the byte of a free slot.
-fn take_seat(inner: &Inner, own: &File) -> Result<u32, OpenError> {
-    let limit = inner.core.geometry.members_max;
-    for slot in 0..limit {
-        if try_lock_byte(own, slot).map_err(io("locking a member slot of", &inner.path))? {
-            return Ok(slot as u32);
-        }
-    }
-    Err(OpenError::TooManyMembers { limit })
-}
-
-/// ATTACH: mends what names the slot, then uses it.
-fn sit_down(inner: &Inner, file: File, slot: u32, label: String) -> Result<Seat, OpenError> {
-    let path = inner.path.join("region");
-    let bad = |source| OpenError::Bad { path: path.clone(), source };
-    let core = &inner.core;
-    let high = u64::from(slot) + 1;
-    let mut seen = core.region.load(header::MEMBERS_HIGH, Relaxed).map_err(bad)?;
-    while seen < high {
-        match core.region.exchange(header::MEMBERS_HIGH, seen, high, AcqRel).map_err(bad)? {
-            Ok(_) => break,
-            Err(now) => seen = now,
-        }
-    }
-    inner.bury(slot, slot).map_err(|error| match error {
-        LockError::Bad(source) => bad(source),
-        LockError::Stalled { .. } => OpenError::Busy {
-            path: path.clone(),
-            what: "a member that holds the commit lock",
-            waited: core.patience,
-        },
-    })?;
-    let at = inner.member_at(u64::from(slot));
-    let put = |offset, value| core.region.store(at + offset, value, Release).map_err(bad);
-    let generation = core.region.load(at + member::GENERATION, Relaxed).map_err(bad)? + 1;
-    put(member::GENERATION, generation)?;
-    put(member::PID, u64::from(process::pid()))?;
-    put(member::JOINED, clock::wall_ns())?;
-    put(member::LABEL_LEN, label.len() as u64)?;
-    if !label.is_empty() {
-        core.region.write(at + member::LABEL, label.as_bytes()).map_err(bad)?;
-    }
-    put(member::STATE, 1)?;
-    Ok(Seat { slot, generation, label, file })
 }
 
 /// Removes a bus. Members must be gone, unless `force`.

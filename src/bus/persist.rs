@@ -11,7 +11,6 @@ use crate::backend::{Backend, BackendError};
 use crate::config::{self, Config, Persist};
 use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
 use crate::heap::HeapError;
-use crate::lock::{Liveness, Probe};
 use crate::region::geometry::Shape;
 use crate::region::layout::header;
 use crate::snapshot::format::{SnapshotEntry, SnapshotHead};
@@ -20,8 +19,8 @@ use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sys::lock::{try_lock_byte, unlock_byte};
 use crate::table::load::LoadError;
-use crate::table::write::WriteFailure;
-use crate::table::{Clock, Core};
+use crate::table::wish::WriteFailure;
+use crate::table::{Core, Nobody};
 use crate::types::limits::{KEY_MAX, LABEL_MAX};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -144,21 +143,6 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
     new.publish()
 }
 
-/// Nobody is dead, nobody lives: a region that has no members yet.
-#[derive(Debug)]
-pub(crate) struct Nobody;
-
-impl Liveness for Nobody {
-    fn probe(&self) -> Option<Box<dyn Probe + '_>> {
-        Some(Box::new(Self))
-    }
-}
-impl Probe for Nobody {
-    fn acquire(&mut self, _: u32) -> bool {
-        false
-    }
-}
-
 /// Makes a region and fills it from the newest good snapshot.
 fn build(options: &Options, path: &Path, backend: &ImageDirectory) -> Result<NewRegion, OpenError> {
     let empty = shape(options).map_err(io("preparing", path))?;
@@ -167,13 +151,7 @@ fn build(options: &Options, path: &Path, backend: &ImageDirectory) -> Result<New
         let first_revision = head.revision + REBUILD_GAP;
         let mut new = prepare(Shape { first_revision, ..empty.clone() }, path)?;
         if let Some(space) = new.space.take() {
-            let core = Core {
-                space,
-                liveness: Box::new(Nobody),
-                clock: Clock::default(),
-                known_head: AtomicU64::new(0),
-                patience: options.deadline,
-            };
+            let core = Core::new(space, Box::new(Nobody), options.deadline);
             *built.borrow_mut() = Some((new, core));
         }
         Ok(())
@@ -236,7 +214,7 @@ impl Inner {
     pub(crate) fn snapshot(&self) -> Result<SnapshotInfo, SnapshotError> {
         let Some(backend) = &self.saving.backend else { return Err(SnapshotError::NoBackend) };
         let me = self.writer()?;
-        let Some(seat) = &self.seat else { return Err(SnapshotError::NoBackend) };
+        let Some(seat) = self.seat() else { return Err(SnapshotError::NoBackend) };
         let _one = self.saving.one.lock().unwrap_or_else(PoisonError::into_inner);
         let (begun, fail) = (Instant::now(), |source| {
             let path = self.path.join("members");

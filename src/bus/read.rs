@@ -86,7 +86,7 @@ impl Inner {
             let end = match self.take_pin() {
                 Some(pin) => {
                     let end = self.find_pinned(key, pin, &mut take);
-                    self.unpin(pin);
+                    self.unpin(pin.0, pin.1);
                     end.map(|pinned| pinned != Pinned::Absent)
                 }
                 None => self.core.read(key, &mut take),

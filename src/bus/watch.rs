@@ -24,8 +24,8 @@ const SELF_LOOK: Duration = Duration::from_secs(1);
 /// What wakes a watch.
 #[derive(Debug)]
 enum Waker {
-    /// Writers ring; the number is the watch's slot.
-    Bell(Doorbell, u64),
+    /// Writers ring the watch in this slot, of this member.
+    Bell { bell: Doorbell, index: u64, owner: u64 },
     /// Nobody rings for a read-only handle: it looks from time to time.
     Timer(Timer),
 }
@@ -33,7 +33,7 @@ enum Waker {
 impl Waker {
     fn wait(&self, timeout: Duration) -> std::io::Result<bool> {
         match self {
-            Self::Bell(bell, _) => bell.wait(timeout),
+            Self::Bell { bell, .. } => bell.wait(timeout),
             Self::Timer(timer) => timer.wait(timeout),
         }
     }
@@ -113,14 +113,18 @@ impl Watch {
     }
 
     fn register(inner: &Arc<Inner>, prefix: &[u8]) -> Result<Waker, WatchError> {
-        let Some(seat) = &inner.seat else { return Ok(Waker::Timer(Timer::new()?)) };
+        if inner.seats.is_none() {
+            return Ok(Waker::Timer(Timer::new()?));
+        }
         inner.writer()?;
+        let Some(seat) = inner.seat() else { return Ok(Waker::Timer(Timer::new()?)) };
         let nonce = crate::sys::process::random()?;
-        let taken = inner.core.watch_take(seat.owner(), nonce, prefix).map_err(ReadError::from)?;
+        let owner = seat.owner();
+        let taken = inner.core.watch_take(owner, nonce, prefix).map_err(ReadError::from)?;
         let index = taken.ok_or(WatchError::TooMany { limit: WATCHES_MAX })?;
         let bell = Doorbell::bind(&inner.bells, &bell_name(index, nonce), &inner.path.join("bell"));
         match bell {
-            Ok(bell) => Ok(Waker::Bell(bell, index)),
+            Ok(bell) => Ok(Waker::Bell { bell, index, owner }),
             Err(error) => {
                 inner.core.watch_give(index).map_err(ReadError::from)?;
                 Err(error.into())
@@ -189,11 +193,14 @@ impl Watch {
     /// # Errors
     /// [`ReadError::Gone`] after the bus was destroyed.
     pub fn try_recv(&mut self) -> Result<Option<Event>, WatchError> {
+        if !self.is_ours() {
+            return Err(WatchError::Forked);
+        }
         self.awake()?;
         if let Some(event) = self.ready()? {
             return Ok(Some(event));
         }
-        if let Waker::Bell(_, index) = self.waker {
+        if let Waker::Bell { index, .. } = self.waker {
             self.inner.core.falls_asleep(index).map_err(ReadError::from)?;
             self.asleep = true;
             if let Some(event) = self.ready()? {
@@ -206,15 +213,25 @@ impl Watch {
         Ok(None)
     }
 
+    /// Whether this process registered it: a forked child's copy shares the doorbell.
+    fn is_ours(&self) -> bool {
+        match &self.waker {
+            Waker::Bell { owner, .. } => {
+                self.inner.seat().is_some_and(|seat| seat.owner() == *owner)
+            }
+            Waker::Timer(_) => true,
+        }
+    }
+
     fn awake(&mut self) -> Result<(), WatchError> {
         match &self.waker {
-            Waker::Bell(bell, index) if self.asleep => {
+            Waker::Bell { bell, index, .. } if self.asleep => {
                 self.asleep = false;
                 if !self.inner.core.wakes(*index).map_err(ReadError::from)? {
                     bell.drain()?;
                 }
             }
-            Waker::Bell(..) => {}
+            Waker::Bell { .. } => {}
             Waker::Timer(timer) => timer.drain()?,
         }
         Ok(())
@@ -368,7 +385,7 @@ impl Watch {
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.waker {
-            Waker::Bell(bell, _) => bell.as_fd(),
+            Waker::Bell { bell, .. } => bell.as_fd(),
             Waker::Timer(timer) => timer.as_fd(),
         }
     }
@@ -376,11 +393,12 @@ impl AsFd for Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Waker::Bell(_, index) = self.waker
-            && !self.inner.fork.is_child()
+        if let Waker::Bell { bell, index, .. } = &self.waker
+            && self.is_ours()
         {
+            bell.remove();
             // A damaged table keeps the slot until the member is buried.
-            let _given = self.inner.core.watch_give(index);
+            let _given = self.inner.core.watch_give(*index);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::lock::{LockError, RobustLock};
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::table::entry::Note;
-use crate::table::write::{
+use crate::table::wish::{
     Action, Condition, Done, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
 };
 use crate::types::limits::{KEY_MAX, LABEL_MAX};
@@ -96,8 +96,7 @@ impl Inner {
         let lock = RobustLock::at(&core.region, header::GROW_LOCK);
         let before = core.region.load(header::SIZE, Acquire)?;
         let outcome = lock.lock(me, &core.patience(), |owner| {
-            use crate::lock::Probe;
-            let mut probe = self.prober.begin();
+            let Some(mut probe) = core.liveness.probe() else { return Ok(false) };
             Ok::<_, LockError>(probe.acquire(owner) && lock.take_over(owner, me)?)
         });
         // A dead grower leaves a longer file at most; the size word counts.
@@ -187,12 +186,12 @@ impl Inner {
     }
 
     pub(crate) fn label(&self) -> &str {
-        self.seat.as_ref().map_or("", |seat| &seat.label)
+        &self.label
     }
 
     /// Says that this member has keys that vanish with it.
     pub(crate) fn note_ephemeral(&self) -> Result<u64, WriteError> {
-        let Some(seat) = &self.seat else { return Ok(0) };
+        let Some(seat) = self.seat() else { return Ok(0) };
         let at = self.member_at(u64::from(seat.slot)) + member::EPHEMERAL;
         self.core.region.store(at, 1, Release)?;
         Ok(seat.owner())

@@ -23,6 +23,7 @@ use crate::region::layout::{LINE, SPARE_MAX, entry, span, stripe};
 use crate::region::{BadRegion, Region};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::fence;
+use crate::word::offset_of;
 pub(crate) use block::{BlockWord, HeapError, State};
 use class::{BIG, BIG_TIMED, Cut, TIMED};
 
@@ -353,7 +354,7 @@ impl Space {
             self.region.store(self.spare_slot(stripe, index), last, Relaxed)?;
             // Before the entry is touched: a death leaves one that is dead and in no list.
             self.region.store(counter, count - 1, Release)?;
-            let at = spare & (1 << 48) - 1;
+            let at = offset_of(spare);
             let block = self.geometry.block_of(at)?;
             let word = self.block_word(block)?;
             if (word.class(), word.stripe()) != (class, stripe) || !word.holds_entries() {
@@ -398,7 +399,7 @@ impl Space {
             self.region.store(self.spare_slot(stripe, index - 1), next, Relaxed)?;
         }
         self.region.store(self.spare_slot(stripe, SPARE_MAX - 1), spare, Relaxed)?;
-        Ok(Some(oldest & (1 << 48) - 1))
+        Ok(Some(offset_of(oldest)))
     }
 
     /// Asks for the lines of the spare that would be taken next.
@@ -408,7 +409,7 @@ impl Space {
         let Ok(count) = self.region.load(counter, Relaxed) else { return };
         let Some(last) = count.min(SPARE_MAX).checked_sub(1) else { return };
         if let Ok(spare) = self.region.load(self.spare_slot(stripe, last), Relaxed) {
-            let at = spare & (1 << 48) - 1;
+            let at = offset_of(spare);
             self.region.prefetch(at);
             self.region.prefetch(at + LINE);
         }

@@ -23,7 +23,7 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 use crate::table::Core;
 use crate::table::entry::{Entry, Header};
-use crate::table::write::WriteFailure;
+use crate::table::wish::WriteFailure;
 use format::{SnapshotEntry, SnapshotHead};
 
 /// A snapshot that is being read.

@@ -60,8 +60,13 @@ impl WipeOnFork {
         let this = Self { page };
         // SAFETY: the page is ours, and wiping it in children is the point.
         unsafe { madvise(page, PAGE.get(), MmapAdvise::MADV_WIPEONFORK)? };
-        this.word().store(1, Ordering::Relaxed);
+        this.set();
         Ok(this)
+    }
+
+    /// Says that this process is the one, until it forks.
+    pub(crate) fn set(&self) {
+        self.word().store(1, Ordering::Relaxed);
     }
 
     fn word(&self) -> &AtomicU64 {

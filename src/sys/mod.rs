@@ -4,6 +4,8 @@
 
 pub(crate) mod clock;
 pub(crate) mod file;
+#[cfg(not(loom))]
+pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod lock;
 #[cfg(not(loom))]

@@ -1,5 +1,4 @@
-//! Who we are, random numbers, and forks.
-#![expect(unsafe_code, reason = "pthread_atfork has no wrapper")]
+//! Who we are, and random numbers.
 
 use std::io;
 use std::sync::OnceLock;
@@ -25,22 +24,4 @@ pub(crate) fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(u64::from_le_bytes(bytes))
-}
-
-static CHILD: OnceLock<fn()> = OnceLock::new();
-
-extern "C" fn in_child() {
-    if let Some(run) = CHILD.get() {
-        run();
-    }
-}
-
-/// Runs `child` in every child that this process forks from now on. The first one named counts.
-pub(crate) fn at_fork(child: fn()) {
-    CHILD.get_or_init(|| {
-        // SAFETY: the handler is a plain function that lives as long as the program; a refusal
-        // (ENOMEM) leaves the wipe-on-fork word, which tells children all the same.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        child
-    });
 }

@@ -48,6 +48,12 @@ impl Doorbell {
         }
     }
 
+    /// Removes its name, when the process that bound it is done with it.
+    pub(crate) fn remove(&self) {
+        // The directory may be gone with the bus.
+        drop(super::file::unlink(&self.path));
+    }
+
     /// Waits for a ring: `false` when the time ran out.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
         readable(self.socket.as_fd(), timeout)
@@ -57,13 +63,6 @@ impl Doorbell {
 impl AsFd for Doorbell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl Drop for Doorbell {
-    fn drop(&mut self) {
-        // The directory may be gone with the bus.
-        drop(super::file::unlink(&self.path));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Batches, clears and records without a key: the commits of more or less than one change.
 
 use super::Core;
-use super::write::{Action, Condition, Done, Plan, Site, Wish, WriteFailure};
+use super::wish::{Action, Condition, Done, Wish, WriteFailure};
+use super::write::{Plan, Site};
 use crate::commit::Stored;
 use crate::heap::class::LIST;
 use crate::lock::Patience;

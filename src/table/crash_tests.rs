@@ -11,7 +11,7 @@
 
 use super::Core;
 use super::testing::{Graveyard, add, bus, copy, delete, get, set, small};
-use super::write::{Wish, WriteFailure};
+use super::wish::{Wish, WriteFailure};
 use crate::region::hook;
 use std::collections::BTreeMap;
 

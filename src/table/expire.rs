@@ -8,7 +8,7 @@
 
 use super::Core;
 use super::entry::{Entry, Header};
-use super::write::{Action, Condition, Wish, WriteFailure};
+use super::wish::{Action, Condition, Wish, WriteFailure};
 use crate::heap::{Space, State, class};
 use crate::region::BadRegion;
 use crate::region::layout::{header, stripe};

@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::entry::{Note, size_of};
-use super::write::WriteFailure;
+use super::wish::WriteFailure;
 use crate::heap::HeapError;
 use crate::region::BadRegion;
 use crate::region::layout::{entry, stripe};
@@ -34,7 +34,7 @@ impl Core {
         if from.revision == 0 || from.revision > self.geometry.first_revision || from.kind > 2 {
             return Err(LoadError::Wrong("a revision or kind that no entry has"));
         }
-        if from.kind == super::write::KIND_COUNTER && from.value.len() != 8 {
+        if from.kind == super::wish::KIND_COUNTER && from.value.len() != 8 {
             return Err(LoadError::Wrong("a counter that is not 8 bytes"));
         }
         let now = self.clock.wall();

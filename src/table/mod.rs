@@ -31,10 +31,11 @@ pub(crate) mod scan;
 #[cfg(test)]
 #[cfg(not(loom))]
 pub(crate) mod testing;
+pub(crate) mod wish;
 pub(crate) mod write;
 
 use crate::heap::Space;
-use crate::lock::Liveness;
+use crate::lock::{Liveness, Probe};
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -81,6 +82,23 @@ pub(crate) struct Core {
     pub(crate) known_head: AtomicU64,
     /// How long a write may wait.
     pub(crate) patience: Duration,
+}
+
+impl Core {
+    pub(crate) fn new(space: Space, liveness: Box<dyn Liveness>, patience: Duration) -> Self {
+        let (clock, known_head) = (Clock::default(), AtomicU64::new(0));
+        Self { space, liveness, clock, known_head, patience }
+    }
+}
+
+/// Nobody is known to be dead: for who holds no lock that others wait for.
+#[derive(Debug)]
+pub(crate) struct Nobody;
+
+impl Liveness for Nobody {
+    fn probe(&self) -> Option<Box<dyn Probe + '_>> {
+        None
+    }
 }
 
 impl std::ops::Deref for Core {

@@ -1,7 +1,7 @@
 //! Random operations against a `BTreeMap`.
 
 use super::testing::{add, bus, delete, get, set, small};
-use super::write::Wish;
+use super::wish::Wish;
 use std::collections::BTreeMap;
 
 /// Plant: leaving out `slot := new` in FINISH's last loop brings deleted keys back.

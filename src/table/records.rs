@@ -1,7 +1,8 @@
 //! The log records of a commit, made one by one from its plans.
 
 use super::Core;
-use super::write::{Action, Plan, Wish};
+use super::wish::{Action, Wish};
+use super::write::Plan;
 use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
 use crate::region::BadRegion;
 use crate::region::layout::header;

@@ -1,6 +1,6 @@
 //! A region on the heap, for tests: members live and die by a word of ours.
 
-use super::write::{Action, Condition, KIND_BYTES, Wish};
+use super::wish::{Action, Condition, KIND_BYTES, Wish};
 use super::{Clock, Core};
 use crate::heap::Space;
 use crate::lock::{Liveness, Probe};

@@ -1,0 +1,181 @@
+//! The member that a handle is: its slot, the descriptions whose locks say that it lives, and what
+//! becomes of it in a forked child.
+//!
+//! 1. A seat belongs to the process that took it. A forked child finds that the seat is not its own
+//!    by one load, and takes another one before its first write; pins, locks and watches of its
+//!    parent it leaves alone.
+//! 2. What names a slot is mended before the slot is used (`docs/design.md`, ATTACH).
+//!
+//! A death leaves the slot to its next user or to a burial.
+
+use super::Inner;
+use super::open::{io, open_members};
+use crate::error::OpenError;
+use crate::heap::Space;
+use crate::lock::{Liveness, LockError, Probe};
+use crate::member::Prober;
+use crate::region::layout::{header, member};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{AcqRel, Relaxed, Release};
+use crate::sys::fork::{NoFork, Private, leave_all};
+use crate::sys::lock::try_lock_byte;
+use crate::sys::map::WipeOnFork;
+use crate::sys::{clock, process};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// A member slot, and how its user proves to be alive.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) slot: u32,
+    /// Which user of the slot it is.
+    pub(crate) generation: u64,
+    /// The description that holds the slot's byte, and the keeper's.
+    pub(crate) file: Private,
+    pub(crate) prober: Prober,
+    /// Holds the bytes of the dead while they are buried: a description of its own, so that locks
+    /// can be probed meanwhile.
+    pub(crate) undertaker: Prober,
+    /// Hazard slots of the member that are in use, a bit each.
+    pub(crate) pins: AtomicU64,
+    fork: WipeOnFork,
+    /// The seat of a forked child.
+    heir: OnceLock<Box<Seat>>,
+}
+
+/// How entries name a member.
+pub(crate) fn owner_word(slot: u32, generation: u64) -> u64 {
+    generation << 16 | (u64::from(slot) + 1)
+}
+
+impl Seat {
+    /// Takes a free slot's byte. The slot is not used yet.
+    fn take(path: &Path, space: &Space, held: &NoFork) -> Result<Self, OpenError> {
+        let members = || {
+            let file = open_members(path, &space.geometry)?;
+            Private::new(file, held).map_err(io("opening the members of", path))
+        };
+        let file = members()?;
+        let limit = space.geometry.members_max;
+        let mut slot = 0;
+        while !try_lock_byte(&file, slot).map_err(io("locking a member slot of", path))? {
+            slot += 1;
+            if slot == limit {
+                return Err(OpenError::TooManyMembers { limit });
+            }
+        }
+        let generation =
+            space.region.load(space.geometry.member(slot) + member::GENERATION, Relaxed);
+        let bad = |source| OpenError::Bad { path: path.join("region"), source };
+        Ok(Self {
+            slot: slot as u32,
+            generation: generation.map_err(bad)? + 1,
+            file,
+            prober: Prober::new(members()?),
+            undertaker: Prober::new(members()?),
+            pins: AtomicU64::new(0),
+            fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
+            heir: OnceLock::new(),
+        })
+    }
+
+    /// How entries name their owner.
+    pub(crate) fn owner(&self) -> u64 {
+        owner_word(self.slot, self.generation)
+    }
+
+    /// Whether the process was forked from the one that took the seat.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fork.is_child()
+    }
+}
+
+/// The seat of a handle, and those of its forked copies.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    first: Seat,
+}
+
+impl Seats {
+    pub(crate) fn take(path: &Path, space: &Space) -> Result<Arc<Self>, OpenError> {
+        let held = NoFork::begin();
+        Ok(Arc::new(Self { first: Seat::take(path, space, &held)? }))
+    }
+
+    /// This process's seat; in a forked child that has none yet, the parent's.
+    #[inline]
+    pub(crate) fn current(&self) -> &Seat {
+        let mut seat = &self.first;
+        while seat.is_forked() {
+            match seat.heir.get() {
+                Some(heir) => seat = heir,
+                None => break,
+            }
+        }
+        seat
+    }
+}
+
+impl Liveness for Arc<Seats> {
+    fn probe(&self) -> Option<Box<dyn Probe + '_>> {
+        Some(Box::new(self.current().prober.try_begin()?))
+    }
+}
+
+impl Inner {
+    /// This process's seat: none for a reader, and none in a forked child that did not write yet.
+    #[inline]
+    pub(crate) fn seat(&self) -> Option<&Seat> {
+        self.seats.as_ref().map(|seats| seats.current()).filter(|seat| !seat.is_forked())
+    }
+
+    /// Takes a seat in a forked child.
+    #[cold]
+    pub(crate) fn sit_down_anew(&self, seats: &Seats) -> Result<u32, OpenError> {
+        let held = NoFork::begin();
+        let parent = seats.current();
+        if !parent.is_forked() {
+            return Ok(parent.slot);
+        }
+        leave_all(&held);
+        let seat = Box::new(Seat::take(&self.path, &self.core.space, &held)?);
+        // Set before it sits down: who mends the slot probes through the new descriptions.
+        let seat = parent.heir.get_or_init(|| seat);
+        drop(held);
+        self.sit_down(seat)?;
+        Ok(seat.slot)
+    }
+
+    /// ATTACH: mends what names the slot, then uses it. Its byte is held.
+    pub(crate) fn sit_down(&self, seat: &Seat) -> Result<(), OpenError> {
+        let (core, path, slot) = (&self.core, self.path.join("region"), seat.slot);
+        let bad = |source| OpenError::Bad { path: path.clone(), source };
+        let high = u64::from(slot) + 1;
+        let mut seen = core.region.load(header::MEMBERS_HIGH, Relaxed).map_err(bad)?;
+        while seen < high {
+            match core.region.exchange(header::MEMBERS_HIGH, seen, high, AcqRel).map_err(bad)? {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.bury(slot, slot).map_err(|error| match error {
+            LockError::Bad(source) => bad(source),
+            LockError::Stalled { .. } => OpenError::Busy {
+                path: path.clone(),
+                what: "a member that holds a lock of the bus",
+                waited: core.patience,
+            },
+        })?;
+        let at = self.member_at(u64::from(slot));
+        let put = |offset, value| core.region.store(at + offset, value, Release).map_err(bad);
+        put(member::GENERATION, seat.generation)?;
+        put(member::PID, u64::from(process::pid()))?;
+        put(member::JOINED, clock::wall_ns())?;
+        put(member::LABEL_LEN, self.label.len() as u64)?;
+        if !self.label.is_empty() {
+            core.region.write(at + member::LABEL, self.label.as_bytes()).map_err(bad)?;
+        }
+        put(member::STATE, 1)
+    }
+}

@@ -1,0 +1,139 @@
+//! What a fork must not leave shared: descriptions of files whose locks say who lives.
+//!
+//! A forked child has the parent's descriptions, and with them the locks on the parent's bytes: the
+//! parent would not seem dead as long as the child lives, and the two would probe through one
+//! description, which sees its own locks as free. So in the child every [`Private`] descriptor is
+//! pointed elsewhere, by a handler that runs inside `fork` (`man 3 pthread_atfork`). The number stays
+//! taken, so that dropping the file there closes nothing of somebody else's.
+//!
+//! A child that was made past the C library (`clone`, a raw `fork`) has no handler run; it learns of
+//! the fork by [`WipeOnFork`](super::map::WipeOnFork), and calls [`leave_all`] itself.
+#![expect(unsafe_code, reason = "pthread_atfork and dup3 onto a number that others own")]
+
+use super::map::WipeOnFork;
+use super::seam::{Call, gate};
+use crate::sync::AtomicU32;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Held while descriptors are registered, and over every fork: so a child never finds the list, or a
+/// registration, half-way.
+static BUSY: AtomicU32 = AtomicU32::new(0);
+/// Numbers of the descriptors that a child must not share.
+static PRIVATE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+/// What they are pointed to: open for reading alone, so that no lock for writing can be had by it;
+/// and what tells whether this process did that already.
+static NOTHING: OnceLock<(File, WipeOnFork)> = OnceLock::new();
+
+/// No fork of this process happens as long as this lives.
+#[derive(Debug)]
+pub(crate) struct NoFork(());
+
+impl NoFork {
+    pub(crate) fn begin() -> Self {
+        hold();
+        Self(())
+    }
+}
+
+impl Drop for NoFork {
+    fn drop(&mut self) {
+        release();
+    }
+}
+
+fn hold() {
+    // ORDERING: [fork.busy] Acquire; pairs with the Release store in `release`.
+    while BUSY.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+        std::thread::yield_now();
+    }
+}
+
+fn release() {
+    // ORDERING: [fork.busy] Release; pairs with the Acquire exchange in `hold`.
+    BUSY.store(0, Release);
+}
+
+/// The list; whoever asks holds [`BUSY`], so it is never waited for.
+fn list() -> MutexGuard<'static, Vec<RawFd>> {
+    PRIVATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+extern "C" fn before() {
+    hold();
+}
+
+extern "C" fn in_parent() {
+    release();
+}
+
+extern "C" fn in_child() {
+    leave();
+    release();
+}
+
+/// In a child, once: points what it shares with its parent elsewhere.
+fn leave() {
+    let Some((nothing, mark)) = NOTHING.get().filter(|(_, mark)| mark.is_child()) else { return };
+    mark.set();
+    for number in list().drain(..) {
+        // SAFETY: both numbers are open descriptors: `NOTHING` lives for ever, and a registered one
+        // until it is taken from the list. What the second one stood for is only given up, in this
+        // process; its owner goes on holding an open descriptor.
+        unsafe { libc::dup3(nothing.as_raw_fd(), number, libc::O_CLOEXEC) };
+    }
+}
+
+/// In a child whose fork ran no handler: gives up what it shares with its parent.
+pub(crate) fn leave_all(_held: &NoFork) {
+    leave();
+}
+
+fn prepare() -> io::Result<()> {
+    if NOTHING.get().is_some() {
+        return Ok(());
+    }
+    let nothing = File::open("/dev/null")?;
+    if NOTHING.set((nothing, WipeOnFork::new()?)).is_ok() {
+        // SAFETY: the handlers are plain functions that live as long as the program.
+        let refused =
+            unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+        if refused != 0 {
+            return Err(io::Error::from_raw_os_error(refused));
+        }
+    }
+    Ok(())
+}
+
+/// A file whose description no forked child shares.
+#[derive(Debug)]
+pub(crate) struct Private {
+    file: File,
+}
+
+impl Private {
+    pub(crate) fn new(file: File, _held: &NoFork) -> io::Result<Self> {
+        gate(Call::Open)?;
+        prepare()?;
+        list().push(file.as_raw_fd());
+        Ok(Self { file })
+    }
+}
+
+impl AsFd for Private {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        let held = NoFork::begin();
+        let number = self.file.as_raw_fd();
+        list().retain(|other| *other != number);
+        drop(held);
+    }
+}
