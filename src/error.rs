@@ -101,6 +101,16 @@ pub enum OpenError {
         /// Who asks.
         expected: u32,
     },
+    /// Others may do more with it than the bus was made for.
+    #[error("{} has mode {found:o}, expected is {expected:o}; change it back, or destroy the bus", path.display())]
+    Mode {
+        /// Which path.
+        path: PathBuf,
+        /// Its permissions.
+        found: u32,
+        /// Those that belong to it.
+        expected: u32,
+    },
     /// The file is shorter than its header says.
     #[error("{} has {found} bytes, its header says {expected}: it was truncated", path.display())]
     Truncated {

@@ -18,8 +18,12 @@ use std::time::{Duration, Instant};
 
 /// The byte of the `members` file that the keeper holds.
 pub(crate) const KEEPER_BYTE: u64 = 1 << 20;
-/// How often it looks.
-const TURN: Duration = Duration::from_millis(50);
+/// How often the keeper looks after everything.
+const TURN: Duration = Duration::from_millis(100);
+/// How often the others look whether there is a keeper.
+const CANDIDATE_TURN: Duration = Duration::from_millis(250);
+/// The part of its time that the keeper may spend with what expires: one in so many.
+const EXPIRY_SHARE: u32 = 5;
 /// How often the files are looked for.
 const FILES: Duration = Duration::from_millis(500);
 /// How soon a failed snapshot is tried again, doubled each time.
@@ -76,6 +80,10 @@ impl Drop for KeeperThread {
 struct Turn {
     keeper: bool,
     files: Instant,
+    /// Not before this are expired entries looked for again.
+    expiry: Instant,
+    /// Claims of blocks up to the last look at how many are free.
+    claims: u64,
     saved: Instant,
     /// Failed snapshots in a row.
     failed: u32,
@@ -83,12 +91,15 @@ struct Turn {
 
 fn run(weak: &Weak<Inner>, stop: &Stop) {
     let now = Instant::now();
-    let mut turn = Turn { keeper: false, files: now, saved: now, failed: 0 };
+    let mut turn =
+        Turn { keeper: false, files: now, expiry: now, claims: 0, saved: now, failed: 0 };
+    // The first look comes at once: the first handle of a bus is its keeper from the beginning on.
+    let mut pause = Duration::ZERO;
     loop {
         let wanted = stop.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let (wanted, _) = stop
             .changed
-            .wait_timeout_while(wanted, TURN, |wanted| !*wanted)
+            .wait_timeout_while(wanted, pause, |wanted| !*wanted)
             .unwrap_or_else(PoisonError::into_inner);
         if *wanted {
             return;
@@ -100,6 +111,7 @@ fn run(weak: &Weak<Inner>, stop: &Stop) {
         }
         // What fails in one turn is tried again in the next; operations report it meanwhile.
         let _end = inner.keeper_turn(&mut turn);
+        pause = if turn.keeper { TURN } else { CANDIDATE_TURN };
     }
 }
 
@@ -116,10 +128,11 @@ impl Inner {
         region.store(header::KEEPER, u64::from(seat.slot) + 1, Release)?;
         region.store(header::HEARTBEAT, self.core.clock.boot(), Release)?;
         self.bury_all(seat.slot)?;
+        self.expire_in_time(seat.slot, turn)?;
         for index in 0..self.core.geometry.stripes {
             self.tend_stripe(seat.slot, index)?;
         }
-        self.grow_ahead(seat.slot)?;
+        self.grow_ahead(seat.slot, turn)?;
         if turn.files.elapsed() >= FILES {
             turn.files = Instant::now();
             self.look_for_files()?;
@@ -149,11 +162,25 @@ impl Inner {
         }
     }
 
-    fn tend_stripe(&self, me: u32, index: u64) -> Result<(), WriteFailure> {
-        let core = &self.core;
-        if core.expire_stripe(me, index)? > 0 {
+    /// Takes away what expired: for readers it is gone already, so this may wait when it is much.
+    fn expire_in_time(&self, me: u32, turn: &mut Turn) -> Result<(), WriteFailure> {
+        let begun = Instant::now();
+        if begun < turn.expiry {
+            return Ok(());
+        }
+        let mut expired = 0;
+        for index in 0..self.core.geometry.stripes {
+            expired += self.core.expire_stripe(me, index)?;
+        }
+        turn.expiry = Instant::now() + begun.elapsed() * (EXPIRY_SHARE - 1);
+        if expired > 0 {
             self.ring_watches(None);
         }
+        Ok(())
+    }
+
+    fn tend_stripe(&self, me: u32, index: u64) -> Result<(), WriteFailure> {
+        let core = &self.core;
         core.sweep_cleared(me, index)?;
         let wanted = core.geometry.stripe(index) + stripe::SWEEP_WANTED;
         if core.region.load(wanted, Relaxed)? != 0 {
@@ -164,8 +191,13 @@ impl Inner {
         Ok(())
     }
 
-    fn grow_ahead(&self, me: u32) -> Result<(), WriteFailure> {
+    fn grow_ahead(&self, me: u32, turn: &mut Turn) -> Result<(), WriteFailure> {
         let core = &self.core;
+        let claims = core.region.load(header::CLAIMS, Relaxed)?;
+        if claims == turn.claims {
+            return Ok(());
+        }
+        turn.claims = claims;
         let (free, _) = core.free_blocks()?;
         let spare = (core.blocks()? / 16).max(SPARE_BLOCKS);
         if free < spare && core.region.load(header::SIZE, Acquire)? < core.geometry.max_capacity {
@@ -180,7 +212,7 @@ impl Inner {
         let here = crate::sys::file::stat(&self.region);
         let there = crate::sys::file::stat_path(&self.path.join("region"));
         let gone = match (here, there) {
-            (Ok(here), Ok(there)) => (here.device, here.inode) != (there.device, there.inode),
+            (Ok(here), Ok(there)) => !here.is_same(&there),
             (_, Err(error)) => error.kind() == std::io::ErrorKind::NotFound,
             _ => false,
         };

@@ -9,7 +9,7 @@
 //!
 //! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
 
-use super::create;
+use super::create::log_size;
 use super::keeper::KeeperThread;
 use super::options::{Intent, Options};
 use super::persist::Saving;
@@ -18,7 +18,7 @@ use super::{Bus, Inner};
 use crate::error::OpenError;
 use crate::heap::Space;
 use crate::region::geometry::Geometry;
-use crate::region::layout::header;
+use crate::region::layout::{HEADER_SIZE, header};
 use crate::region::{Extent, Memory, Region};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sys::file::{self, Kind};
@@ -53,20 +53,33 @@ impl Extent for FileExtent {
     }
 }
 
-/// The lock that creators and destroyers take.
-fn lock_directory(path: &Path) -> Result<File, OpenError> {
+/// The lock that creators and destroyers take. `make`: with the directories that it takes.
+fn lock_directory(path: &Path, make: Option<u32>) -> Result<File, OpenError> {
     let at = path.join("lock");
-    let lock =
-        file::open_file(&at, OFlag::O_RDWR | OFlag::O_CREAT, 0o600).map_err(io("opening", &at))?;
     let begun = Instant::now();
-    while !try_lock_byte(&lock, 0).map_err(io("locking", &at))? {
-        if begun.elapsed() > CREATE_PATIENCE {
-            let what = "another process that creates or destroys the bus";
-            return Err(OpenError::Busy { path: at, what, waited: begun.elapsed() });
+    while begun.elapsed() <= CREATE_PATIENCE {
+        if let Some(mode) = make {
+            make_directory(path, mode)?;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        let lock = match file::open_file(&at, OFlag::O_RDWR | OFlag::O_CREAT, 0o600) {
+            // Whoever destroyed the bus meanwhile took the directory away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && make.is_some() => continue,
+            lock => lock.map_err(io("opening", &at))?,
+        };
+        while !try_lock_byte(&lock, 0).map_err(io("locking", &at))? {
+            if begun.elapsed() > CREATE_PATIENCE {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The lock of a file that was unlinked while it was waited for excludes nobody.
+        let held = file::stat(&lock).map_err(io("looking at", &at))?;
+        if file::stat_path(&at).is_ok_and(|named| named.is_same(&held)) {
+            return Ok(lock);
+        }
     }
-    Ok(lock)
+    let what = "another process that creates or destroys the bus";
+    Err(OpenError::Busy { path: at, what, waited: begun.elapsed() })
 }
 
 fn exists(path: &Path) -> Result<bool, OpenError> {
@@ -80,32 +93,66 @@ fn exists(path: &Path) -> Result<bool, OpenError> {
 /// Opens a bus as `intent` allows.
 pub(crate) fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError> {
     options.check()?;
-    if intent == Intent::Attach && !exists(path)? {
-        return Err(OpenError::Absent { path: path.to_owned() });
+    if intent == Intent::Create {
+        create(options, path, intent)?;
     }
-    if intent != Intent::Attach {
-        create_when_absent(options, path, intent)?;
+    let begun = Instant::now();
+    loop {
+        let lost = match attach(options, path) {
+            Err(error @ (OpenError::Absent { .. } | OpenError::OtherBoot { .. })) => error,
+            end => return end,
+        };
+        if intent != Intent::Open || begun.elapsed() > CREATE_PATIENCE {
+            return Err(lost);
+        }
+        create(options, path, intent)?;
     }
-    attach(options, path)
 }
 
-fn create_when_absent(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenError> {
-    if intent == Intent::Open && exists(path)? {
-        return Ok(());
-    }
+/// Permissions of a bus's directories, whose files have `mode`: who may read may enter.
+fn directory_mode(mode: u32) -> u32 {
+    mode | mode >> 2 & 0o111
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), OpenError> {
     if let Some(parent) = path.parent() {
         file::make_directory(parent, 0o700).map_err(io("making", parent))?;
     }
-    let mode = options.mode.unwrap_or(0o600);
-    let directory = mode | mode >> 2 & 0o111;
-    file::make_directory(path, directory).map_err(io("making", path))?;
-    let kind = file::stat_path(path).map_err(io("looking at", path))?.kind;
-    if kind != Kind::Directory {
-        let expected = "a directory";
-        let found = kind.to_string();
+    file::make_directory(path, directory_mode(mode)).map_err(io("making", path))?;
+    check_directory(path, None)
+}
+
+/// Whether a bus may live at `path`, when its files have `mode`, as far as that is known.
+fn check_directory(path: &Path, mode: Option<u32>) -> Result<(), OpenError> {
+    let stat = file::stat_path(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::Absent { path: path.to_owned() },
+        _ => io("looking at", path)(error),
+    })?;
+    if stat.kind != Kind::Directory {
+        let (found, expected) = (stat.kind.to_string(), "a directory");
         return Err(OpenError::WrongFile { path: path.to_owned(), found, expected });
     }
-    let _lock = lock_directory(path)?;
+    check_owner(path, &stat)?;
+    // Who may write to the directory may put another bus in this one's place.
+    let expected = directory_mode(mode.unwrap_or(stat.mode));
+    if stat.mode & 0o022 & !expected != 0 {
+        return Err(OpenError::Mode { path: path.to_owned(), found: stat.mode, expected });
+    }
+    Ok(())
+}
+
+/// What is for one user alone must be this one's.
+fn check_owner(path: &Path, stat: &file::Stat) -> Result<(), OpenError> {
+    let (found, expected) = (stat.uid, process::uid());
+    if stat.mode & 0o077 == 0 && found != expected && expected != 0 {
+        return Err(OpenError::Owner { path: path.to_owned(), found, expected });
+    }
+    Ok(())
+}
+
+/// Creates a bus, unless somebody was faster.
+fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenError> {
+    let _lock = lock_directory(path, Some(options.mode.unwrap_or(0o600)))?;
     if exists(path)? && !set_aside(path)? {
         return match intent {
             Intent::Create => Err(OpenError::Exists { path: path.to_owned() }),
@@ -141,23 +188,21 @@ fn open_region(path: &Path, writable: bool) -> Result<(File, file::Stat), OpenEr
     }
     let region = file::open_file(&at, flags, 0).map_err(io("opening", &at))?;
     let stat = file::stat(&region).map_err(io("looking at", &at))?;
-    let private = stat.mode & 0o077 == 0;
-    if private && stat.uid != process::uid() && process::uid() != 0 {
-        return Err(OpenError::Owner { path: at, found: stat.uid, expected: process::uid() });
-    }
-    if stat.size < crate::region::layout::HEADER_SIZE {
-        let expected = crate::region::layout::HEADER_SIZE;
-        return Err(OpenError::Truncated { path: at, found: stat.size, expected });
+    check_owner(&at, &stat)?;
+    if stat.size < HEADER_SIZE {
+        let (found, expected) = (stat.size, HEADER_SIZE);
+        return Err(OpenError::Truncated { path: at, found, expected });
     }
     Ok((region, stat))
 }
 
-/// Maps the region and reads its header.
+/// Maps the region, after every check: directory, file, owner, size, header, mode, boot.
 pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Stat), OpenError> {
+    check_directory(path, None)?;
     let (region, stat) = open_region(path, writable)?;
     let at = path.join("region");
     let extent = |file: &File| file.try_clone().map(FileExtent).map_err(io("opening", &at));
-    let first = Mapping::new(&region, stat.size, false).map_err(io("mapping", &at))?;
+    let first = Mapping::new(&region, HEADER_SIZE, false).map_err(io("mapping", &at))?;
     let peek = Region::new(Memory::map(first, false, Box::new(extent(&region)?)));
     let header = |source| OpenError::Header { path: at.clone(), source };
     let geometry = Geometry::read(&peek).map_err(header)?;
@@ -166,6 +211,11 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
         let expected = size.max(geometry.capacity);
         return Err(OpenError::Truncated { path: at, found: stat.size, expected });
     }
+    let mode = geometry.mode as u32 & 0o777;
+    if stat.mode & 0o777 != mode {
+        return Err(OpenError::Mode { path: at, found: stat.mode, expected: mode });
+    }
+    check_directory(path, Some(mode))?;
     if geometry.boot_id != clock::boot_id().map_err(io("asking for the boot id for", &at))? {
         return Err(OpenError::OtherBoot { path: at });
     }
@@ -178,7 +228,7 @@ fn differs(options: &Options, geometry: &Geometry) -> Result<(), OpenError> {
     let max = options.max_capacity.map(|max| max >> geometry.block_shift << geometry.block_shift);
     let asked = [
         ("max_capacity", max, geometry.max_capacity),
-        ("log_size", options.log_size.map(create::log_size), geometry.log_size),
+        ("log_size", options.log_size.map(log_size), geometry.log_size),
         ("mode", options.mode.map(u64::from), geometry.mode),
     ];
     for (setting, asked, found) in asked {
@@ -194,7 +244,10 @@ fn differs(options: &Options, geometry: &Geometry) -> Result<(), OpenError> {
 pub(crate) fn open_members(path: &Path, geometry: &Geometry) -> Result<File, OpenError> {
     use std::os::unix::fs::FileExt;
     let at = path.join("members");
-    let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(io("opening", &at))?;
+    let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::Absent { path: path.to_owned() },
+        _ => io("opening", &at)(error),
+    })?;
     let mut id = [0; 16];
     let read = file.read_exact_at(&mut id, 0);
     if read.is_err() || u128::from_le_bytes(id) != geometry.bus_id {
@@ -213,7 +266,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     let seats = Seats::take(path, &space)?;
     // Whoever unlinks the files does not wait for us: nobody joins a bus that is gone.
     let now = file::stat_path(&path.join("region")).map_err(io("looking at", path))?;
-    if (now.device, now.inode) != (stat.device, stat.inode) {
+    if !now.is_same(&stat) {
         return Err(OpenError::Absent { path: path.to_owned() });
     }
     let liveness = Box::new(Arc::clone(&seats));
@@ -258,24 +311,41 @@ pub(crate) fn read_only(path: &Path) -> Result<Inner, OpenError> {
 /// Removes a bus. Members must be gone, unless `force`.
 pub(crate) fn destroy(state: &Path, path: &Path, force: bool) -> Result<(), OpenError> {
     if !exists(path)? {
-        return Err(OpenError::Absent { path: path.to_owned() });
+        // Lost, but remembered: what would bring it back goes.
+        return match crate::config::load(state, path)? {
+            Some(_) => crate::config::forget(state, path),
+            None => Err(OpenError::Absent { path: path.to_owned() }),
+        };
     }
-    let _lock = lock_directory(path)?;
+    let _lock = lock_directory(path, None)?;
     if let Ok((space, _region, _)) = map(path, true) {
-        let members = open_members(path, &space.geometry)?;
-        let mut count = 0;
-        for slot in 0..space.geometry.members_max {
-            let alive = crate::sys::lock::byte_is_locked(&members, slot);
-            count += u64::from(alive.map_err(io("probing", path))?);
-        }
+        let count = count_members(path, &space.geometry)?;
         if count > 0 && !force {
             return Err(OpenError::InUse { path: path.to_owned(), count });
         }
         let bad = |source| OpenError::Bad { path: path.join("region"), source };
         space.region.store(header::DESTROYED, 1, Release).map_err(bad)?;
+        // Whoever sleeps learns of it; a bell that can't be rung is looked at by its watch itself.
+        if let (Ok(bells), Ok(ringer)) = (file::open_directory(&path.join("bell")), Ringer::new()) {
+            let _rung = space.ring_all(&|name| ringer.ring(&bells, name));
+        }
     }
     remove(path)?;
     crate::config::forget(state, path)
+}
+
+fn count_members(path: &Path, geometry: &Geometry) -> Result<u64, OpenError> {
+    let members = match open_members(path, geometry) {
+        // Without this life's members file nobody is known to live.
+        Err(OpenError::Absent { .. } | OpenError::BusId { .. }) => return Ok(0),
+        members => members?,
+    };
+    let mut count = 0;
+    for slot in 0..geometry.members_max {
+        let alive = crate::sys::lock::byte_is_locked(&members, slot);
+        count += u64::from(alive.map_err(io("probing", path))?);
+    }
+    Ok(count)
 }
 
 /// Removes the files that membus made in a bus's directory, and the directory.

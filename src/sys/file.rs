@@ -21,6 +21,13 @@ pub(crate) struct Stat {
     pub(crate) kind: Kind,
 }
 
+impl Stat {
+    /// Whether both are the same file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
 /// Kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
