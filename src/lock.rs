@@ -147,6 +147,9 @@ impl<'r> RobustLock<'r> {
         let mut slept_on = FREE;
         loop {
             let seen = word.load(Relaxed);
+            if hook::dead() {
+                return Err(LockError::Stalled { owner: me }.into());
+            }
             let Some(owner) = owner_of(seen) else {
                 // Somebody may still sleep: the contended bit is kept.
                 if self.swap_in(FREE, (me + 1) | CONTENDED).map_err(LockError::Bad)? {

@@ -28,6 +28,11 @@ impl Prober {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         Probing { file, held: Vec::new() }
     }
+    /// Gives the description up, as the death of its process would.
+    #[cfg(test)]
+    pub(crate) fn die(&self) {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).die();
+    }
     /// Begins to probe, unless somebody of this process does.
     pub(crate) fn try_begin(&self) -> Option<Probing<'_>> {
         let file = match self.file.try_lock() {

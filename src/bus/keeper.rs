@@ -38,6 +38,12 @@ struct Stop {
     changed: Condvar,
 }
 
+impl Stop {
+    fn is_wanted(&self) -> bool {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The thread of one handle, that is the keeper or waits to become it.
 #[derive(Debug)]
 pub(crate) struct KeeperThread {
@@ -87,32 +93,50 @@ struct Turn {
     saved: Instant,
     /// Failed snapshots in a row.
     failed: u32,
+    /// The snapshot that is being taken: on a thread of its own, since burials do not wait for it.
+    saver: Option<JoinHandle<Result<(), ()>>>,
 }
 
-fn run(weak: &Weak<Inner>, stop: &Stop) {
+fn run(weak: &Weak<Inner>, stop: &Arc<Stop>) {
     let now = Instant::now();
-    let mut turn =
-        Turn { keeper: false, files: now, expiry: now, claims: 0, saved: now, failed: 0 };
-    // The first look comes at once: the first handle of a bus is its keeper from the beginning on.
-    let mut pause = Duration::ZERO;
-    loop {
+    let mut turn = Turn {
+        keeper: false,
+        files: now,
+        expiry: now,
+        claims: 0,
+        saved: now,
+        failed: 0,
+        saver: None,
+    };
+    while let Some(pause) = turn_until(weak, stop, &mut turn) {
         let wanted = stop.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let (wanted, _) = stop
             .changed
             .wait_timeout_while(wanted, pause, |wanted| !*wanted)
             .unwrap_or_else(PoisonError::into_inner);
         if *wanted {
-            return;
+            break;
         }
-        drop(wanted);
-        let Some(inner) = weak.upgrade() else { return };
-        if inner.is_gone() {
-            return;
-        }
-        // What fails in one turn is tried again in the next; operations report it meanwhile.
-        let _end = inner.keeper_turn(&mut turn);
-        pause = if turn.keeper { TURN } else { CANDIDATE_TURN };
     }
+    // It has been told to give up, or its bus is gone.
+    if let Some(saver) = turn.saver {
+        let _ended = saver.join();
+    }
+}
+
+/// One turn: how long to wait for the next one, or nothing when the bus is gone. The first turn comes
+/// at once: the first handle of a bus is its keeper from the beginning on.
+fn turn_until(weak: &Weak<Inner>, stop: &Arc<Stop>, turn: &mut Turn) -> Option<Duration> {
+    let inner = weak.upgrade()?;
+    if inner.is_gone() {
+        return None;
+    }
+    // What fails in one turn is tried again in the next; operations report it meanwhile.
+    let _end = inner.keeper_turn(turn);
+    if turn.keeper {
+        inner.save_in_time(turn, stop);
+    }
+    Some(if turn.keeper { TURN } else { CANDIDATE_TURN })
 }
 
 impl Inner {
@@ -137,28 +161,39 @@ impl Inner {
             turn.files = Instant::now();
             self.look_for_files()?;
         }
-        self.save_in_time(turn);
         Ok(())
     }
 
-    /// Takes a snapshot when its time has come; after a failure sooner, but later each time.
-    fn save_in_time(&self, turn: &mut Turn) {
+    /// Begins a snapshot when its time has come; after a failure sooner, but later each time.
+    fn save_in_time(self: &Arc<Self>, turn: &mut Turn, stop: &Arc<Stop>) {
+        if let Some(saver) = turn.saver.take_if(|saver| saver.is_finished()) {
+            turn.failed = match saver.join() {
+                Ok(Ok(())) => 0,
+                _ => turn.failed + 1,
+            };
+        }
         let every = self.saving.every;
         let wait = match turn.failed {
             0 => every,
             failed => RETRY.saturating_mul(1 << failed.min(10)).min(every),
         };
-        if self.saving.backend.is_none() || turn.saved.elapsed() < wait || !self.is_unsaved() {
+        let is_due = turn.saved.elapsed() >= wait && turn.saver.is_none();
+        if self.saving.backend.is_none() || !is_due || !self.is_unsaved() {
             return;
         }
         turn.saved = Instant::now();
-        match self.snapshot() {
-            Ok(_) => turn.failed = 0,
+        let (inner, stop) = (Arc::clone(self), Arc::clone(stop));
+        let save = move || match inner.snapshot_unless(&|| stop.is_wanted()) {
+            Ok(_) => Ok(()),
             Err(error) => {
-                turn.failed += 1;
-                self.saving.failures.fetch_add(1, Relaxed);
-                tracing::warn!(%error, bus = %self.path.display(), "the snapshot failed");
+                inner.saving.failures.fetch_add(1, Relaxed);
+                tracing::warn!(%error, bus = %inner.path.display(), "the snapshot failed");
+                Err(())
             }
+        };
+        match std::thread::Builder::new().name("membus-snapshot".into()).spawn(save) {
+            Ok(saver) => turn.saver = Some(saver),
+            Err(_) => turn.failed += 1,
         }
     }
 
@@ -219,7 +254,7 @@ impl Inner {
         if gone {
             // The state is still mapped: it is saved before anybody is told.
             if self.saving.backend.is_some() && self.is_unsaved() {
-                let _saved = self.snapshot();
+                let _saved = self.snapshot_unless(&|| false);
             }
             self.core.region.store(header::DESTROYED, 1, Release)?;
             self.ring_all()?;

@@ -46,6 +46,7 @@ impl Inner {
         let at = self.member_at(u64::from(dead));
         let generation = core.region.load(at + member::GENERATION, Acquire)?;
         let owner = owner_word(dead, generation);
+        core.abort_snapshot_of(me, owner)?;
         core.watches_of(owner, &mut |name| {
             // A socket that stays is bound over by the slot's next watch.
             let _gone = crate::sys::file::unlink(&self.path.join("bell").join(name));

@@ -1,6 +1,8 @@
 //! The bus: a region with its directory, its member slot, and the operations of the public face.
 
 pub(crate) mod batch;
+#[cfg(test)]
+mod crash_tests;
 pub(crate) mod create;
 pub(crate) mod event;
 pub(crate) mod guard;
@@ -37,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) path: PathBuf,
     pub(crate) name: String,
     pub(crate) label: String,
+    /// Whether the handle may host the keeper.
+    pub(crate) may_keep: bool,
     pub(crate) region: File,
     pub(crate) bells: OwnedFd,
     pub(crate) ringer: Ringer,

@@ -12,11 +12,12 @@ use crate::config::{self, Config, Persist};
 use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
 use crate::heap::HeapError;
 use crate::region::geometry::Shape;
-use crate::region::layout::header;
+use crate::region::layout::{header, member};
 use crate::snapshot::format::{SnapshotEntry, SnapshotHead};
 use crate::snapshot::{Walk, WalkError};
 use crate::sync::AtomicU64;
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::sync::fence;
 use crate::sys::lock::{try_lock_byte, unlock_byte};
 use crate::table::load::LoadError;
 use crate::table::wish::WriteFailure;
@@ -210,8 +211,12 @@ fn explain<E>(error: BackendError<E>) -> SnapshotError {
 }
 
 impl Inner {
-    /// Takes a snapshot, of the newest revision at some moment of this call.
-    pub(crate) fn snapshot(&self) -> Result<SnapshotInfo, SnapshotError> {
+    /// Takes a snapshot, of the newest revision at some moment of this call. It is given up when
+    /// `unwanted` says so.
+    pub(crate) fn snapshot_unless(
+        &self,
+        unwanted: &dyn Fn() -> bool,
+    ) -> Result<SnapshotInfo, SnapshotError> {
         let Some(backend) = &self.saving.backend else { return Err(SnapshotError::NoBackend) };
         let me = self.writer()?;
         let Some(seat) = self.seat() else { return Err(SnapshotError::NoBackend) };
@@ -226,7 +231,7 @@ impl Inner {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let end = self.save(backend, me, begun);
+        let end = self.save(backend, (me, seat.owner()), begun, unwanted);
         if end.is_ok() {
             self.count(Counter::Snapshots);
         }
@@ -240,13 +245,22 @@ impl Inner {
     fn save(
         &self,
         backend: &ImageDirectory,
-        me: u32,
+        (me, owner): (u32, u64),
         begun: Instant,
+        unwanted: &dyn Fn() -> bool,
     ) -> Result<SnapshotInfo, SnapshotError> {
         for _ in 0..TRIES {
-            let mut walk = Walk::begin(&self.core, me).map_err(|error| self.failed(error))?;
+            if unwanted() {
+                break;
+            }
+            let mut walk =
+                Walk::begin(&self.core, me, owner).map_err(|error| self.failed(error))?;
             let head = walk.head;
-            match backend.save(&head, &mut || walk.next_entry()) {
+            let mut source = || match unwanted() {
+                true => Err(WalkError::Aborted),
+                false => walk.next_entry(),
+            };
+            match backend.save(&head, &mut source) {
                 Ok(saved) => {
                     let region = &self.core.region;
                     let put = |at, value| region.store(at, value, Release).map_err(ReadError::from);
@@ -276,6 +290,25 @@ impl Inner {
         }
     }
 
+    /// Says that this member will not be keeper any more: whether no other living one may be. Of two
+    /// that ask at a time, one at least is told that it is the last.
+    fn is_last_keeper(&self) -> Result<bool, ReadError> {
+        let Some(seat) = self.seat() else { return Ok(false) };
+        let state = |slot| self.member_at(slot) + member::STATE;
+        let region = &self.core.region;
+        region.store(state(u64::from(seat.slot)), member::STATE_IN_USE, Release)?;
+        // Each says so before it looks at the others; the other side is this line, run by another.
+        fence(SeqCst);
+        let high = region.load(header::MEMBERS_HIGH, Acquire)?.min(self.core.geometry.members_max);
+        for slot in 0..high {
+            let may_keep = region.load(state(slot), Acquire)? == member::STATE_MAY_KEEP;
+            if may_keep && self.is_locked(slot) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether something changed since the last snapshot.
     pub(crate) fn is_unsaved(&self) -> bool {
         let word = |at| self.core.region.load(at, Acquire).unwrap_or_default();
@@ -291,7 +324,7 @@ impl Bus {
     /// # Errors
     /// [`SnapshotError`]; the last good snapshot stays.
     pub fn snapshot(&self) -> Result<SnapshotInfo, SnapshotError> {
-        self.inner.snapshot()
+        self.inner.snapshot_unless(&|| false)
     }
 
     /// Detaches. The last member that may be keeper takes a snapshot of what changed; `Drop` does
@@ -300,15 +333,10 @@ impl Bus {
     /// # Errors
     /// [`CloseError::Snapshot`] when that failed; the handle is gone all the same.
     pub fn close(self) -> Result<(), CloseError> {
-        let clones = std::sync::Arc::strong_count(&self.keeper) > 1;
-        let others = self.members().is_ok_and(|all| all.iter().filter(|one| one.alive).count() > 1);
-        let keeper = self.keeper.is_some();
-        if keeper
-            && !clones
-            && !others
-            && self.inner.saving.backend.is_some()
-            && self.inner.is_unsaved()
-        {
+        let is_last_clone = std::sync::Arc::strong_count(&self.keeper) == 1;
+        let inner = &self.inner;
+        let saves = self.keeper.is_some() && is_last_clone && inner.saving.backend.is_some();
+        if saves && inner.is_last_keeper().map_err(SnapshotError::from)? && inner.is_unsaved() {
             self.snapshot()?;
         }
         Ok(())

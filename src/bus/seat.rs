@@ -84,6 +84,15 @@ impl Seat {
         owner_word(self.slot, self.generation)
     }
 
+    /// Lets the member die: the kernel drops its locks, and the handle cleans nothing up.
+    #[cfg(test)]
+    pub(crate) fn die(&self) {
+        self.file.die();
+        self.prober.die();
+        self.undertaker.die();
+        self.fork.wipe();
+    }
+
     /// Whether the process was forked from the one that took the seat.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
@@ -176,6 +185,7 @@ impl Inner {
         if !self.label.is_empty() {
             core.region.write(at + member::LABEL, self.label.as_bytes()).map_err(bad)?;
         }
-        put(member::STATE, 1)
+        let state = if self.may_keep { member::STATE_MAY_KEEP } else { member::STATE_IN_USE };
+        put(member::STATE, state)
     }
 }

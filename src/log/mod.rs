@@ -315,6 +315,10 @@ impl Space {
     /// The first record that the index knows of the revisions from `base` on, with its position.
     fn log_first(&self, base: u64) -> Result<Option<(u64, u64)>, BadRegion> {
         let position = self.region.load(self.geometry.index(base), Relaxed)?;
+        // What was noted for a commit that did not come about.
+        if position >= self.region.load(header::LOG_TAIL, Acquire)? {
+            return Ok(None);
+        }
         Ok(match self.log_at(position) {
             Ok(Read::Record(record, _))
                 if record.revision / INDEX_STRIDE == base / INDEX_STRIDE =>

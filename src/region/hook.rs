@@ -9,6 +9,13 @@ pub(crate) fn step() -> bool {
     true
 }
 
+/// Whether this thread still stores: a dead one must not wait for what it can't take.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) fn dead() -> bool {
+    false
+}
+
 #[cfg(test)]
 pub(crate) use armed::*;
 

@@ -68,6 +68,7 @@ pub(crate) mod header {
     pub(crate) const SNAP_ID: u64 = 1160;
     pub(crate) const SNAP_REVISION: u64 = 1168;
     pub(crate) const SNAP_CLEARED: u64 = 1176;
+    pub(crate) const SNAP_OWNER: u64 = 1184;
 }
 
 /// Changes that fit into the commit record itself; more go to a list in the heap.
@@ -113,6 +114,8 @@ pub(crate) mod member {
     pub(crate) const PINS: u64 = 128;
     pub(crate) const COUNTERS: u64 = 192;
     pub(crate) const SIZE: u64 = 512;
+    pub(crate) const STATE_IN_USE: u64 = 1;
+    pub(crate) const STATE_MAY_KEEP: u64 = 2;
 }
 /// Entries that one member may pin at a time; past it a guard holds a copy.
 pub(crate) const PINS_MAX: u64 = 8;
@@ -239,6 +242,7 @@ const ALL: &[u64] = &[
     header::SNAP_ID,
     header::SNAP_REVISION,
     header::SNAP_CLEARED,
+    header::SNAP_OWNER,
     header::READY,
     header::COUNT,
     header::TAIL,
@@ -269,6 +273,8 @@ const ALL: &[u64] = &[
     member::PINS,
     member::COUNTERS,
     member::SIZE,
+    member::STATE_IN_USE,
+    member::STATE_MAY_KEEP,
     watch::STATE,
     watch::NONCE,
     watch::PREFIX_LEN,

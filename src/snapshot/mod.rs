@@ -10,7 +10,7 @@
 //! 4. The image is good when, after all reading, the snapshot is still on with the same id. Who
 //!    would be told `Full` ends it instead.
 //!
-//! A death leaves a snapshot that is on; the next one takes another id, and `Full` ends any.
+//! A death leaves a snapshot that is on; its burial, the next snapshot, or `Full` ends it.
 
 pub(crate) mod format;
 
@@ -23,7 +23,6 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 use crate::table::Core;
 use crate::table::entry::{Entry, Header};
-use crate::table::wish::WriteFailure;
 use format::{SnapshotEntry, SnapshotHead};
 
 /// A snapshot that is being read.
@@ -69,8 +68,8 @@ impl From<LockError> for WalkError {
 }
 
 impl<'a> Walk<'a> {
-    /// SNAPSHOT, step 1.
-    pub(crate) fn begin(core: &'a Core, me: u32) -> Result<Self, WalkError> {
+    /// SNAPSHOT, step 1. `owner` is the member in slot `me`, as entries name it.
+    pub(crate) fn begin(core: &'a Core, me: u32, owner: u64) -> Result<Self, WalkError> {
         let guard = core.lock_commit(me, &core.patience())?;
         let region = &core.region;
         let id = region.load(header::SNAP_ID, Relaxed)? + 1;
@@ -80,6 +79,7 @@ impl<'a> Walk<'a> {
         region.store(header::SNAP_ID, id, Release)?;
         region.store(header::SNAP_REVISION, revision, Release)?;
         region.store(header::SNAP_CLEARED, cleared, Release)?;
+        region.store(header::SNAP_OWNER, owner, Release)?;
         region.store(header::SNAP_ON, 1, Release)?;
         drop(guard);
         let geometry = &core.geometry;
@@ -208,8 +208,16 @@ impl Drop for Walk<'_> {
 }
 
 impl Core {
+    /// Ends the snapshot that a dead member was taking.
+    pub(crate) fn abort_snapshot_of(&self, me: u32, owner: u64) -> Result<(), LockError> {
+        if self.region.load(header::SNAP_OWNER, Acquire)? == owner {
+            self.abort_snapshot(me)?;
+        }
+        Ok(())
+    }
+
     /// Ends the running snapshot, so that what it keeps can be freed. Whether there was one.
-    pub(crate) fn abort_snapshot(&self, me: u32) -> Result<bool, WriteFailure> {
+    pub(crate) fn abort_snapshot(&self, me: u32) -> Result<bool, LockError> {
         if self.region.load(header::SNAP_ON, Acquire)? == 0 {
             return Ok(false);
         }
@@ -247,7 +255,7 @@ mod tests {
             core.write_one(0, &set(&key, &number.to_le_bytes())).unwrap();
             model.insert(key.into_bytes(), number.to_le_bytes().to_vec());
         }
-        let mut walk = Walk::begin(&core, 1).unwrap();
+        let mut walk = Walk::begin(&core, 1, 2).unwrap();
         for number in 0..400_u32 {
             let key = format!("k{number}");
             if number % 3 == 0 {
@@ -261,7 +269,7 @@ mod tests {
         core.write_one(0, &set("later", b"x")).unwrap();
         assert_eq!(rest(&mut walk).unwrap(), model);
         drop(walk);
-        let mut walk = Walk::begin(&core, 1).unwrap();
+        let mut walk = Walk::begin(&core, 1, 2).unwrap();
         assert_eq!(rest(&mut walk).unwrap().len(), 1);
         drop(walk);
         assert!(core.check().is_clean());
@@ -271,7 +279,7 @@ mod tests {
     fn a_snapshot_that_gives_way_says_so() {
         let (core, _yard) = bus(small(1 << 20));
         core.write_one(0, &set("k", b"v")).unwrap();
-        let mut walk = Walk::begin(&core, 1).unwrap();
+        let mut walk = Walk::begin(&core, 1, 2).unwrap();
         assert!(core.abort_snapshot(0).unwrap());
         assert_eq!(rest(&mut walk), Err(WalkError::Aborted));
     }

@@ -123,6 +123,16 @@ impl Private {
     }
 }
 
+#[cfg(test)]
+impl Private {
+    /// Gives the description up, as the death of its process would.
+    pub(crate) fn die(&self) {
+        let nothing = NOTHING.get().map_or(-1, |(nothing, _)| nothing.as_raw_fd());
+        // SAFETY: both are open; the owner goes on holding an open descriptor.
+        unsafe { libc::dup3(nothing, self.file.as_raw_fd(), libc::O_CLOEXEC) };
+    }
+}
+
 impl AsFd for Private {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

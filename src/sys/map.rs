@@ -74,6 +74,12 @@ impl WipeOnFork {
         unsafe { AtomicU64::from_ptr(self.page.as_ptr().cast()) }
     }
 
+    /// What a fork does to a child's copy.
+    #[cfg(test)]
+    pub(crate) fn wipe(&self) {
+        self.word().store(0, Ordering::Relaxed);
+    }
+
     /// Whether this process was forked from the one that made it.
     #[inline]
     pub(crate) fn is_child(&self) -> bool {

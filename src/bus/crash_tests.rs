@@ -1,0 +1,272 @@
+//! Every crash point of what a handle does beyond single changes: attach, detach, burial, growth,
+//! watches, pins, snapshots. On real files, through the real locks of the kernel.
+//!
+//! A victim dies after store n of its operation; a bystander buries it and dies itself after store m;
+//! a third one attaches and buries both. Then the bus must be whole, hold the state before or after
+//! the operation, and nothing may be left of the dead.
+//!
+//! Plants, each seen to fail here: a burial that leaves the watches (`watch slots`), one that forgets
+//! `EPHEMERAL` before the keys are deleted (`ephemeral keys`), a newcomer that does not mend its slot
+//! (`locks`), growth that stores the size before the space is reserved (`size`).
+
+use super::Bus;
+use super::options::Options;
+use crate::region::hook;
+use crate::region::layout::header;
+use crate::sync::Ordering::Relaxed;
+use crate::{Batch, Persist, ReadBus, Watch};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A directory with a bus that nobody is attached to, and copies of it.
+struct Workshop {
+    place: tempfile::TempDir,
+    copies: u32,
+}
+
+impl Workshop {
+    fn new(prepare: impl FnOnce(&Bus)) -> Self {
+        let place = tempfile::tempdir_in("/dev/shm").unwrap();
+        let this = Self { place, copies: 0 };
+        let bus = this.options(0).create_at(this.bus(0)).unwrap();
+        prepare(&bus);
+        drop(bus);
+        this
+    }
+    fn bus(&self, copy: u32) -> PathBuf {
+        self.place.path().join(format!("bus{copy}"))
+    }
+    /// Small enough to be copied thousands of times.
+    fn options(&self, copy: u32) -> Options {
+        let state = self.place.path().join(format!("state{copy}"));
+        let images = Persist::Image(self.place.path().join(format!("images{copy}")));
+        let options = Bus::options().keeper(false).state(state).persist(images);
+        options.max_capacity(4 << 20).capacity(0).log_size(8192).deadline(Duration::from_secs(30))
+    }
+    /// A bus with the bytes of the first one.
+    fn copy(&mut self) -> u32 {
+        use std::os::unix::fs::PermissionsExt;
+        self.copies += 1;
+        let (from, to) = (self.bus(0), self.bus(self.copies));
+        std::fs::create_dir_all(to.join("bell")).unwrap();
+        for directory in [to.clone(), to.join("bell")] {
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        for name in ["region", "members"] {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+        self.copies
+    }
+    fn attach(&self, copy: u32) -> Bus {
+        self.options(copy).attach_at(self.bus(copy)).unwrap()
+    }
+    fn remove(&self, copy: u32) {
+        std::fs::remove_dir_all(self.bus(copy)).unwrap();
+        for left in ["state", "images"] {
+            drop(std::fs::remove_dir_all(self.place.path().join(format!("{left}{copy}"))));
+        }
+    }
+}
+
+/// Who dies: a handle, and watches of it.
+#[derive(Default)]
+struct Victim {
+    bus: Option<Bus>,
+    watches: Vec<Watch>,
+}
+
+impl Victim {
+    fn bus(&self) -> &Bus {
+        self.bus.as_ref().unwrap()
+    }
+    /// The kernel drops the locks, and nobody cleans up.
+    fn kill(self) {
+        if let Some(seat) = self.bus.as_ref().and_then(|bus| bus.inner.seat()) {
+            seat.die();
+        }
+    }
+}
+
+fn state(bus: &Bus) -> State {
+    bus.scan_entries("").map(|entry| entry.unwrap()).map(|e| (e.key.to_vec(), e.value)).collect()
+}
+
+fn verify(bus: &Bus, allowed: &[State], path: &Path, what: &str) {
+    let inner = &bus.inner;
+    let me = inner.writer().unwrap();
+    inner.bury_all(me).unwrap();
+    let now = state(bus);
+    assert!(allowed.contains(&now), "{what}: a state that never was: {now:?}");
+    for stripe in 0..inner.core.geometry.stripes {
+        inner.core.sweep_cleared(me, stripe).unwrap();
+        let guard = inner.core.lock_stripe(stripe, me, &inner.core.patience()).unwrap();
+        inner.core.sweep_retired(stripe).unwrap();
+        drop(guard);
+    }
+    let report = bus.check();
+    assert!(report.is_clean(), "{what}: {report:?}");
+    assert_eq!((report.locks_held, report.retired), (0, 0), "{what}: locks and dead entries");
+    assert_eq!(bus.members().unwrap().len(), 1, "{what}: members");
+    assert_eq!(inner.core.watch_count().unwrap(), 0, "{what}: watch slots");
+    let bells = std::fs::read_dir(path.join("bell")).unwrap().count();
+    assert_eq!(bells, 0, "{what}: sockets of the dead");
+    let size = inner.core.region.load(header::SIZE, Relaxed).unwrap();
+    assert!(std::fs::metadata(path.join("region")).unwrap().len() >= size, "{what}: size");
+    let gone = |key: &[u8]| bus.stat(key).unwrap().is_none_or(|stat| !stat.ephemeral);
+    assert!(now.keys().all(|key| gone(key)), "{what}: ephemeral keys of the dead");
+    bus.set("afterwards", &1).unwrap();
+    assert_eq!(bus.get::<i32>("afterwards").unwrap(), Some(1), "{what}");
+}
+
+/// What a victim does.
+type Operation<'a> = &'a dyn Fn(&mut Victim, &Workshop, u32);
+
+/// Runs `operation` of a victim, and lets it, and then who buries it, die after every store, by a
+/// stride. Gives the number of points.
+fn crash(name: &str, shop: &mut Workshop, stride: u64, operation: Operation<'_>) -> u64 {
+    // Whole: how many stores there are, and the state afterwards.
+    let reference = shop.copy();
+    let mut victim = Victim { bus: Some(shop.attach(reference)), watches: Vec::new() };
+    let before = state(victim.bus());
+    let (stores, ()) = hook::count(|| operation(&mut victim, shop, reference));
+    drop(victim);
+    let after = state(&shop.attach(reference));
+    shop.remove(reference);
+    let allowed = [before, after];
+    let mut points = 0;
+    for n in 0..=stores {
+        let burial = crash_once(name, shop, operation, (n, None), &allowed);
+        points += 1;
+        for m in (0..burial).filter(|m| (m + n).is_multiple_of(stride)) {
+            crash_once(name, shop, operation, (n, Some(m)), &allowed);
+            points += 1;
+        }
+    }
+    println!("{name}: {stores} stores, {points} crash points");
+    points
+}
+
+/// One death after `n` stores, and perhaps a second one of who buries it. Gives the burial's stores.
+fn crash_once(
+    name: &str,
+    shop: &mut Workshop,
+    operation: Operation<'_>,
+    (n, second): (u64, Option<u64>),
+    allowed: &[State],
+) -> u64 {
+    let copy = shop.copy();
+    let bystander = shop.attach(copy);
+    let mut victim = Victim { bus: Some(shop.attach(copy)), watches: Vec::new() };
+    let _end = hook::dying_after(n, || operation(&mut victim, shop, copy));
+    victim.kill();
+    let me = bystander.inner.writer().unwrap();
+    let bury = || bystander.inner.bury_all(me).unwrap();
+    let (stores, _buried) = match second {
+        None => hook::count(bury),
+        Some(m) => hook::count(|| hook::dying_after(m, bury).unwrap_or_default()),
+    };
+    match second {
+        None => drop(bystander),
+        Some(_) => Victim { bus: Some(bystander), watches: Vec::new() }.kill(),
+    }
+    let last = shop.attach(copy);
+    verify(&last, allowed, &shop.bus(copy), &format!("{name}, deaths after {n} and {second:?}"));
+    drop(last);
+    shop.remove(copy);
+    stores
+}
+
+fn fill(bus: &Bus) {
+    for number in 0..20 {
+        bus.set_bytes(format!("k{number}"), vec![number; 40]).unwrap();
+    }
+    bus.add("n", 7).unwrap();
+}
+
+/// What an attached victim does.
+fn with(operation: impl Fn(&Bus)) -> impl Fn(&mut Victim, &Workshop, u32) {
+    move |victim, _, _| operation(victim.bus())
+}
+
+#[test]
+fn attaching_and_detaching_survive_every_double_crash() {
+    let mut shop = Workshop::new(fill);
+    let attach = |victim: &mut Victim, shop: &Workshop, copy: u32| {
+        // In place of the one that is there, whose slot it gets.
+        std::mem::take(victim).kill();
+        victim.bus = Some(shop.attach(copy));
+    };
+    let detach = |victim: &mut Victim, _: &Workshop, _: u32| drop(victim.bus.take());
+    let points = crash("attach", &mut shop, 7, &attach) + crash("detach", &mut shop, 7, &detach);
+    assert!(points > 50, "{points}");
+}
+
+#[test]
+fn ephemeral_keys_survive_every_double_crash_of_setting_and_burying() {
+    let mut shop = Workshop::new(fill);
+    let set = with(|bus| {
+        let mut batch = Batch::new();
+        batch.put("mine").ephemeral().set_bytes("x").put("mine too").ephemeral().set_bytes("y");
+        batch.delete("k3");
+        bus.commit(&batch).unwrap();
+    });
+    let points = crash("ephemeral", &mut shop, 17, &set);
+    assert!(points > 200, "{points}");
+}
+
+#[test]
+fn growth_survives_every_double_crash() {
+    let mut shop = Workshop::new(|bus| {
+        fill(bus);
+        // What is left is less than the next value needs.
+        let mut number = 0;
+        while bus.inner.core.free_blocks().unwrap().0 > 2 {
+            bus.set_bytes(format!("filler{number}"), vec![1; 15_000]).unwrap();
+            number += 1;
+        }
+    });
+    let grow = with(|bus| {
+        bus.set_bytes("big", vec![9; 200_000]).unwrap();
+    });
+    let points = crash("growth", &mut shop, 41, &grow);
+    assert!(points > 100, "{points}");
+}
+
+#[test]
+fn watches_and_pins_survive_every_double_crash() {
+    let mut shop = Workshop::new(fill);
+    let watch = with(|bus| {
+        let mut watch = bus.watch("k").unwrap();
+        while watch.try_recv().unwrap().is_some() {}
+        drop(watch);
+    });
+    let sleeping = |victim: &mut Victim, _: &Workshop, _: u32| {
+        let watch = victim.bus().watch("k").unwrap();
+        victim.watches.push(watch);
+        while victim.watches[0].try_recv().unwrap().is_some() {}
+    };
+    let pin = with(|bus| {
+        let guard = std::mem::ManuallyDrop::new(bus.read("k1").unwrap().unwrap());
+        assert_eq!(guard.len(), 40);
+    });
+    let points = crash("watch", &mut shop, 5, &watch)
+        + crash("sleeping watch", &mut shop, 5, &sleeping)
+        + crash("pin", &mut shop, 3, &pin);
+    assert!(points > 100, "{points}");
+}
+
+#[test]
+fn snapshots_survive_every_double_crash() {
+    let mut shop = Workshop::new(|bus| {
+        fill(bus);
+        bus.delete("k5").unwrap();
+    });
+    let snapshot = with(|bus| {
+        bus.snapshot().unwrap();
+    });
+    let points = crash("snapshot", &mut shop, 3, &snapshot);
+    assert!(points > 20, "{points}");
+}
