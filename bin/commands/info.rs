@@ -1,0 +1,102 @@
+//! `info`: what a bus is and what was done with it.
+
+use crate::error::{Failure, Outcome};
+use crate::output::{NOBODY, object_of, write_fields, write_json};
+use crate::tool::Tool;
+use crate::units::{show_duration, show_size, show_time};
+use membus::{Info, Operations};
+use serde_json::json;
+use std::ffi::OsString;
+use std::io::Write;
+
+/// Show what a bus is and what was done with it
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    name: OsString,
+}
+
+impl Args {
+    pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
+        let info = tool.reader(&self.name)?.info()?;
+        if tool.json {
+            write_json(out, object_of(object(&info)))?;
+        } else {
+            write_fields(out, &fields(&info))?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn object(info: &Info) -> serde_json::Value {
+    json!({
+        "name": info.name,
+        "path": info.path.display().to_string(),
+        "bus_id": format!("{:032x}", info.bus_id),
+        "incarnation": format!("{:016x}", info.incarnation),
+        "revision": info.revision,
+        "capacity": info.capacity,
+        "max_capacity": info.max_capacity,
+        "used": info.used,
+        "entries": info.entries,
+        "stripes": info.stripes,
+        "members": info.members,
+        "watches": info.watches,
+        "log_size": info.log_size,
+        "log_oldest": info.log_oldest,
+        "mode": format!("{:04o}", info.mode),
+        "persist": info.persist,
+        "keeper": info.keeper,
+        "keeper_seen_seconds": info.keeper_seen.map(|seen| seen.as_secs_f64()),
+        "last_snapshot_revision": info.last_snapshot_revision,
+        "last_snapshot_time": info.last_snapshot_time.and_then(show_time),
+        "operations": operations(&info.operations).into_iter().collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn operations(done: &Operations) -> [(String, serde_json::Value); 9] {
+    [
+        ("gets", done.gets),
+        ("sets", done.sets),
+        ("deletes", done.deletes),
+        ("adds", done.adds),
+        ("commits", done.commits),
+        ("conflicts", done.conflicts),
+        ("burials", done.burials),
+        ("snapshots", done.snapshots),
+        ("snapshot_failures", done.snapshot_failures),
+    ]
+    .map(|(name, count)| (name.to_owned(), count.into()))
+}
+
+fn fields(info: &Info) -> Vec<(&'static str, String)> {
+    let keeper = match (info.keeper, info.keeper_seen) {
+        (Some(slot), Some(seen)) => format!("slot {slot}, seen {} ago", show_duration(seen)),
+        (Some(slot), None) => format!("slot {slot}"),
+        (None, _) => "none".to_owned(),
+    };
+    let snapshot = match info.last_snapshot_time.and_then(show_time) {
+        Some(time) => format!("revision {} at {time}", info.last_snapshot_revision),
+        None => "none in this life".to_owned(),
+    };
+    let done = operations(&info.operations).map(|(name, count)| format!("{name} {count}"));
+    vec![
+        ("name", info.name.clone()),
+        ("path", info.path.display().to_string()),
+        ("bus id", format!("{:032x}", info.bus_id)),
+        ("incarnation", format!("{:016x}", info.incarnation)),
+        ("revision", info.revision.to_string()),
+        ("entries", info.entries.to_string()),
+        ("capacity", show_size(info.capacity)),
+        ("max capacity", show_size(info.max_capacity)),
+        ("used", show_size(info.used)),
+        ("stripes", info.stripes.to_string()),
+        ("members", info.members.to_string()),
+        ("watches", info.watches.to_string()),
+        ("log", format!("{}, from revision {}", show_size(info.log_size), info.log_oldest)),
+        ("mode", format!("{:04o}", info.mode)),
+        ("persist", if info.persist.is_empty() { NOBODY } else { &info.persist }.to_owned()),
+        ("keeper", keeper),
+        ("last snapshot", snapshot),
+        ("operations", done.join(", ")),
+    ]
+}

@@ -1,0 +1,86 @@
+//! The commands, one file each: its arguments and its `run`.
+
+mod add;
+mod batch;
+mod buses;
+mod check;
+mod clear;
+mod create;
+mod delete;
+mod destroy;
+mod get;
+mod info;
+mod keep;
+mod keys;
+mod members;
+mod scan;
+mod set;
+mod snapshot;
+mod ttl;
+mod watch;
+
+use crate::error::{Failure, Outcome};
+use crate::output::may_colour;
+use crate::tool::Tool;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// A shared-memory state bus for the processes of this host.
+///
+/// NAME is a bus in the directory of buses, or a path when it contains a `/`. Only `create` and
+/// `keep` make a bus. Exit status 0: done; 1: absent, or the condition did not hold, or the time
+/// ran out; 2: an error.
+#[derive(Debug, clap::Parser)]
+#[command(name = "membus", version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Directory of all buses [default: $MEMBUS_DIR, else /dev/shm/membus-UID]
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands and their order in the help text.
+macro_rules! commands {
+    ($($(#[$note:meta])* $name:ident($module:ident)),* $(,)?) => {
+        #[derive(Debug, clap::Subcommand)]
+        enum Command {
+            $($(#[$note])* $name($module::Args),)*
+        }
+
+        /// Runs what was asked for.
+        pub(crate) fn run(args: &Args, out: &mut impl Write) -> Result<Outcome, Failure> {
+            let directory = args.dir.clone();
+            let tool = Tool { directory, json: args.json, colours: may_colour() && !args.json };
+            match &args.command {
+                $(Command::$name(command) => command.run(&tool, out),)*
+            }
+        }
+    };
+}
+
+commands! {
+    Create(create),
+    Set(set),
+    Get(get),
+    Delete(delete),
+    Clear(clear),
+    Keys(keys),
+    Scan(scan),
+    Add(add),
+    Batch(batch),
+    Ttl(ttl),
+    Watch(watch),
+    Snapshot(snapshot),
+    Buses(buses),
+    Info(info),
+    Members(members),
+    Check(check),
+    Keep(keep),
+    Destroy(destroy),
+
+
+}

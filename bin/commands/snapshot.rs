@@ -1,0 +1,57 @@
+//! `snapshot`: takes a snapshot.
+
+use crate::error::{Failure, Outcome};
+use crate::output::{NOBODY, object_of, write_fields, write_json};
+use crate::tool::Tool;
+use crate::units::{show_measured, show_size};
+use indicatif::ProgressBar;
+use membus::SnapshotInfo;
+use serde_json::json;
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+/// How often the spinner turns.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Take a snapshot now, while others go on writing
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    name: OsString,
+}
+
+impl Args {
+    pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
+        let bus = tool.attach(&self.name, None)?;
+        // Draws on standard error, and only where that is a terminal.
+        let spinner = ProgressBar::new_spinner().with_message("taking a snapshot");
+        spinner.enable_steady_tick(TURN);
+        let taken = bus.snapshot();
+        spinner.finish_and_clear();
+        tell(tool, out, &taken?)
+    }
+}
+
+fn tell(tool: &Tool, out: &mut impl Write, taken: &SnapshotInfo) -> Result<Outcome, Failure> {
+    let path = taken.path.as_ref().map(|path| path.display().to_string());
+    if tool.json {
+        let object = json!({
+            "revision": taken.revision,
+            "entries": taken.entries,
+            "size": taken.bytes,
+            "seconds": taken.took.as_secs_f64(),
+            "path": path,
+        });
+        write_json(out, object_of(object))?;
+    } else {
+        let fields = [
+            ("revision", taken.revision.to_string()),
+            ("entries", taken.entries.to_string()),
+            ("size", show_size(taken.bytes)),
+            ("took", show_measured(taken.took)),
+            ("path", path.unwrap_or_else(|| NOBODY.to_owned())),
+        ];
+        write_fields(out, &fields)?;
+    }
+    Ok(Outcome::Done)
+}
