@@ -7,6 +7,7 @@ mod check;
 mod clear;
 mod create;
 mod delete;
+mod demo;
 mod destroy;
 mod get;
 mod info;
@@ -62,6 +63,8 @@ macro_rules! commands {
     };
 }
 
+use demo::{watcher as demo_watcher, worker as demo_worker};
+
 commands! {
     Create(create),
     Set(set),
@@ -81,6 +84,9 @@ commands! {
     Check(check),
     Keep(keep),
     Destroy(destroy),
-
-
+    Demo(demo),
+    #[command(hide = true)]
+    DemoWorker(demo_worker),
+    #[command(hide = true)]
+    DemoWatcher(demo_watcher),
 }

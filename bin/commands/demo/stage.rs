@@ -1,0 +1,345 @@
+//! The course of the demo: two lives of one bus, with deaths in both.
+
+use super::crew::{Crew, Watcher};
+use super::job::{COUNT, DONE, Ground, JOB, Piece, TODO, behind, key};
+use super::plan::Plan;
+use super::progress::Progress;
+use super::report::{Comparison, Rebuilt, Report};
+use super::words::count_words;
+use crate::commands::check;
+use crate::error::Failure;
+use membus::{Batch, Bus, ReadBus, SnapshotInfo, Watch};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Per cent of the pieces after which the snapshot is taken, and the region destroyed.
+const SNAPSHOT_AT: usize = 35;
+const DESTROY_AT: usize = 60;
+/// How long nothing may happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a notification is waited for before the processes are looked at.
+const LOOK: Duration = Duration::from_millis(5);
+/// A kill follows its moment after up to so many milliseconds, so that it falls anywhere.
+const JITTER_MS: u64 = 12;
+/// Pieces that are entered by one batch.
+const ENTRIES: usize = 4096;
+/// A directory smaller than this is worked through more slowly, or nobody could be killed at work.
+const SMALL: u64 = 4 << 20;
+/// How long a worker's share of a small directory takes at the least.
+const SMALL_TAKES: Duration = Duration::from_secs(3);
+
+/// A signal that says to end, when one came.
+#[derive(Debug, Clone)]
+pub(super) struct Halt(Arc<AtomicUsize>);
+
+impl Halt {
+    /// From here on these signals are heard and kill no more.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let halt = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let number = usize::try_from(signal).unwrap_or(usize::MAX);
+            let heard = signal_hook::flag::register_usize(signal, Arc::clone(&halt), number);
+            heard.map_err(Failure::io("listening for", "signals".as_ref()))?;
+        }
+        Ok(Self(halt))
+    }
+
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            signal => Err(Failure::Interrupted(i32::try_from(signal).unwrap_or(0))),
+        }
+    }
+}
+
+/// The demo on its way. Fields are dropped in this order: processes first, directories last.
+#[derive(Debug)]
+pub(super) struct Stage<'a> {
+    plan: &'a Plan,
+    halt: &'a Halt,
+    workers: usize,
+    crew: Crew,
+    watcher: Watcher,
+    ground: Ground,
+    /// Of lives that are over.
+    recovered: u64,
+    burials: u64,
+    operations: u64,
+    took: Duration,
+}
+
+/// One life of the bus.
+struct Life {
+    bus: Bus,
+    watch: Watch,
+    progress: Progress,
+    first_revision: u64,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        halt: &'a Halt,
+        workers: usize,
+        ground: Ground,
+    ) -> Result<Self, Failure> {
+        let pieces = plan.pieces.len();
+        let share = SMALL_TAKES * u32::try_from(workers).unwrap_or(u32::MAX)
+            / u32::try_from(pieces).unwrap_or(u32::MAX);
+        let pace = if plan.bytes < SMALL { share.min(SMALL_TAKES / 4) } else { Duration::ZERO };
+        let watcher = Watcher::start(&ground.site, plan.bytes, pieces)?;
+        Ok(Self {
+            plan,
+            halt,
+            workers,
+            crew: Crew::new(&ground.site, pace),
+            watcher,
+            ground,
+            recovered: 0,
+            burials: 0,
+            operations: 0,
+            took: Duration::ZERO,
+        })
+    }
+
+    /// All of it.
+    pub(super) fn play(mut self, kills: usize) -> Result<Report<'a>, Failure> {
+        let pieces = self.plan.pieces.len();
+        let first_kills = kills.div_ceil(2);
+        let mut life = self.begin()?;
+        self.fill(&life.bus)?;
+        self.hire_all()?;
+        let (begun, snapshot_at) = (Instant::now(), pieces * SNAPSHOT_AT / 100);
+        let mut moments = moments(first_kills, 0, pieces * DESTROY_AT / 100);
+        self.work(&mut life, snapshot_at, &mut moments)?;
+        let snapshot = life.bus.snapshot()?;
+        self.work(&mut life, pieces * DESTROY_AT / 100, &mut moments)?;
+        self.crew.dismiss()?;
+        self.took += begun.elapsed();
+
+        let done_before = self.catch_up(&mut life)?;
+        self.end(life)?;
+        let (mut life, rebuilt) = self.rebuild(done_before, &snapshot)?;
+        self.hire_all()?;
+        let (begun, done) = (Instant::now(), rebuilt.done_after);
+        let missed = first_kills - (self.crew.kills as usize).min(first_kills);
+        let mut moments = self::moments(kills - first_kills + missed, done, pieces);
+        self.work(&mut life, pieces, &mut moments)?;
+        self.crew.dismiss()?;
+        self.took += begun.elapsed();
+        self.conclude(life, snapshot, rebuilt)
+    }
+
+    /// Opens the bus, making it or building it anew; the demo is its keeper.
+    fn begin(&mut self) -> Result<Life, Failure> {
+        let site = &self.ground.site;
+        let bus = site.options("demo").keeper(true).open_at(&site.bus)?;
+        self.watcher.tell("attach")?;
+        let first_revision = bus.info()?.revision;
+        let watch = bus.watch(JOB)?;
+        Ok(Life { bus, watch, progress: Progress::default(), first_revision })
+    }
+
+    fn fill(&self, bus: &Bus) -> Result<(), Failure> {
+        let numbered: Vec<_> = self.plan.pieces.iter().enumerate().collect();
+        for some in numbered.chunks(ENTRIES) {
+            let mut batch = Batch::new();
+            for (number, cut) in some {
+                let Some(text) = self.plan.texts.get(cut.text) else { continue };
+                let id = format!("{number:08}");
+                batch.set(key(TODO, &id), &Piece::new(&text.path, cut.start, cut.len))?;
+            }
+            bus.commit(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn hire_all(&mut self) -> Result<(), Failure> {
+        for _ in 0..self.workers {
+            self.crew.hire()?;
+        }
+        Ok(())
+    }
+
+    /// Until so many pieces are done; at its moments somebody dies, and somebody new comes.
+    fn work(
+        &mut self,
+        life: &mut Life,
+        until: usize,
+        moments: &mut Vec<usize>,
+    ) -> Result<(), Failure> {
+        let (mut last, mut kill_at) = (Instant::now(), None);
+        while life.progress.done() < until {
+            self.halt.check()?;
+            let mut waited = LOOK;
+            while let Some(event) = life.watch.recv_timeout(waited)? {
+                life.progress.note(&event);
+                (last, waited) = (Instant::now(), Duration::ZERO);
+            }
+            self.crew.look()?;
+            if last.elapsed() > PATIENCE {
+                let done = life.progress.done();
+                return Err(Failure::Demo(format!("nothing happens any more; {done} pieces done")));
+            }
+            if kill_at.is_none() && moments.last().is_some_and(|at| *at <= life.progress.done()) {
+                moments.pop();
+                kill_at = Some(Instant::now() + Duration::from_millis(fastrand::u64(0..JITTER_MS)));
+            }
+            if kill_at.is_some_and(|at| at <= Instant::now()) {
+                kill_at = None;
+                if self.crew.kill_one(&life.progress.at_work()) {
+                    self.crew.hire()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what was still notified, and gives how many pieces are done.
+    fn catch_up(&self, life: &mut Life) -> Result<usize, Failure> {
+        while let Some(event) = life.watch.try_recv()? {
+            life.progress.note(&event);
+        }
+        Ok(life.progress.done())
+    }
+
+    /// Detaches everybody; then nobody is left, or the bus could not be destroyed.
+    fn end(&mut self, life: Life) -> Result<(), Failure> {
+        self.close(&life)?;
+        self.watcher.tell("detach")?;
+        drop(life);
+        let site = &self.ground.site;
+        site.options("demo").destroy_at(&site.bus, false)?;
+        if site.bus.exists() {
+            return Err(Failure::Demo(format!("{} is still there", site.bus.display())));
+        }
+        Ok(())
+    }
+
+    /// Adds what a life saw.
+    fn close(&mut self, life: &Life) -> Result<(), Failure> {
+        let info = life.bus.info()?;
+        self.operations += info.revision - life.first_revision;
+        self.burials += info.operations.burials;
+        self.recovered += life.progress.recovered;
+        Ok(())
+    }
+
+    /// Opens the bus again: from the snapshot, since there is nothing else.
+    fn rebuild(
+        &mut self,
+        done_before: usize,
+        snapshot: &SnapshotInfo,
+    ) -> Result<(Life, Rebuilt), Failure> {
+        let begun = Instant::now();
+        let mut life = self.begin()?;
+        let took = begun.elapsed();
+        let entries = life.bus.info()?.entries;
+        if entries != snapshot.entries {
+            let wanted = snapshot.entries;
+            let text = format!("the snapshot has {wanted} entries, the rebuilt bus {entries}");
+            return Err(Failure::Demo(text));
+        }
+        let done_after = self.catch_up(&mut life)?;
+        Ok((life, Rebuilt { took, done_before, done_after }))
+    }
+
+    /// Compares, measures, and leaves nothing behind.
+    fn conclude(
+        mut self,
+        mut life: Life,
+        snapshot: SnapshotInfo,
+        rebuilt: Rebuilt,
+    ) -> Result<Report<'a>, Failure> {
+        self.catch_up(&mut life)?;
+        self.close(&life)?;
+        let begun = Instant::now();
+        let plain = plain_count(self.plan, self.halt)?;
+        let plain_took = begun.elapsed();
+        let comparison = compare(&life.bus, &plain)?;
+        let marks = life.bus.keys(DONE)?.len();
+        if marks != self.plan.pieces.len() {
+            return Err(Failure::Demo(format!("{marks} marks of {}", self.plan.pieces.len())));
+        }
+        let findings = check::check(&self.ground.site.bus)?.findings;
+        if comparison.wrong > 0
+            && let Some(path) = self.plan.changed()
+        {
+            return Err(super::plan::changed(path));
+        }
+        let latency = self.watcher.end()?;
+        drop(life);
+        self.ground.remove()?;
+        Ok(Report {
+            plan: self.plan,
+            comparison,
+            findings,
+            workers: self.workers,
+            kills: self.crew.kills,
+            recovered: self.recovered,
+            burials: self.burials,
+            operations: self.operations,
+            took: self.took,
+            plain_took,
+            latency,
+            snapshot,
+            rebuilt,
+        })
+    }
+}
+
+/// When somebody dies: after so many pieces, the last moment first.
+fn moments(kills: usize, from: usize, to: usize) -> Vec<usize> {
+    let span = to.saturating_sub(from);
+    let (low, high) = (from + span / 20, from + (span * 9 / 10).max(span / 20 + 1));
+    let mut moments: Vec<_> = (0..kills).map(|_| fastrand::usize(low..high)).collect();
+    moments.sort_unstable_by(|one, two| two.cmp(one));
+    moments
+}
+
+/// The same words, without a bus.
+fn plain_count(plan: &Plan, halt: &Halt) -> Result<HashMap<String, u64>, Failure> {
+    let mut counts = HashMap::new();
+    for text in &plan.texts {
+        halt.check()?;
+        count_words(&text.read()?, &mut counts);
+    }
+    Ok(counts)
+}
+
+/// Word by word, in both directions.
+fn compare(bus: &Bus, plain: &HashMap<String, u64>) -> Result<Comparison, Failure> {
+    let mut found = Comparison::default();
+    let mut differs = |word: &str, here: Option<i64>, plain: Option<u64>| {
+        found.wrong += 1;
+        let show = |count: Option<i128>| count.map_or("none".to_owned(), |count| count.to_string());
+        let (here, plain) = (show(here.map(i128::from)), show(plain.map(i128::from)));
+        found.example.get_or_insert(format!("`{word}`: {here} on the bus, {plain} in the files"));
+    };
+    let mut seen = 0;
+    for entry in bus.scan_entries(COUNT) {
+        let entry = entry?;
+        let Some(word) = behind(COUNT, &entry.key) else {
+            differs(&entry.key.to_string(), entry.counter(), None);
+            continue;
+        };
+        let (here, expected) = (entry.counter(), plain.get(word).copied());
+        seen += u64::from(expected.is_some());
+        if here.and_then(|here| u64::try_from(here).ok()) != expected {
+            differs(word, here, expected);
+        }
+    }
+    if seen != plain.len() as u64 {
+        for (word, count) in plain {
+            if !bus.contains(key(COUNT, word))? {
+                differs(word, None, Some(*count));
+            }
+        }
+    }
+    found.words = plain.values().sum();
+    found.distinct = plain.len() as u64;
+    Ok(found)
+}
