@@ -14,7 +14,7 @@ mod value;
 use clap::Parser;
 use commands::Args;
 use error::{Failure, Outcome};
-use output::complain;
+use output::say;
 use std::io::{self, Write, stdout};
 use std::process::ExitCode;
 
@@ -32,16 +32,16 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Absent) => ExitCode::from(1),
         Ok(Outcome::Refused(why)) => {
-            complain(&why);
+            say(&why);
             ExitCode::from(1)
         }
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(Failure::Interrupted(signal)) => {
-            complain(&Failure::Interrupted(signal).to_string());
+            say(&Failure::Interrupted(signal).to_string());
             ExitCode::from(128_u8.saturating_add(u8::try_from(signal).unwrap_or(0)))
         }
         Err(error) => {
-            complain(&error.to_string());
+            say(&error.to_string());
             ExitCode::from(2)
         }
     }

@@ -153,7 +153,7 @@ pub(crate) fn paint(colours: bool, colour: Colour, text: &str) -> String {
 }
 
 /// The last line of a command that did not do what it should; one line whatever the text is.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn say(text: &str) {
     // Nobody is left to tell when standard error is gone too.
     let _told = writeln!(io::stderr().lock(), "membus: {}", one_line(text));
 }

@@ -242,12 +242,12 @@ mod tests {
     /// Plant: without the look at the position, `\x01\x02` is shown as 1.
     #[test]
     fn damaged_structures_are_bytes() {
-        for bytes in
-            [&b""[..], b"\xc1", b"\x01\x02", b"\xa5ab", b"\xdd\xff\xff\xff\xff", b"\xa1\xff"]
-        {
+        for bytes in [&b""[..], b"\xc1", b"\x01\x02", b"\xa5ab", b"\xdd\xff\xff\xff\xff"] {
             let shown = Shown::of(Kind::Structure, bytes);
             assert_eq!(shown, Shown::Bytes(bytes.to_vec()), "{}", bytes.escape_ascii());
         }
+        let no_text = Shown::of(Kind::Structure, b"\xa1\xff");
+        assert_eq!(no_text, Shown::Bytes(vec![255]), "a string that is no UTF-8");
         let deep = vec![0x91; 100_000];
         assert_eq!(Shown::of(Kind::Structure, &deep), Shown::Bytes(deep.clone()));
         let counter = Shown::of(Kind::Counter, &(-2_i64).to_le_bytes());

@@ -1,7 +1,7 @@
 //! `create`: makes a bus.
 
 use crate::error::{Failure, Outcome};
-use crate::output::{complain, object_of, write_json};
+use crate::output::{object_of, say, write_json};
 use crate::tool::{Tool, options};
 use crate::units::{parse_duration, parse_mode, parse_size};
 use membus::{OpenError, Options, Persist};
@@ -87,7 +87,7 @@ impl Args {
         let info = bus.info()?;
         if info.revision > 0 {
             let (entries, revision) = (info.entries, info.revision);
-            complain(&format!("rebuilt from a snapshot: {entries} entries, revision {revision}"));
+            say(&format!("rebuilt from a snapshot: {entries} entries, revision {revision}"));
         }
         if tool.json {
             let object = json!({

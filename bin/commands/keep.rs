@@ -2,7 +2,7 @@
 
 use super::create::Settings;
 use crate::error::{Failure, Outcome};
-use crate::output::complain;
+use crate::output::say;
 use crate::tool::{Tool, options};
 use membus::{Bus, Info, ReadBus, SnapshotError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -35,7 +35,7 @@ impl Args {
         let options = self.settings.apply(options(None)).label("keep").keeper(true);
         let bus = options.open_at(&path)?;
         let mut last = bus.info()?;
-        complain(&begun(&last));
+        say(&begun(&last));
         loop {
             match signals.recv_timeout(LOOK) {
                 Ok(signal) => return end(bus, signal),
@@ -46,7 +46,7 @@ impl Args {
             bus.contains("keep")?;
             let now = bus.info()?;
             for news in news(&last, &now) {
-                complain(&news);
+                say(&news);
             }
             last = now;
         }
@@ -109,12 +109,12 @@ fn news(before: &Info, now: &Info) -> Vec<String> {
 /// are about to end too. Then detaches.
 fn end(bus: Bus, signal: i32) -> Result<Outcome, Failure> {
     let info = bus.info()?;
-    complain(&format!("signal {signal}: closing"));
+    say(&format!("signal {signal}: closing"));
     if info.revision != info.last_snapshot_revision {
         match bus.snapshot() {
             Ok(taken) => {
                 let path = taken.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-                complain(&format!("snapshot of revision {} taken: {path}", taken.revision));
+                say(&format!("snapshot of revision {} taken: {path}", taken.revision));
             }
             Err(SnapshotError::NoBackend) => {}
             Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@
 //! from the snapshot and the work finished from there. The result must be that of a plain count.
 
 mod crew;
+mod halt;
 mod job;
 mod plan;
 mod progress;
@@ -17,9 +18,10 @@ pub(super) mod worker;
 use crate::error::{Failure, Outcome};
 use crate::tool::Tool;
 use crate::units::parse_size;
+use halt::Halt;
 use job::Ground;
 use plan::Plan;
-use stage::{Halt, Stage};
+use stage::Stage;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -47,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "K", default_value_t = 8)]
     kills: u16,
     /// Bytes of files that are counted at the most
-    #[arg(long, value_name = "MAX", default_value = "32M", value_parser = parse_size)]
+    #[arg(long, value_name = "MAX", default_value = "64M", value_parser = parse_size)]
     bytes: u64,
 }
 
@@ -55,8 +57,7 @@ impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         // Before anything is made: no signal leaves something behind.
         let halt = Halt::listen()?;
-        let plan = Plan::of(&self.root, self.bytes)?;
-        halt.check()?;
+        let plan = Plan::of(&self.root, self.bytes, &halt)?;
         let ground = Ground::new(tool.directory.as_deref())?;
         let stage = Stage::new(&plan, &halt, usize::from(self.workers), ground)?;
         let report = stage.play(usize::from(self.kills))?;

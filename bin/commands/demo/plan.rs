@@ -8,6 +8,7 @@
 //! word lies across; and it has at most [`DISTINCT_MAX`] distinct words, so that its counts, the end
 //! of its claim and its mark fit into one batch.
 
+use super::halt::Halt;
 use super::words::each_word;
 use crate::error::Failure;
 use std::collections::HashSet;
@@ -58,32 +59,33 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Finds files under `root` of up to `bytes_max` bytes in all, and cuts them.
-    pub(super) fn of(root: &Path, bytes_max: u64) -> Result<Self, Failure> {
+    pub(super) fn of(root: &Path, bytes_max: u64, halt: &Halt) -> Result<Self, Failure> {
         let mut plan = Self::default();
         // The root itself must be there; below it, what can't be read is skipped.
         fs::read_dir(root).map_err(Failure::io("reading", root))?;
-        plan.walk(root, bytes_max);
+        plan.walk(root, bytes_max, halt)?;
         if plan.bytes == 0 {
             let path = root.display();
             return Err(Failure::Demo(format!("there are no text files under {path}")));
         }
-        plan.cut()?;
+        plan.cut(halt)?;
         Ok(plan)
     }
 
-    fn walk(&mut self, directory: &Path, bytes_max: u64) {
+    fn walk(&mut self, directory: &Path, bytes_max: u64, halt: &Halt) -> Result<(), Failure> {
         let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let Ok(mut entries) = entries else {
             self.unreadable += 1;
-            return;
+            return Ok(());
         };
         entries.sort_unstable_by_key(fs::DirEntry::file_name);
         for entry in entries {
+            halt.check()?;
             if self.bytes >= bytes_max {
-                return;
+                break;
             }
             match entry.metadata() {
-                Ok(found) if found.is_dir() => self.walk(&entry.path(), bytes_max),
+                Ok(found) if found.is_dir() => self.walk(&entry.path(), bytes_max, halt)?,
                 Ok(found) if found.is_file() && found.len() > 0 => {
                     if found.len() <= bytes_max - self.bytes {
                         self.take(entry.path(), &found);
@@ -93,6 +95,7 @@ impl Plan {
                 Err(_) => self.unreadable += 1,
             }
         }
+        Ok(())
     }
 
     fn take(&mut self, path: PathBuf, found: &Metadata) {
@@ -107,10 +110,11 @@ impl Plan {
         }
     }
 
-    fn cut(&mut self) -> Result<(), Failure> {
+    fn cut(&mut self, halt: &Halt) -> Result<(), Failure> {
         let aim = (self.bytes / PIECES_WANTED).clamp(PIECE_MIN, PIECE_MAX) as usize;
         let mut seen = HashSet::new();
         for (index, text) in self.texts.iter().enumerate() {
+            halt.check()?;
             let bytes = text.read()?;
             let mut start = 0;
             while let Some(rest) = bytes.get(start..).filter(|rest| !rest.is_empty()) {
@@ -222,7 +226,7 @@ mod tests {
             ("b.txt", spaced.as_bytes()),
             ("c.txt", b"\xff\xfe no UTF-8"),
         ]);
-        let plan = Plan::of(place.path(), 1 << 30).unwrap();
+        let plan = Plan::of(place.path(), 1 << 30, &Halt::default()).unwrap();
         let (mut whole, mut parts, mut bytes) = (HashMap::new(), HashMap::new(), 0);
         for text in &plan.texts {
             count_words(&text.read().unwrap(), &mut whole);
@@ -253,16 +257,21 @@ mod tests {
         ]);
         std::os::unix::fs::symlink(place.path(), place.path().join("c/round")).unwrap();
         std::os::unix::fs::symlink("a.txt", place.path().join("link.txt")).unwrap();
-        let plan = Plan::of(place.path(), 1000).unwrap();
+        let plan = Plan::of(place.path(), 1000, &Halt::default()).unwrap();
         let names: Vec<_> = plan.texts.iter().map(|text| text.path.file_name().unwrap()).collect();
         assert_eq!(names, ["a.txt", "e.txt"]);
         assert_eq!((plan.bytes, plan.binary, plan.unreadable), (12, 1, 0));
         fs::write(place.path().join("e.txt"), b"other").unwrap();
         fs::write(place.path().join("a.txt"), b"one two three").unwrap();
         assert_eq!(plan.changed().unwrap(), place.path().join("a.txt"));
-        assert!(Plan::of(&place.path().join("nowhere"), 1000).is_err());
-        assert!(Plan::of(&place.path().join("a.txt"), 1000).is_err());
+        assert!(Plan::of(&place.path().join("nowhere"), 1000, &Halt::default()).is_err());
+        assert!(Plan::of(&place.path().join("a.txt"), 1000, &Halt::default()).is_err());
         let none = tempfile::tempdir_in("/dev/shm").unwrap();
-        assert!(Plan::of(none.path(), 1000).unwrap_err().to_string().contains("no text files"));
+        assert!(
+            Plan::of(none.path(), 1000, &Halt::default())
+                .unwrap_err()
+                .to_string()
+                .contains("no text files")
+        );
     }
 }

@@ -23,11 +23,18 @@ impl Progress {
             Event::Current(entry) => {
                 if let Some(id) = behind(DONE, &entry.key) {
                     self.done.insert(id.to_owned());
+                } else if let (Some(id), Ok(who)) = (behind(CLAIM, &entry.key), entry.decode()) {
+                    self.claims.insert(id.to_owned(), who);
                 }
             }
             Event::Change(change) => self.note_change(change),
             _ => {}
         }
+    }
+
+    /// Before another listing.
+    pub(super) fn forget_claims(&mut self) {
+        self.claims.clear();
     }
 
     /// Within a batch the mark comes before the end of the claim.

@@ -128,7 +128,7 @@ impl Report<'_> {
             ("result", equal),
             ("files", files),
             ("words", format!("{}, {} distinct", words.words, words.distinct)),
-            ("workers", format!("{} processes at a time", self.workers)),
+            ("workers", format!("{} at a time, each a process", self.workers)),
             ("kills", format!("{} workers, by SIGKILL", self.kills)),
             (
                 "recoveries",

@@ -1,6 +1,7 @@
 //! The course of the demo: two lives of one bus, with deaths in both.
 
 use super::crew::{Crew, Watcher};
+use super::halt::Halt;
 use super::job::{COUNT, DONE, Ground, JOB, Piece, TODO, behind, key};
 use super::plan::Plan;
 use super::progress::Progress;
@@ -8,11 +9,8 @@ use super::report::{Comparison, Rebuilt, Report};
 use super::words::count_words;
 use crate::commands::check;
 use crate::error::Failure;
-use membus::{Batch, Bus, ReadBus, SnapshotInfo, Watch};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use membus::{Batch, Bus, Event, ReadBus, SnapshotInfo, Watch};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Per cent of the pieces after which the snapshot is taken, and the region destroyed.
@@ -24,36 +22,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
 /// A kill follows its moment after up to so many milliseconds, so that it falls anywhere.
 const JITTER_MS: u64 = 12;
+/// How long a place stays free after a death: long enough for the keeper to bury the dead.
+const MOURNING: Duration = Duration::from_millis(150);
+/// How long the last dead are waited for.
+const BURIED: Duration = Duration::from_secs(1);
+/// Notifications that are read before the processes are looked at.
+const EVENTS_MAX: usize = 256;
 /// Pieces that are entered by one batch.
 const ENTRIES: usize = 4096;
 /// A directory smaller than this is worked through more slowly, or nobody could be killed at work.
 const SMALL: u64 = 4 << 20;
 /// How long a worker's share of a small directory takes at the least.
 const SMALL_TAKES: Duration = Duration::from_secs(3);
-
-/// A signal that says to end, when one came.
-#[derive(Debug, Clone)]
-pub(super) struct Halt(Arc<AtomicUsize>);
-
-impl Halt {
-    /// From here on these signals are heard and kill no more.
-    pub(super) fn listen() -> Result<Self, Failure> {
-        let halt = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            let number = usize::try_from(signal).unwrap_or(usize::MAX);
-            let heard = signal_hook::flag::register_usize(signal, Arc::clone(&halt), number);
-            heard.map_err(Failure::io("listening for", "signals".as_ref()))?;
-        }
-        Ok(Self(halt))
-    }
-
-    pub(super) fn check(&self) -> Result<(), Failure> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            signal => Err(Failure::Interrupted(i32::try_from(signal).unwrap_or(0))),
-        }
-    }
-}
 
 /// The demo on its way. Fields are dropped in this order: processes first, directories last.
 #[derive(Debug)]
@@ -171,13 +151,11 @@ impl<'a> Stage<'a> {
         until: usize,
         moments: &mut Vec<usize>,
     ) -> Result<(), Failure> {
-        let (mut last, mut kill_at) = (Instant::now(), None);
+        let (mut last, mut kill_at, mut free) = (Instant::now(), None, VecDeque::new());
         while life.progress.done() < until {
             self.halt.check()?;
-            let mut waited = LOOK;
-            while let Some(event) = life.watch.recv_timeout(waited)? {
-                life.progress.note(&event);
-                (last, waited) = (Instant::now(), Duration::ZERO);
+            if read_some(life)? {
+                last = Instant::now();
             }
             self.crew.look()?;
             if last.elapsed() > PATIENCE {
@@ -191,8 +169,12 @@ impl<'a> Stage<'a> {
             if kill_at.is_some_and(|at| at <= Instant::now()) {
                 kill_at = None;
                 if self.crew.kill_one(&life.progress.at_work()) {
-                    self.crew.hire()?;
+                    free.push_back(Instant::now() + MOURNING);
                 }
+            }
+            while free.front().is_some_and(|at| *at <= Instant::now()) {
+                free.pop_front();
+                self.crew.hire()?;
             }
         }
         Ok(())
@@ -201,7 +183,7 @@ impl<'a> Stage<'a> {
     /// Reads what was still notified, and gives how many pieces are done.
     fn catch_up(&self, life: &mut Life) -> Result<usize, Failure> {
         while let Some(event) = life.watch.try_recv()? {
-            life.progress.note(&event);
+            note(life, &event)?;
         }
         Ok(life.progress.done())
     }
@@ -219,8 +201,12 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Adds what a life saw.
+    /// Adds what a life saw, its last burials too.
     fn close(&mut self, life: &Life) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while begun.elapsed() < BURIED && life.bus.members()?.iter().any(|member| !member.alive) {
+            std::thread::sleep(LOOK);
+        }
         let info = life.bus.info()?;
         self.operations += info.revision - life.first_revision;
         self.burials += info.operations.burials;
@@ -289,6 +275,31 @@ impl<'a> Stage<'a> {
             rebuilt,
         })
     }
+}
+
+/// Reads what was notified, waiting for it a little; gives whether there was anything.
+fn read_some(life: &mut Life) -> Result<bool, Failure> {
+    let mut next = life.watch.recv_timeout(LOOK)?;
+    let is_any = next.is_some();
+    for _ in 0..EVENTS_MAX {
+        let Some(event) = next else { break };
+        note(life, &event)?;
+        next = life.watch.try_recv()?;
+    }
+    if let Some(event) = next {
+        note(life, &event)?;
+    }
+    Ok(is_any)
+}
+
+/// A watch that fell behind lists anew.
+fn note(life: &mut Life, event: &Event) -> Result<(), Failure> {
+    if matches!(event, Event::Lagged { .. }) {
+        life.watch = life.bus.watch(JOB)?;
+        life.progress.forget_claims();
+    }
+    life.progress.note(event);
+    Ok(())
 }
 
 /// When somebody dies: after so many pieces, the last moment first.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// How long a watch waits before the watcher looks what the demo says.
 const LOOK: Duration = Duration::from_millis(20);
 /// How often a line says how far the work is, where there is no bar.
-const LINES: Duration = Duration::from_secs(1);
+const LINES: Duration = Duration::from_millis(500);
 /// The longest latency that is told apart: a minute.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
@@ -60,6 +60,7 @@ impl Args {
                     answer(out, "attached")?;
                 }
                 Ok("detach") => {
+                    view.draw(true);
                     watch = None;
                     answer(out, "detached")?;
                 }
@@ -76,10 +77,15 @@ impl Args {
                 }
                 Err(TryRecvError::Empty) => match &mut watch {
                     Some(watch) => {
-                        if let Some(event) = watch.recv_timeout(LOOK)? {
-                            view.note(&event);
+                        match watch.recv_timeout(LOOK)? {
+                            Some(Event::Lagged { .. }) => {
+                                *watch = self.attach()?;
+                                view.forget();
+                            }
+                            Some(event) => view.note(&event),
+                            None => {}
                         }
-                        view.draw();
+                        view.draw(false);
                     }
                     None => std::thread::sleep(LOOK),
                 },
@@ -128,6 +134,8 @@ struct View {
     bar: ProgressBar,
     lines: Option<Instant>,
     shown: u64,
+    /// Whether what is there is still being told: half a listing is not shown.
+    is_listing: bool,
     pieces: u64,
     bytes: u64,
     done: HashMap<String, u64>,
@@ -151,6 +159,7 @@ impl View {
             bar: ProgressBar::with_draw_target(Some(args.bytes), target).with_style(style),
             lines: (!terminal).then(Instant::now),
             shown: 0,
+            is_listing: true,
             pieces: args.pieces,
             bytes: args.bytes,
             done: HashMap::new(),
@@ -163,6 +172,7 @@ impl View {
     /// Before another listing.
     fn forget(&mut self) {
         self.done.clear();
+        self.is_listing = true;
         (self.done_bytes, self.claims) = (0, 0);
     }
 
@@ -175,6 +185,7 @@ impl View {
                 }
                 self.claims += u64::from(behind(CLAIM, &entry.key).is_some());
             }
+            Event::CaughtUp(_) => self.is_listing = false,
             Event::Change(change) => self.note_change(change),
             _ => {}
         }
@@ -204,13 +215,14 @@ impl View {
         }
     }
 
-    fn draw(&mut self) {
+    /// Shows what is new; as a line now and then only, unless it must be now.
+    fn draw(&mut self, now: bool) {
         let (done, pieces, claims) = (self.done.len(), self.pieces, self.claims);
-        if self.done_bytes == self.shown {
+        if self.is_listing || self.done_bytes == self.shown {
             return;
         }
         if let Some(last) = self.lines {
-            if last.elapsed() < LINES && self.done_bytes < self.bytes {
+            if last.elapsed() < LINES && self.done_bytes < self.bytes && !now {
                 return;
             }
             self.lines = Some(Instant::now());

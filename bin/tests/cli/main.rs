@@ -1,0 +1,16 @@
+//! The tool as its users have it: processes, exit statuses, lines.
+//!
+//! Each test says first which promise it keeps, and names a fault that was planted to see it fail.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
+
+mod batch;
+mod changes;
+mod death;
+mod demo;
+mod errors;
+mod harness;
+mod keep;
+mod look;
+mod values;
+mod watch;
