@@ -213,7 +213,7 @@ mod tests {
     }
 
     /// Promise: the words of the pieces are the words of the files, and no piece has too many.
-    /// Plant: `at + 1` to `at + 2` in `cut_at` cuts words in two; without the loop in `piece_len` a
+    /// Plants: `at + 1` to `at + 2` in `cut_at` cuts words in two; without the loop in `piece_len` a
     /// piece has 20,000 distinct words.
     #[test]
     fn pieces_hold_the_words_of_the_files() {
@@ -241,6 +241,9 @@ mod tests {
         assert_eq!(whole, parts);
         assert_eq!(bytes, plan.bytes);
         assert!(plan.pieces.len() > 8, "{} pieces", plan.pieces.len());
+        let all = many.as_bytes();
+        let len = piece_len(all, all.len(), &mut HashSet::new());
+        assert!(distinct(&all[..len], &mut HashSet::new()) <= DISTINCT_MAX);
         assert_eq!(plan.changed(), None);
     }
 

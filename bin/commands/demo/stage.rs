@@ -354,3 +354,43 @@ fn compare(bus: &Bus, plain: &HashMap<String, u64>) -> Result<Comparison, Failur
     found.distinct = plain.len() as u64;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: a word that is missing, foreign or miscounted makes the counts not equal.
+    /// Plant: without the second loop, the missing word is not found.
+    #[test]
+    fn every_difference_is_found() {
+        let place = tempfile::tempdir_in("/dev/shm").unwrap();
+        let options = Bus::options().keeper(false).state(place.path().join("state"));
+        let bus = options.open_at(place.path().join("bus")).unwrap();
+        let plain = HashMap::from([("one".to_owned(), 1), ("two".to_owned(), 2)]);
+        bus.add("count/one", 1).unwrap();
+        let wrong = || compare(&bus, &plain).unwrap().wrong;
+        assert_eq!(wrong(), 1, "a word is missing");
+        bus.add("count/two", 2).unwrap();
+        bus.add("other", 2).unwrap();
+        let found = compare(&bus, &plain).unwrap();
+        assert_eq!(found, Comparison { words: 3, distinct: 2, wrong: 0, example: None });
+        bus.add("count/two", 1).unwrap();
+        let found = compare(&bus, &plain).unwrap();
+        assert_eq!(found.example.as_deref(), Some("`two`: 3 on the bus, 2 in the files"));
+        bus.add("count/three", 1).unwrap();
+        bus.set_bytes(b"count/\xff", b"").unwrap();
+        assert_eq!(wrong(), 3);
+    }
+
+    /// Promise: somebody dies for each kill that was asked for, wherever the work stands.
+    /// Plant: without the `max`, a span of one piece has no moment.
+    #[test]
+    fn moments_lie_within_the_work() {
+        for (from, to) in [(0, 1), (0, 0), (7, 7), (35, 100), (0, 100_000)] {
+            let moments = moments(50, from, to);
+            assert_eq!(moments.len(), 50);
+            assert!(moments.is_sorted_by(|one, two| one >= two));
+            assert!(moments.iter().all(|at| (from..to.max(from + 1)).contains(at)), "{from}..{to}");
+        }
+    }
+}

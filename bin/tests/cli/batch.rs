@@ -36,7 +36,7 @@ fn all_changes_are_made() {
 
 /// Promise: one condition that does not hold, or one line that is wrong, and nothing is changed; its
 /// line is named.
-/// Plant: committing each line by itself.
+/// Plants: `index` in place of `index + 1`; without `if_absent` in `conditions`, the third case is made.
 #[test]
 fn none_when_one_is_wrong() {
     let place = Place::with_bus();

@@ -28,8 +28,8 @@ fn is_gone(place: &Place) -> bool {
 
 /// Promise: workers are killed, the region is destroyed and rebuilt, and every count is right; nothing
 /// is left behind.
-/// Plants: the claim's end in a batch of its own counts pieces twice, which is seen as not equal; a
-/// store that is kept is seen in `tmp`.
+/// Plants: the counts in a batch before the mark's own, which counts pieces of the dead twice; a store
+/// that is kept.
 #[test]
 fn counts_are_right_and_nothing_is_left() {
     let place = Place::new();
@@ -44,7 +44,14 @@ fn counts_are_right_and_nothing_is_left() {
     assert_eq!(report["distinct_words"], 69 + 20 + 1);
     assert_eq!(report["kills"], 4);
     assert_eq!(report["check"]["clean"], true);
-    for part in ["/operations_per_second", "/latency/p50_ns", "/latency/p99_ns", "/snapshot/size"] {
+    for part in [
+        "/operations_per_second",
+        "/latency/p50_ns",
+        "/latency/p99_ns",
+        "/snapshot/size",
+        "/recoveries",
+        "/burials",
+    ] {
         assert!(report.pointer(part).unwrap().as_u64().unwrap() > 0, "{part} of {report}");
     }
     let rebuild = &report["rebuild"];
@@ -81,7 +88,7 @@ fn an_interrupted_demo_leaves_nothing() {
 }
 
 /// Promise: where there is nothing to count, it says so: exit status 2, nothing left.
-/// Plant: a demo of no files is equal.
+/// Plant: without the look at the bytes, a demo of no files is equal.
 #[test]
 fn nothing_to_count() {
     let place = Place::new();
@@ -95,7 +102,7 @@ fn nothing_to_count() {
 }
 
 /// Promise: a single small file is enough, and many workers do no harm.
-/// Plant: pieces of whole files alone leave one piece for all of this.
+/// Plant: a `moments` that wants a span of pieces has none here.
 #[test]
 fn a_single_file() {
     let place = Place::new();

@@ -60,7 +60,7 @@ fn every_command_says_what_is_wrong() {
 }
 
 /// Promise: usage errors are exit status 2 on standard error; help and version are results.
-/// Plant: `err.print()` with status 0 for all of clap's errors.
+/// Plant: usage errors with exit status 0.
 #[test]
 fn usage() {
     let place = Place::new();
@@ -89,8 +89,7 @@ fn usage() {
 }
 
 /// Promise: a damaged region is exit status 2 and a list; the check changes nothing.
-/// Plant: taking the second look's report alone, unfiltered, is not seen here; a check that never
-/// looks (`Done` at once) is.
+/// Plant: a check that never looks.
 #[test]
 fn damage_is_listed() {
     let place = Place::with_bus();

@@ -29,7 +29,7 @@ fn the_last_snapshot_is_taken() {
 }
 
 /// Promise: no other command hosts a keeper.
-/// Plant: `keeper(true)` for a watch.
+/// Plant: a watch that holds on to a handle with `keeper(true)`.
 #[test]
 fn only_keep_keeps() {
     let place = Place::with_bus();

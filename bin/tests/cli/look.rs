@@ -4,7 +4,7 @@ use crate::harness::Place;
 use membus::ReadBus;
 
 /// Promise: buses, members and figures are shown to people and as objects.
-/// Plant: the readers' handle replaced by a member's shows one member more.
+/// Plant: a reader that attaches as a member shows one member more.
 #[test]
 fn buses_members_and_figures() {
     let place = Place::with_bus();
@@ -69,7 +69,7 @@ fn directories_and_paths() {
 
 /// Promise: `snapshot` writes the state to where `create` said, and `create` brings it back after the
 /// files were lost; `destroy` leaves it there.
-/// Plant: a snapshot of nothing.
+/// Plant: a clear before the snapshot.
 #[test]
 fn snapshots_come_back() {
     let place = Place::new();

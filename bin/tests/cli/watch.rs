@@ -2,10 +2,11 @@
 
 use crate::harness::{Place, json};
 use serde_json::json as object;
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 /// Promise: current entries, `caught-up`, then each change of another process, in order, at once.
-/// Plant: without the flush nothing comes before the end.
+/// Plant: a prefix that is not passed on tells `other` too.
 #[test]
 fn changes_come_as_they_are_made() {
     let place = Place::with_bus();
@@ -137,11 +138,16 @@ fn nobody_reads_any_more() {
         ["keys", "b"].as_slice(),
         &["scan", "b"],
         &["scan", "b", "--json"],
+        &["watch", "b"],
         &["watch", "b", "--now"],
     ] {
         let mut command = place.command(words);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        drop(child.stdout.take());
+        // A line is read, so that a watch from now on has nothing more to write.
+        let mut line = String::new();
+        let mut stdout = BufReader::with_capacity(64, child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        drop(stdout);
         let status = crate::harness::eventually("the end", || child.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{words:?}");
         assert_eq!(std::io::read_to_string(child.stderr.take().unwrap()).unwrap(), "", "{words:?}");
