@@ -6,6 +6,7 @@
 
 mod commands;
 mod error;
+mod halt;
 mod output;
 mod tool;
 mod units;
@@ -37,7 +38,6 @@ fn main() -> ExitCode {
         }
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(Failure::Interrupted(signal)) => {
-            say(&Failure::Interrupted(signal).to_string());
             ExitCode::from(128_u8.saturating_add(u8::try_from(signal).unwrap_or(0)))
         }
         Err(error) => {

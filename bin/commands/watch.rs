@@ -1,6 +1,7 @@
 //! `watch`: entries and changes, as they come.
 
 use crate::error::{Failure, Outcome};
+use crate::halt::Halt;
 use crate::output::{
     Object, entry_object, key_fields, object_of, on_a_line, or_nobody, value_fields, write_json,
 };
@@ -10,7 +11,8 @@ use crate::value::Shown;
 use membus::{
     Bus, BusReader, Change, ChangeValue, Cursor, Event, Kind, OpenError, Watch, WatchError,
 };
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -19,8 +21,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How often a watch without news looks whether anybody still reads what it writes.
-const LOOK: Duration = Duration::from_millis(500);
+/// How long a watch trusts its descriptor before it looks by itself.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Show what is there, then every change: revision, kind, key, who, value
 ///
@@ -49,19 +51,24 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
-        let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let halt = Halt::listen()?;
         let mut watch = self.begin(&tool.path(&self.name)?)?;
+        let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut changes = 0;
         loop {
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let Some(event) = watch.recv_timeout(left.unwrap_or(LOOK).min(LOOK))? else {
-                if left.is_some_and(|left| left.is_zero()) {
-                    return Ok(Outcome::Absent);
+            // Ended by a signal it leaves the bus as at any end: no dead member stays behind.
+            halt.check()?;
+            let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
+            let event = watch.try_recv()?;
+            // What was there is told whole, however little time there is.
+            if left.is_zero() && matches!(event, None | Some(Event::Change(_))) {
+                return Ok(Outcome::Absent);
+            }
+            let Some(event) = event else {
+                if wait(&watch, &halt, left.min(LOOK))? {
+                    continue;
                 }
-                if nobody_reads() {
-                    return Ok(Outcome::Done);
-                }
-                continue;
+                return Ok(Outcome::Done);
             };
             if tool.json {
                 write_json(out, object(&event))?;
@@ -72,9 +79,6 @@ impl Args {
             changes += u64::from(matches!(event, Event::Change(_)));
             if self.count.is_some_and(|count| changes >= count) {
                 return Ok(Outcome::Done);
-            }
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(Outcome::Absent);
             }
         }
     }
@@ -106,13 +110,26 @@ fn member_watch(bus: &Bus, prefix: &[u8], cursor: Option<Cursor>) -> Result<Watc
     }
 }
 
-/// Whether standard output is a pipe whose other end is closed.
-fn nobody_reads() -> bool {
+/// Waits for news, a signal, or this time; gives whether anybody still reads the output, as far as it
+/// is a pipe or a socket.
+fn wait(watch: &Watch, halt: &Halt, time: Duration) -> Result<bool, Failure> {
     let out = io::stdout();
-    let mut descriptors = [PollFd::new(out.as_fd(), PollFlags::empty())];
-    let ready = poll(&mut descriptors, PollTimeout::ZERO);
-    let [descriptor] = &descriptors;
-    ready.is_ok() && descriptor.revents().is_some_and(|seen| seen.contains(PollFlags::POLLERR))
+    let mut descriptors = [
+        PollFd::new(watch.as_fd(), PollFlags::POLLIN),
+        PollFd::new(halt.as_fd(), PollFlags::POLLIN),
+        PollFd::new(out.as_fd(), PollFlags::empty()),
+    ];
+    let time = u16::try_from(time.as_millis()).unwrap_or(u16::MAX).max(1);
+    match poll(&mut descriptors, time) {
+        // A signal came: it is looked at next.
+        Err(Errno::EINTR) | Ok(_) => {}
+        Err(error) => {
+            return Err(Failure::io("waiting for", Path::new("changes"))(error.into()));
+        }
+    }
+    let closed = PollFlags::POLLERR | PollFlags::POLLHUP;
+    let [.., out] = &descriptors;
+    Ok(!out.revents().is_some_and(|seen| seen.intersects(closed)))
 }
 
 /// A value as it came.

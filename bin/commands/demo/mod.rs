@@ -5,7 +5,6 @@
 //! from the snapshot and the work finished from there. The result must be that of a plain count.
 
 mod crew;
-mod halt;
 mod job;
 mod plan;
 mod progress;
@@ -16,9 +15,10 @@ mod words;
 pub(super) mod worker;
 
 use crate::error::{Failure, Outcome};
+use crate::halt::Halt;
+use crate::output::say;
 use crate::tool::Tool;
 use crate::units::parse_size;
-use halt::Halt;
 use job::Ground;
 use plan::Plan;
 use stage::Stage;
@@ -60,7 +60,11 @@ impl Args {
         let plan = Plan::of(&self.root, self.bytes, &halt)?;
         let ground = Ground::new(tool.directory.as_deref())?;
         let stage = Stage::new(&plan, &halt, usize::from(self.workers), ground)?;
-        let report = stage.play(usize::from(self.kills))?;
+        let report = stage.play(usize::from(self.kills)).inspect_err(|error| {
+            if let Failure::Interrupted(_) = error {
+                say(&format!("demo: {error}; nothing is left behind"));
+            }
+        })?;
         report.write(tool, out)?;
         out.flush()?;
         if report.is_right() {

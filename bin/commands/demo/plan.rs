@@ -8,9 +8,9 @@
 //! word lies across; and it has at most [`DISTINCT_MAX`] distinct words, so that its counts, the end
 //! of its claim and its mark fit into one batch.
 
-use super::halt::Halt;
 use super::words::each_word;
 use crate::error::Failure;
+use crate::halt::Halt;
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -202,6 +202,10 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
+    fn deaf() -> Halt {
+        Halt::deaf().unwrap().0
+    }
+
     fn place(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let place = tempfile::tempdir_in("/dev/shm").unwrap();
         for (name, bytes) in files {
@@ -226,7 +230,7 @@ mod tests {
             ("b.txt", spaced.as_bytes()),
             ("c.txt", b"\xff\xfe no UTF-8"),
         ]);
-        let plan = Plan::of(place.path(), 1 << 30, &Halt::default()).unwrap();
+        let plan = Plan::of(place.path(), 1 << 30, &deaf()).unwrap();
         let (mut whole, mut parts, mut bytes) = (HashMap::new(), HashMap::new(), 0);
         for text in &plan.texts {
             count_words(&text.read().unwrap(), &mut whole);
@@ -260,21 +264,18 @@ mod tests {
         ]);
         std::os::unix::fs::symlink(place.path(), place.path().join("c/round")).unwrap();
         std::os::unix::fs::symlink("a.txt", place.path().join("link.txt")).unwrap();
-        let plan = Plan::of(place.path(), 1000, &Halt::default()).unwrap();
+        let plan = Plan::of(place.path(), 1000, &deaf()).unwrap();
         let names: Vec<_> = plan.texts.iter().map(|text| text.path.file_name().unwrap()).collect();
         assert_eq!(names, ["a.txt", "e.txt"]);
         assert_eq!((plan.bytes, plan.binary, plan.unreadable), (12, 1, 0));
         fs::write(place.path().join("e.txt"), b"other").unwrap();
         fs::write(place.path().join("a.txt"), b"one two three").unwrap();
         assert_eq!(plan.changed().unwrap(), place.path().join("a.txt"));
-        assert!(Plan::of(&place.path().join("nowhere"), 1000, &Halt::default()).is_err());
-        assert!(Plan::of(&place.path().join("a.txt"), 1000, &Halt::default()).is_err());
+        assert!(Plan::of(&place.path().join("nowhere"), 1000, &deaf()).is_err());
+        assert!(Plan::of(&place.path().join("a.txt"), 1000, &deaf()).is_err());
         let none = tempfile::tempdir_in("/dev/shm").unwrap();
         assert!(
-            Plan::of(none.path(), 1000, &Halt::default())
-                .unwrap_err()
-                .to_string()
-                .contains("no text files")
+            Plan::of(none.path(), 1000, &deaf()).unwrap_err().to_string().contains("no text files")
         );
     }
 }

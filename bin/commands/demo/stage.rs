@@ -1,7 +1,6 @@
 //! The course of the demo: two lives of one bus, with deaths in both.
 
 use super::crew::{Crew, Watcher};
-use super::halt::Halt;
 use super::job::{COUNT, DONE, Ground, JOB, Piece, TODO, behind, key};
 use super::plan::Plan;
 use super::progress::Progress;
@@ -9,6 +8,7 @@ use super::report::{Comparison, Rebuilt, Report};
 use super::words::count_words;
 use crate::commands::check;
 use crate::error::Failure;
+use crate::halt::Halt;
 use membus::{Batch, Bus, Event, ReadBus, SnapshotInfo, Watch};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -80,7 +80,10 @@ fn an_interrupted_demo_leaves_nothing() {
         } else {
             let (status, stderr) = demo.end();
             assert_eq!(status.code(), Some(128 + signal as i32), "{stderr}");
-            assert!(stderr.ends_with(&format!("membus: ended by signal {}\n", signal as i32)));
+            assert!(stderr.ends_with(&format!(
+                "membus: demo: ended by signal {}; nothing is left behind\n",
+                signal as i32
+            )));
             assert!(is_gone(&place), "{signal}: {:?}", place.tree(""));
         }
         eventually("the last process", || is_gone(&place).then_some(()));

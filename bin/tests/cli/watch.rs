@@ -1,6 +1,7 @@
 //! `watch`: what is there, then every change, from other processes.
 
 use crate::harness::{Place, json};
+use nix::sys::signal::Signal;
 use serde_json::json as object;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -122,6 +123,23 @@ fn a_destroyed_bus_ends_its_watches() {
     let (status, stderr) = watch.end();
     assert_eq!(status.code(), Some(2));
     assert!(stderr.starts_with("membus: the bus at ") && stderr.lines().count() == 1, "{stderr}");
+}
+
+/// Promise: a watch that a signal ends leaves the bus: no dead member, no watch, no socket.
+/// Plant: without the look at the signal it stays; with the signal's default the member is dead.
+#[test]
+fn a_signal_ends_a_watch_cleanly() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let place = Place::with_bus();
+        let watch = place.spawn(&["watch", "b"]);
+        watch.until("caught-up");
+        watch.signal(signal);
+        let (status, stderr) = watch.end();
+        assert_eq!((status.code(), stderr.as_str()), (Some(128 + signal as i32), ""));
+        let info = &place.run(&["info", "b", "--json"]).json()[0];
+        assert_eq!((&info["members"], &info["watches"]), (&object!(0), &object!(0)));
+        assert_eq!(place.bus("b").join("bell").read_dir().unwrap().count(), 0);
+    }
 }
 
 /// Promise: a broken pipe is success, also for a watch that has nothing to write.

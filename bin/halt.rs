@@ -1,0 +1,57 @@
+//! Signals that say to end: heard, and looked at where there is something to tidy up.
+
+use crate::error::Failure;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A signal that says to end, when one came. Its descriptor becomes readable then.
+#[derive(Debug)]
+pub(crate) struct Halt {
+    signal: Arc<AtomicUsize>,
+    bell: UnixStream,
+}
+
+impl Halt {
+    /// From here on these signals are heard and kill no more.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let failed = || Failure::io("listening for", Path::new("signals"));
+        let (halt, rope) = Self::deaf().map_err(failed())?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            halt.hear(signal, &rope).map_err(failed())?;
+        }
+        Ok(halt)
+    }
+
+    /// One that hears nothing yet, and what rings its bell.
+    pub(crate) fn deaf() -> io::Result<(Self, UnixStream)> {
+        let (bell, rope) = UnixStream::pair()?;
+        Ok((Self { signal: Arc::default(), bell }, rope))
+    }
+
+    /// The number is there before the bell rings.
+    fn hear(&self, signal: i32, rope: &UnixStream) -> io::Result<()> {
+        let number = usize::try_from(signal).unwrap_or(usize::MAX);
+        signal_hook::flag::register_usize(signal, Arc::clone(&self.signal), number)?;
+        signal_hook::low_level::pipe::register(signal, rope.try_clone()?)?;
+        Ok(())
+    }
+
+    /// Fails when a signal came.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            signal => Err(Failure::Interrupted(i32::try_from(signal).unwrap_or(0))),
+        }
+    }
+}
+
+impl AsFd for Halt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
