@@ -151,7 +151,7 @@ impl<'a> Stage<'a> {
         until: usize,
         moments: &mut Vec<usize>,
     ) -> Result<(), Failure> {
-        let (mut last, mut kill_at, mut free) = (Instant::now(), None, VecDeque::new());
+        let (mut last, mut doomed, mut free) = (Instant::now(), Vec::new(), VecDeque::new());
         while life.progress.done() < until {
             self.halt.check()?;
             if read_some(life)? {
@@ -162,12 +162,13 @@ impl<'a> Stage<'a> {
                 let done = life.progress.done();
                 return Err(Failure::Demo(format!("nothing happens any more; {done} pieces done")));
             }
-            if kill_at.is_none() && moments.last().is_some_and(|at| *at <= life.progress.done()) {
-                moments.pop();
-                kill_at = Some(Instant::now() + Duration::from_millis(fastrand::u64(0..JITTER_MS)));
+            while moments.pop_if(|at| *at <= life.progress.done()).is_some() {
+                let jitter = Duration::from_millis(fastrand::u64(0..JITTER_MS));
+                doomed.push(Instant::now() + jitter);
             }
-            if kill_at.is_some_and(|at| at <= Instant::now()) {
-                kill_at = None;
+            let waiting = doomed.len();
+            doomed.retain(|at| *at > Instant::now());
+            for _ in doomed.len()..waiting {
                 if self.crew.kill_one(&life.progress.at_work()) {
                     free.push_back(Instant::now() + MOURNING);
                 }
