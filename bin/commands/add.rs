@@ -11,12 +11,14 @@ use std::os::unix::ffi::OsStrExt;
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
+    /// The key
     key: OsString,
     /// How much; may be negative
     #[arg(default_value_t = 1)]
     by: i64,
-    /// Who makes the change
+    /// Who makes the change [default: cli]
     #[arg(long, value_name = "LABEL")]
     who: Option<String>,
 }

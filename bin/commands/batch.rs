@@ -20,11 +20,12 @@ use std::path::Path;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = LINES)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
     /// Where the lines are; `-` is standard input
     #[arg(value_name = "FILE|-", default_value = "-")]
     from: OsString,
-    /// Who makes the changes
+    /// Who makes the changes [default: cli]
     #[arg(long, value_name = "LABEL")]
     who: Option<String>,
 }

@@ -22,6 +22,7 @@ const BETWEEN: Duration = Duration::from_millis(50);
 /// each of several looks.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
 }
 

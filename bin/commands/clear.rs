@@ -10,8 +10,9 @@ use std::io::Write;
 /// Make a bus empty by one change; prints its revision
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
-    /// Who makes the change
+    /// Who makes the change [default: cli]
     #[arg(long, value_name = "LABEL")]
     who: Option<String>,
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 /// back from its newest snapshot, with the settings that are kept of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
     #[command(flatten)]
     settings: Settings,

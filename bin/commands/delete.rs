@@ -14,7 +14,9 @@ use std::os::unix::ffi::OsStrExt;
 /// Keys go one by one; for all or none see `batch`. Exit status 1 when there was none.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
+    /// Which keys
     #[arg(value_name = "KEY", required_unless_present = "prefix")]
     keys: Vec<OsString>,
     /// Only when the entry has this revision (one KEY)
@@ -23,7 +25,7 @@ pub(crate) struct Args {
     /// Every key that begins with P
     #[arg(long, value_name = "P", conflicts_with = "keys")]
     prefix: Option<OsString>,
-    /// Who makes the change
+    /// Who makes the change [default: cli]
     #[arg(long, value_name = "LABEL")]
     who: Option<String>,
 }

@@ -8,6 +8,7 @@ use std::io::Write;
 /// Remove a bus and what is kept of it; snapshots that went where `--persist` said stay
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
     /// Also while members are attached: they are told that it is gone
     #[arg(long)]

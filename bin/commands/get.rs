@@ -13,7 +13,9 @@ use std::os::unix::ffi::OsStrExt;
 /// Show a value: text and bytes as they are, structures as JSON
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
+    /// The key
     key: OsString,
     /// No newline after the value
     #[arg(long, conflicts_with = "stat")]

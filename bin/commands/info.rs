@@ -12,6 +12,7 @@ use std::io::Write;
 /// Show what a bus is and what was done with it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
 }
 

@@ -22,6 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// it does is told on standard error. A bus that is not there is made.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
     #[command(flatten)]
     settings: Settings,

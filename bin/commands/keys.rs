@@ -11,9 +11,10 @@ use std::os::unix::ffi::OsStrExt;
 /// List keys, sorted, a line each
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
     /// Only keys that begin with this
-    #[arg(default_value = "")]
+    #[arg(default_value = "", hide_default_value = true)]
     prefix: OsString,
     /// Keys as they are, each ended by a NUL
     #[arg(short = '0', long = "null")]

@@ -14,6 +14,7 @@ use std::io::Write;
 /// A member is a handle that writes. The dead stay in the list until they are buried.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
 }
 

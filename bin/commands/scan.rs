@@ -14,9 +14,10 @@ use std::os::unix::ffi::OsStrExt;
 /// What is there throughout comes exactly once; other entries may change or go meanwhile.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
     /// Only keys that begin with this
-    #[arg(default_value = "")]
+    #[arg(default_value = "", hide_default_value = true)]
     prefix: OsString,
 }
 

@@ -17,8 +17,11 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
+    /// The key
     key: OsString,
+    /// The value; `-` is standard input
     #[arg(value_name = "VALUE|-")]
     value: OsString,
     /// As what it is stored
@@ -28,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "form")]
     raw: bool,
     /// How long it is there, such as 300ms, 5s or 2h
-    #[arg(long, value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     ttl: Option<Duration>,
     /// Only when there is no such key
     #[arg(long, conflicts_with = "if_revision")]
@@ -36,7 +39,7 @@ pub(crate) struct Args {
     /// Only when the entry has this revision
     #[arg(long, value_name = "N")]
     if_revision: Option<Revision>,
-    /// Who makes the change
+    /// Who makes the change [default: cli]
     #[arg(long, value_name = "LABEL")]
     who: Option<String>,
 }

@@ -17,6 +17,7 @@ const TURN: Duration = Duration::from_millis(100);
 /// Take a snapshot now, while others go on writing
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
 }
 

@@ -16,12 +16,14 @@ use std::time::Duration;
 /// Prints `none` for an entry that stays; after a change, its revision.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
+    /// The key
     key: OsString,
     /// From now on so long (such as 5s), or without end (none)
     #[arg(value_name = "DURATION|none")]
     ttl: Option<Ttl>,
-    /// Who makes the change
+    /// Who makes the change [default: cli]
     #[arg(long, value_name = "LABEL", requires = "ttl")]
     who: Option<String>,
 }

@@ -31,9 +31,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// On a bus that may only be read it looks every few milliseconds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bus: a name, or a path with a `/`
     name: OsString,
     /// Only keys that begin with this
-    #[arg(default_value = "")]
+    #[arg(default_value = "", hide_default_value = true)]
     prefix: OsString,
     /// Only changes after this revision or cursor, as far as the log holds them
     #[arg(long, value_name = "REVISION|CURSOR", conflicts_with = "now")]
