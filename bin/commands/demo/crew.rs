@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a process gets to do what it was told.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the watcher gets to clear its bar.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How often a process is asked whether it ended.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -208,5 +210,19 @@ impl Watcher {
         self.process.wait()?;
         serde_json::from_str(&answer)
             .map_err(|error| Failure::Demo(format!("the watcher says {answer}: {error}")))
+    }
+}
+
+impl Drop for Watcher {
+    /// Lets it clear its bar; that it ends is seen to after this.
+    fn drop(&mut self) {
+        if let Some(stdin) = &mut self.process.child.stdin {
+            // One that has ended already needs no word.
+            let _told = writeln!(stdin, "end");
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < FAREWELL && self.process.is_over().is_ok_and(|is_over| !is_over) {
+            std::thread::sleep(LOOK);
+        }
     }
 }

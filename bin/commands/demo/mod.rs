@@ -24,6 +24,10 @@ use plan::Plan;
 use stage::Stage;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a signal needs from one process of a terminal to all.
+const SIGNALLED: Duration = Duration::from_millis(20);
 
 /// Count words in killed processes, and compare with a plain count
 ///
@@ -60,16 +64,27 @@ impl Args {
         let plan = Plan::of(&self.root, self.bytes, &halt)?;
         let ground = Ground::new(tool.directory.as_deref())?;
         let stage = Stage::new(&plan, &halt, usize::from(self.workers), ground)?;
-        let report = stage.play(usize::from(self.kills)).inspect_err(|error| {
-            if let Failure::Interrupted(_) = error {
-                say(&format!("demo: {error}; nothing is left behind"));
-            }
-        })?;
+        let report = match stage.play(usize::from(self.kills)) {
+            Ok(report) => report,
+            Err(error) => return Err(reason(&halt, error)),
+        };
         report.write(tool, out)?;
         out.flush()?;
         if report.is_right() {
             return Ok(Outcome::Done);
         }
         Err(Failure::Demo("the counts or the region are wrong, see above".to_owned()))
+    }
+}
+
+/// A terminal's signal goes to the workers too: that they ended by it is not what is to be told.
+fn reason(halt: &Halt, error: Failure) -> Failure {
+    std::thread::sleep(SIGNALLED);
+    match halt.check() {
+        Err(interrupted) => {
+            say(&format!("demo: {interrupted}; nothing is left behind"));
+            interrupted
+        }
+        Ok(()) => error,
     }
 }

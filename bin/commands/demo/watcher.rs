@@ -7,6 +7,7 @@
 
 use super::job::{CLAIM, DONE, JOB, Mark, Site, behind};
 use crate::error::{Failure, Outcome};
+use crate::halt::Halt;
 use crate::tool::Tool;
 use crate::value::Shown;
 use hdrhistogram::Histogram;
@@ -49,6 +50,8 @@ pub(super) struct Latency {
 
 impl Args {
     pub(crate) fn run(&self, _tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
+        // What a terminal sends to all processes is for the demo to act on.
+        let _halt = Halt::listen()?;
         let told = listen()?;
         let mut view = View::new(self)?;
         let mut watch = None;

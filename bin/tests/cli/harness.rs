@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 use serde_json::Value as Json;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -84,7 +85,7 @@ impl Place {
     pub(crate) fn spawn(&self, words: &[&str]) -> Running {
         let mut command = self.command(words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running::new(command.spawn().unwrap())
+        Running::new(command.process_group(0).spawn().unwrap())
     }
 
     /// What a check says; it must be clean.
@@ -247,6 +248,11 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// To it and all that it started, as a terminal does.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        kill(Pid::from_raw(-(self.child.id() as i32)), signal).unwrap();
     }
 
     /// Waits for its end; gives its status and what it said on standard error.
