@@ -4,11 +4,11 @@ use crate::error::{Failure, Outcome};
 use crate::output::{NOBODY, object_of, on_a_line, one_line, write_json, write_table};
 use crate::tool::Tool;
 use crate::units::show_size;
-use membus::{BusEntry, BusReader, Info};
+use membus::{BusEntry, BusReader, Info, ReadError};
 use serde_json::json;
 use std::io::Write;
 
-/// List the buses of the directory: name, members, entries, size
+/// List the buses of the directory: name, living members, entries, size
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -29,10 +29,14 @@ impl Args {
     }
 }
 
-/// What a bus is; or why it can't be read, which the others in the list don't suffer from.
+/// What a bus is, with its living members; or why it can't be read, which the others in the list don't suffer from.
 fn look(bus: &BusEntry) -> Result<Info, String> {
     let reader = BusReader::open_at(&bus.path).map_err(|error| error.to_string())?;
-    reader.info().map_err(|error| error.to_string())
+    let look = || Ok::<_, ReadError>((reader.members()?, reader.info()?));
+    let (members, mut info) = look().map_err(|error| error.to_string())?;
+    let living = members.iter().filter(|member| member.alive).count();
+    info.members = u32::try_from(living).unwrap_or(u32::MAX);
+    Ok(info)
 }
 
 fn object(bus: &BusEntry, info: &Result<Info, String>) -> serde_json::Value {

@@ -2,9 +2,10 @@
 
 use crate::harness::Place;
 use membus::ReadBus;
+use nix::sys::signal::Signal;
 
 /// Promise: buses, members and figures are shown to people and as objects.
-/// Plant: a reader that attaches as a member shows one member more.
+/// Plants: a reader that attaches as a member shows one member more; so do the dead in `info.members`.
 #[test]
 fn buses_members_and_figures() {
     let place = Place::with_bus();
@@ -45,6 +46,12 @@ fn buses_members_and_figures() {
     }
     member.close().unwrap();
     assert_eq!(place.run(&["members", "b"]).done().lines().count(), 1);
+    let watch = place.spawn(&["watch", "b"]);
+    watch.until("caught-up");
+    watch.signal(Signal::SIGKILL);
+    watch.end();
+    assert!(place.run(&["members", "b"]).done().contains("dead"));
+    assert_eq!(place.run(&["buses", "--json"]).json()[0]["members"], 0, "the living count");
 }
 
 /// Promise: `--dir` goes before and after the command; a name with a `/` is a path and needs neither.
