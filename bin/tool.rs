@@ -2,7 +2,7 @@
 
 use crate::error::{Failure, Outcome};
 use crate::output::{change_object, write_json};
-use membus::{Bus, BusReader, OpenError, Options, Revision, WriteError};
+use membus::{Bus, BusReader, Options, Revision, WriteError};
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -28,17 +28,11 @@ impl Tool {
         if name.as_bytes().contains(&b'/') {
             return Ok(PathBuf::from(name));
         }
-        if !is_name(name.as_bytes()) {
-            return Err(OpenError::Name { name: name.to_string_lossy().into_owned() }.into());
-        }
-        Ok(self.buses().join(name))
-    }
-
-    /// The directory of all buses: `--dir`, `$MEMBUS_DIR`, or `/dev/shm/membus-UID`.
-    fn buses(&self) -> PathBuf {
-        let named = std::env::var_os("MEMBUS_DIR").filter(|value| !value.is_empty());
-        let given = self.directory.clone().or_else(|| named.map(PathBuf::from));
-        given.unwrap_or_else(|| format!("/dev/shm/membus-{}", nix::unistd::getuid()).into())
+        let options = match &self.directory {
+            Some(directory) => Bus::options().directory(directory),
+            None => Bus::options(),
+        };
+        Ok(options.path(&name.to_string_lossy())?)
     }
 
     /// A handle that only reads: no member slot, and the kernel holds it to that.
@@ -70,14 +64,6 @@ impl Tool {
 /// What a command-line handle is opened with.
 pub(crate) fn options(who: Option<&str>) -> Options {
     Bus::options().keeper(false).label(who.unwrap_or(LABEL))
-}
-
-/// The library's rule for names, which it applies itself where it is given a name.
-fn is_name(name: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    name.first().is_some_and(plain)
-        && name.iter().all(|byte| plain(byte) || b".-".contains(byte))
-        && name.len() <= membus::limits::NAME_MAX
 }
 
 /// A condition that did not hold is no failure.

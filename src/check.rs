@@ -73,6 +73,7 @@ impl Core {
             report.say("a commit is ready and nobody holds the commit lock".into());
         }
         report.locks_held += u64::from(self.commit_lock().owner()?.is_some());
+        report.locks_held += u64::from(self.grow_lock().owner()?.is_some());
         let size = word(header::SIZE)?;
         if size > self.geometry.max_capacity || size < self.geometry.heap() {
             report.say(format!("the size word says {size} bytes"));

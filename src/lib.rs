@@ -9,7 +9,8 @@
 //!
 //! # fn main() -> Result<(), membus::Error> {
 //! # let directory = tempfile::tempdir().unwrap();
-//! let bus = Bus::options().directory(directory.path()).open("orders")?;
+//! let options = Bus::options().directory(directory.path()).state(directory.path().join("state"));
+//! let bus = options.open("orders")?;
 //! bus.set("price/ACME", &101.5)?;
 //! assert_eq!(bus.get::<f64>("price/ACME")?, Some(101.5));
 //! assert_eq!(bus.add("orders/count", 1)?, 1);

@@ -5,7 +5,7 @@ use crate::output::{object_of, write_json};
 use crate::tool::Tool;
 use crate::units::parse_duration;
 use crate::value::{Form, Given, decode};
-use membus::{Batch, BatchError, BatchPut, ReadBus, Revision, WriteError};
+use membus::{Batch, BatchPut, Revision, WriteError};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::ffi::OsString;
@@ -90,13 +90,9 @@ impl Args {
         let (batch, lines) = self.read()?;
         let bus = tool.attach(&self.name, self.who.as_deref())?;
         let refused = match bus.commit(&batch) {
-            Ok(revision) => return tell(tool, out, revision.get()),
-            // Conditions alone, and they held; a bus without a change has no revision to give.
-            Err(BatchError { source: WriteError::Gone { .. }, .. })
-                if bus.info().is_ok_and(|info| info.revision == 0) && bus.contains("x").is_ok() =>
-            {
-                return tell(tool, out, 0);
-            }
+            Ok(Some(revision)) => return tell(tool, out, revision.get()),
+            // Conditions alone, and they held.
+            Ok(None) => return tell(tool, out, bus.info()?.revision),
             Err(refused) => refused,
         };
         let line = lines.get(refused.index).copied().unwrap_or_default();

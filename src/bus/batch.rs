@@ -163,23 +163,25 @@ impl<'b, K: AsRef<[u8]>> BatchPut<'b, K> {
 
 impl Bus {
     /// Commits a batch: all of it becomes visible at one instant, or nothing. Gives the revision of
-    /// the last change, or the newest revision when nothing changed.
+    /// the last change; `None` when there was nothing to change and the conditions held.
     ///
     /// # Errors
     /// [`BatchError`] names the change that was refused.
-    pub fn commit(&self, batch: &Batch) -> Result<Revision, BatchError> {
+    pub fn commit(&self, batch: &Batch) -> Result<Option<Revision>, BatchError> {
         let inner = &self.inner;
         let fail = |index| move |source| BatchError { index, source };
         let me = inner.writer().map_err(fail(0))?;
         let time = inner.core.clock.wall();
         let who = batch.who.as_deref().unwrap_or(inner.label()).as_bytes();
         let mut wishes = Vec::with_capacity(batch.ops.len());
+        let mut bytes = 0;
         for (index, (key, op, condition)) in batch.ops.iter().enumerate() {
             let action = match op {
                 Op::Set { value, kind, ttl, ephemeral } => {
                     let owner =
                         if *ephemeral { inner.note_ephemeral().map_err(fail(index))? } else { 0 };
                     let deadline = ttl.map_or(0, |ttl| inner.deadline_in(ttl));
+                    bytes += (key.len() + value.len()) as u64;
                     Action::Set { value, note: Note { kind: *kind, time, deadline, owner, who } }
                 }
                 Op::Add(by) => Action::Add { by: *by, time, who },
@@ -192,21 +194,18 @@ impl Bus {
         }
         inner.count(Counter::Commits);
         let end = inner.with_room(me, None, || inner.core.write_batch(me, &wishes));
-        let done = end.map_err(|failure| {
-            let index = match failure {
+        let done = end.map_err(|refused| {
+            let index = match refused.failure {
                 WriteFailure::Conflict { index, .. }
                 | WriteFailure::NotCounter { index, .. }
+                | WriteFailure::NoRoom { index, .. }
                 | WriteFailure::Overflow { index, .. } => index,
                 _ => 0,
             };
             let key = batch.ops.get(index).map(|(key, ..)| key.to_vec()).unwrap_or_default();
-            BatchError { index, source: inner.explain(failure, &key, 0) }
+            BatchError { index, source: inner.explain(refused, &key, bytes) }
         })?;
-        let revision = match done.revision {
-            0 => inner.core.head().map_err(|bad| fail(0)(bad.into()))?,
-            last => last,
-        };
-        let gone = || fail(0)(WriteError::Gone { path: inner.path.clone() });
-        Revision::new(revision).ok_or_else(gone)
+        inner.count_many(Counter::Changes, done.count);
+        Ok(Revision::new(done.revision))
     }
 }

@@ -1,8 +1,10 @@
 //! What a watch tells.
 
+use crate::error::ReadError;
 use crate::log::RecordKind;
 use crate::types::{Cursor, Key, Kind, Revision};
-use crate::value::Entry;
+use crate::value::{Entry, decode};
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -44,6 +46,19 @@ pub struct Change {
     pub value: ChangeValue,
     /// Kind of the new value.
     pub value_kind: Kind,
+}
+
+impl Change {
+    /// The new value as a type; `None` when the change brought none, or none that is still there.
+    ///
+    /// # Errors
+    /// [`ReadError::NotThisKind`] for bytes, [`ReadError::Decode`] when it is another type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<Option<T>, ReadError> {
+        match &self.value {
+            ChangeValue::Here(value) => decode(&self.key, self.value_kind, value).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What happened.

@@ -24,6 +24,7 @@ pub(crate) enum Counter {
     Conflicts,
     Burials,
     Snapshots,
+    Changes,
 }
 
 /// Operations of all members that ever were, since the region was made.
@@ -40,6 +41,8 @@ pub struct Operations {
     pub adds: u64,
     /// Batches committed.
     pub commits: u64,
+    /// Changes made by batches.
+    pub changes: u64,
     /// Conditions that did not hold.
     pub conflicts: u64,
     /// Members buried.
@@ -103,14 +106,22 @@ impl Inner {
         self.member_at(slot) + member::COUNTERS + 8 * counter as u64
     }
 
-    /// Counts one operation of this member. A load and a store: no other process writes the word.
+    /// Counts one operation of this member.
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
+        self.count_many(counter, 1);
+    }
+
+    /// Counts so many of this member. A load and a store: no other process writes the word.
+    #[inline]
+    pub(crate) fn count_many(&self, counter: Counter, many: u64) {
         let Some(seat) = self.seat() else { return };
         let at = self.counter(u64::from(seat.slot), counter);
         // Outside of the region there is nothing to count.
         let Ok(word) = self.core.region.words(at, 8) else { return };
-        let _counted = word.load(0, Relaxed).and_then(|count| word.store(0, count + 1, Relaxed));
+        let _counted = word
+            .load(0, Relaxed)
+            .and_then(|count| word.store(0, count.wrapping_add(many), Relaxed));
     }
 
     /// Whether somebody holds a byte of the members file. Asked through a description of its own, for
@@ -136,6 +147,7 @@ impl Inner {
             deletes: sum(Counter::Deletes)?,
             adds: sum(Counter::Adds)?,
             commits: sum(Counter::Commits)?,
+            changes: sum(Counter::Changes)?,
             conflicts: sum(Counter::Conflicts)?,
             burials: sum(Counter::Burials)?,
             snapshots: sum(Counter::Snapshots)?,

@@ -1,6 +1,7 @@
 //! Who is attached, and what happens to what the dead leave.
 
 use super::info::Counter;
+use super::keeper::KEEPER_BYTE;
 use super::seat::owner_word;
 use super::{Bus, Inner};
 use crate::error::ReadError;
@@ -8,7 +9,10 @@ use crate::lock::{LockError, Probe};
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Release};
 use crate::table::wish::WriteFailure;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a handle that is not the keeper does the keeper's work at a time.
+const TEND_MAX: Duration = Duration::from_millis(5);
 
 /// One attached member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +73,24 @@ impl Inner {
             self.ring_all()?;
         }
         Ok(was_there)
+    }
+
+    /// Where nobody is keeper, whoever attaches or detaches does a part of its work: burials and what
+    /// expired, for a few milliseconds. Nothing depends on it for being right.
+    pub(crate) fn tend_unkept(&self) -> Result<(), WriteFailure> {
+        let Some(me) = self.seat().map(|seat| seat.slot) else { return Ok(()) };
+        if self.is_gone() || self.is_locked(KEEPER_BYTE) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        self.bury_all(me)?;
+        for index in 0..self.core.geometry.stripes {
+            if begun.elapsed() > TEND_MAX {
+                break;
+            }
+            self.core.expire_stripe(me, index)?;
+        }
+        Ok(())
     }
 
     /// Buries everybody who died. Gives how many.

@@ -158,8 +158,13 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // The seat of a forked child's parent is not the child's to give up.
         let Some(slot) = self.seat().map(|seat| seat.slot) else { return };
-        if !self.is_gone() {
-            let _end = self.bury(slot, slot);
+        if self.is_gone() {
+            return;
         }
+        if !self.may_keep {
+            // Nobody needs it to succeed.
+            let _end = self.tend_unkept();
+        }
+        let _end = self.bury(slot, slot);
     }
 }

@@ -283,6 +283,10 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         saving,
     };
     inner.sit_down(seats.current())?;
+    if !inner.may_keep {
+        // Nobody needs it to succeed.
+        let _end = inner.tend_unkept();
+    }
     let inner = Arc::new(inner);
     let keeper = if options.keeper { Some(KeeperThread::start(&inner)?) } else { None };
     Ok(Bus { keeper: Arc::new(keeper), inner })
@@ -293,8 +297,7 @@ fn name_of(path: &Path) -> String {
 }
 
 /// Opens what is there for reading alone.
-pub(crate) fn read_only(path: &Path) -> Result<Inner, OpenError> {
-    let options = Options::default();
+pub(crate) fn read_only(options: &Options, path: &Path) -> Result<Inner, OpenError> {
     let (space, region, _) = map(path, false)?;
     Ok(Inner {
         core: Core::new(space, Box::new(Nobody), options.deadline),
@@ -306,7 +309,8 @@ pub(crate) fn read_only(path: &Path) -> Result<Inner, OpenError> {
         bells: file::open_directory(path).map_err(io("opening", path))?,
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
         seats: None,
-        saving: Saving::of(&options, path)?,
+        // Who may read the bus need not be able to read what its owner keeps of it.
+        saving: Saving::of(options, path).unwrap_or_else(|_| Saving::none()),
     })
 }
 

@@ -1,10 +1,12 @@
 //! What a bus is opened with.
 
 use super::Bus;
+use super::reader::BusReader;
 use crate::config::Persist;
 use crate::error::OpenError;
 use crate::types::limits;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How to open, create or attach to a bus. What is not set is taken from the bus that is there,
@@ -149,7 +151,12 @@ impl Options {
         super::open::destroy(&self.state_directory(), path.as_ref(), force)
     }
 
-    fn path(&self, name: &str) -> Result<PathBuf, OpenError> {
+    /// Where the bus with this name is: in the [`directory`](Self::directory) of all buses, else in
+    /// `$MEMBUS_DIR`, else in `/dev/shm/membus-UID`. It need not be there.
+    ///
+    /// # Errors
+    /// [`OpenError::Name`] for a name against the rules.
+    pub fn path(&self, name: &str) -> Result<PathBuf, OpenError> {
         crate::name::check(name)?;
         Ok(crate::name::directory(self.directory.as_deref()).join(name))
     }
@@ -195,6 +202,21 @@ impl Options {
     /// As there.
     pub fn create_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
         super::open::open(self, path.as_ref(), Intent::Create)
+    }
+
+    /// Opens a bus for reading alone, by name; never creates.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] when there is none, and each check of the files has its own.
+    pub fn reader(&self, name: &str) -> Result<BusReader, OpenError> {
+        self.reader_at(self.path(name)?)
+    }
+    /// Like [`reader`](Self::reader), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reader_at(&self, path: impl AsRef<Path>) -> Result<BusReader, OpenError> {
+        Ok(BusReader { inner: Arc::new(super::open::read_only(self, path.as_ref())?) })
     }
 
     /// Checks the settings against their limits.

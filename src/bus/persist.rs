@@ -20,7 +20,6 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
 use crate::sys::lock::{try_lock_byte, unlock_byte};
 use crate::table::load::LoadError;
-use crate::table::wish::WriteFailure;
 use crate::table::{Core, Nobody};
 use crate::types::limits::{KEY_MAX, LABEL_MAX};
 use std::path::{Path, PathBuf};
@@ -78,6 +77,12 @@ fn setting(error: &dyn std::fmt::Display, path: &Path) -> OpenError {
 }
 
 impl Saving {
+    /// Nothing is saved.
+    pub(crate) fn none() -> Self {
+        let (every, one, failures) = (EVERY, Mutex::default(), AtomicU64::new(0));
+        Self { backend: None, persist: Persist::None, every, one, failures }
+    }
+
     /// What is kept of the bus, against what was asked for.
     pub(crate) fn of(options: &Options, path: &Path) -> Result<Self, OpenError> {
         let kept = config::load(&options.state_directory(), path)?;
@@ -286,7 +291,7 @@ impl Inner {
         match error {
             WalkError::Aborted => SnapshotError::Aborted { tries: 1 },
             WalkError::Bad(bad) => ReadError::from(bad).into(),
-            WalkError::Lock(error) => self.explain(WriteFailure::Lock(error), b"", 0).into(),
+            WalkError::Lock(error) => self.explain(error.into(), b"", 0).into(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The handle that only reads: its mapping is `PROT_READ`, so the kernel holds it to that.
 
-use super::open;
+use super::options::Options;
 use super::{Inner, watch::Watch};
 use crate::error::{OpenError, WatchError};
 use crate::types::Cursor;
@@ -21,8 +21,7 @@ impl BusReader {
     /// # Errors
     /// [`OpenError::Absent`] when there is none, and each check of the files has its own.
     pub fn open(name: &str) -> Result<Self, OpenError> {
-        crate::name::check(name)?;
-        Self::open_at(crate::name::directory(None).join(name))
+        Options::default().reader(name)
     }
 
     /// Like [`open`](Self::open), by path.
@@ -30,7 +29,7 @@ impl BusReader {
     /// # Errors
     /// As there.
     pub fn open_at(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Ok(Self { inner: Arc::new(open::read_only(path.as_ref())?) })
+        Options::default().reader_at(path)
     }
 
     /// All entries whose keys begin with `prefix`, then every later change, by polling.

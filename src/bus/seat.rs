@@ -9,6 +9,7 @@
 //! A death leaves the slot to its next user or to a burial.
 
 use super::Inner;
+use super::info::Counter;
 use super::open::{io, open_members};
 use crate::error::OpenError;
 use crate::heap::Space;
@@ -168,7 +169,7 @@ impl Inner {
                 Err(now) => seen = now,
             }
         }
-        self.bury(slot, slot).map_err(|error| match error {
+        let found = self.bury(slot, slot).map_err(|error| match error {
             LockError::Bad(source) => bad(source),
             LockError::Stalled { .. } => OpenError::Busy {
                 path: path.clone(),
@@ -176,6 +177,9 @@ impl Inner {
                 waited: core.patience,
             },
         })?;
+        if found {
+            self.count(Counter::Burials);
+        }
         let at = self.member_at(u64::from(slot));
         let put = |offset, value| core.region.store(at + offset, value, Release).map_err(bad);
         put(member::GENERATION, seat.generation)?;

@@ -3,7 +3,7 @@
 use super::info::Counter;
 use super::{Bus, Inner};
 use crate::error::{Expected, WriteError};
-use crate::lock::{LockError, RobustLock};
+use crate::lock::LockError;
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::table::entry::Note;
@@ -15,6 +15,19 @@ use crate::types::{Key, Kind, Revision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::{Duration, Instant};
+
+/// Why nothing was written, and why the file did not grow for it.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) failure: WriteFailure,
+    pub(crate) reason: Option<String>,
+}
+
+impl<F: Into<WriteFailure>> From<F> for Refused {
+    fn from(failure: F) -> Self {
+        Self { failure: failure.into(), reason: None }
+    }
+}
 
 /// Bytes by which the file grows at a time, at the most.
 const GROWTH_MAX: u64 = 16 << 20;
@@ -48,33 +61,32 @@ impl Inner {
         Ok(())
     }
 
-    /// Runs a write; when there is no room, sweeps and grows, and tries again.
+    /// Runs a write; when there is no room, grows or sweeps, and tries again.
     pub(crate) fn with_room(
         &self,
         me: u32,
         key: Option<&[u8]>,
         mut write: impl FnMut() -> Result<Done, WriteFailure>,
-    ) -> Result<Done, WriteFailure> {
+    ) -> Result<Done, Refused> {
         let mut swept = false;
         loop {
-            match write() {
-                Err(WriteFailure::NoRoom { blocks }) => {
-                    if self.grow(me, blocks)?.is_ok() {
-                        continue;
-                    }
-                    if swept && !self.core.abort_snapshot(me)? {
-                        return Err(WriteFailure::NoRoom { blocks });
-                    }
-                    self.sweep(me)?;
-                    swept = true;
-                }
-                end => {
-                    if end.as_ref().is_ok_and(|done| done.count > 0) {
+            let failure = match write() {
+                Err(failure @ WriteFailure::NoRoom { .. }) => failure,
+                Err(failure) => return Err(failure.into()),
+                Ok(done) => {
+                    if done.count > 0 {
                         self.ring_watches(key);
                     }
-                    return end;
+                    return Ok(done);
                 }
+            };
+            let WriteFailure::NoRoom { blocks, .. } = failure else { continue };
+            let Err(reason) = self.grow(me, blocks)? else { continue };
+            if swept && !self.core.abort_snapshot(me)? {
+                return Err(Refused { failure, reason: Some(reason) });
             }
+            self.sweep(me)?;
+            swept = true;
         }
     }
 
@@ -93,7 +105,7 @@ impl Inner {
     /// `Err`: why it did not grow.
     pub(crate) fn grow(&self, me: u32, blocks: u64) -> Result<Result<(), String>, WriteFailure> {
         let core = &self.core;
-        let lock = RobustLock::at(&core.region, header::GROW_LOCK);
+        let lock = core.grow_lock();
         let before = core.region.load(header::SIZE, Acquire)?;
         let outcome = lock.lock(me, &core.patience(), |owner| {
             let Some(mut probe) = core.liveness.probe() else { return Ok(false) };
@@ -116,11 +128,17 @@ impl Inner {
         let block = core.geometry.block_size();
         let needed = blocks.saturating_mul(block);
         let step = (size / 4).clamp(block * 16, GROWTH_MAX).max(needed) / block * block;
-        let step = step.min(max - size.min(max));
+        let mut step = step.min(max - size.min(max));
         if step < needed {
-            return Ok(Err(format!("{size} of {max} bytes are in use")));
+            return Ok(Err(format!("{size} of at most {max} bytes are there already")));
         }
-        if let Err(error) = crate::sys::file::reserve(&self.region, size, step) {
+        let reserve = |step| crate::sys::file::reserve(&self.region, size, step);
+        let mut reserved = reserve(step);
+        if reserved.is_err() && step > needed {
+            step = needed;
+            reserved = reserve(step);
+        }
+        if let Err(error) = reserved {
             return Ok(Err(error.to_string()));
         }
         // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`.
@@ -128,7 +146,9 @@ impl Inner {
         Ok(Ok(()))
     }
 
-    pub(crate) fn explain(&self, failure: WriteFailure, key: &[u8], size: u64) -> WriteError {
+    /// What a refusal is told: about this key, and so many bytes.
+    pub(crate) fn explain(&self, refused: Refused, key: &[u8], size: u64) -> WriteError {
+        let Refused { failure, reason } = refused;
         match failure {
             WriteFailure::Conflict { expected, found, .. } => {
                 self.count(Counter::Conflicts);
@@ -146,25 +166,25 @@ impl Inner {
             WriteFailure::Overflow { value, by, .. } => {
                 WriteError::Overflow { key: Key::from(key), value, by }
             }
-            WriteFailure::NoRoom { blocks } => self.full(blocks, size),
+            WriteFailure::NoRoom { blocks, .. } => self.full(blocks, size, reason),
             WriteFailure::Lock(LockError::Stalled { owner }) => {
                 let (label, pid) = self.describe(owner);
                 WriteError::Stalled { member: owner, label, pid, what: "a lock of the bus" }
             }
             WriteFailure::Lock(LockError::Bad(bad)) | WriteFailure::Bad(bad) => bad.into(),
-            WriteFailure::Again | WriteFailure::Double { .. } => self.full(1, size),
+            WriteFailure::Again | WriteFailure::Double { .. } => self.full(1, size, reason),
         }
     }
 
-    fn full(&self, blocks: u64, size: u64) -> WriteError {
+    fn full(&self, blocks: u64, size: u64, reason: Option<String>) -> WriteError {
         let block = self.core.geometry.block_size();
         let longest = self.core.free_blocks().map_or(0, |(_, longest)| longest);
         WriteError::Full {
-            asked: size.max(if size == 0 { blocks * block } else { 0 }),
+            asked: if size == 0 { blocks * block } else { size },
             largest_free: longest * block,
             capacity: self.core.region.load(header::SIZE, Relaxed).unwrap_or_default(),
             max_capacity: self.core.geometry.max_capacity,
-            reason: None,
+            reason,
         }
     }
 
@@ -280,6 +300,32 @@ impl<K: AsRef<[u8]>> Put<'_, K> {
         inner.change(&wish).map(done)
     }
 
+    /// Adds to a counter, which is 0 when absent; gives its new value. Time to live and owner stay.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set), [`WriteError::NotACounter`] and [`WriteError::Overflow`].
+    #[expect(clippy::should_implement_trait, reason = "the same word as `Bus::add`")]
+    pub fn add(self, by: i64) -> Result<i64, WriteError> {
+        let inner = &self.bus.inner;
+        let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
+        let action = Action::Add { by, time: inner.core.clock.wall(), who };
+        let wish = Wish { key: self.key.as_ref(), action, condition: self.condition };
+        Ok(inner.change(&wish)?.value)
+    }
+    /// Gives the entry a time to live, or takes it away; value and owner stay. `None` when there is
+    /// no entry.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn expire(self, ttl: Option<Duration>) -> Result<Option<Revision>, WriteError> {
+        let inner = &self.bus.inner;
+        let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
+        let deadline = ttl.map_or(0, |ttl| inner.deadline_in(ttl));
+        let action = Action::Deadline { deadline, time: inner.core.clock.wall(), who };
+        let wish = Wish { key: self.key.as_ref(), action, condition: self.condition };
+        inner.change(&wish).map(done)
+    }
+
     fn write(self, value: &[u8], kind: u8) -> Result<Revision, WriteError> {
         let inner = &self.bus.inner;
         let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
@@ -380,7 +426,7 @@ impl Bus {
         let me = inner.writer()?;
         let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
         let cleared = inner.core.clear(me, time, who);
-        let revision = cleared.map_err(|failure| inner.explain(failure, b"", 0))?;
+        let revision = cleared.map_err(|failure| inner.explain(failure.into(), b"", 0))?;
         inner.ring_watches(None);
         Revision::new(revision).ok_or_else(|| WriteError::Gone { path: inner.path.clone() })
     }
@@ -390,11 +436,7 @@ impl Bus {
     /// # Errors
     /// [`WriteError::NotACounter`], [`WriteError::Overflow`]; the old value stays.
     pub fn add(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64, WriteError> {
-        let inner = &self.inner;
-        let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
-        let action = Action::Add { by, time, who };
-        let wish = Wish { key: key.as_ref(), action, condition: Condition::Any };
-        Ok(inner.change(&wish)?.value)
+        self.put(key).add(by)
     }
 
     /// Gives an entry a time to live, or takes it away: `None` when there is no entry.
@@ -406,12 +448,7 @@ impl Bus {
         key: impl AsRef<[u8]>,
         ttl: Option<Duration>,
     ) -> Result<Option<Revision>, WriteError> {
-        let inner = &self.inner;
-        let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
-        let deadline = ttl.map_or(0, |ttl| inner.deadline_in(ttl));
-        let action = Action::Deadline { deadline, time, who };
-        let wish = Wish { key: key.as_ref(), action, condition: Condition::Any };
-        inner.change(&wish).map(done)
+        self.put(key).expire(ttl)
     }
 
     /// Changes a value by a closure, which runs under no lock and perhaps several times: when

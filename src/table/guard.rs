@@ -49,6 +49,11 @@ impl Core {
         RobustLock::at(&self.space.region, header::COMMIT_LOCK)
     }
 
+    /// Held by whoever makes the file longer; no other lock is held meanwhile.
+    pub(crate) fn grow_lock(&self) -> RobustLock<'_> {
+        RobustLock::at(&self.space.region, header::GROW_LOCK)
+    }
+
     pub(crate) fn stripe_lock(&self, index: u64) -> RobustLock<'_> {
         RobustLock::at(&self.space.region, self.geometry.stripe(index) + stripe::LOCK)
     }
@@ -119,7 +124,8 @@ impl Core {
         Ok(guard)
     }
 
-    /// Repairs what still names the dead slot `dead`: the commit first, then the stripes. The
+    /// Repairs what still names the dead slot `dead`: the commit first, then the stripes, then the
+    /// grow lock. The
     /// caller holds the slot's byte, through `probe` or, when it is the newcomer in that slot, by
     /// itself (`dead == me`). Gives the number of locks that were repaired.
     pub(crate) fn mend_slot(
@@ -146,6 +152,11 @@ impl Core {
                 drop(guard);
                 mended += 1;
             }
+        }
+        // A dead grower leaves a longer file at most: the size word counts.
+        if self.grow_lock().take_over(dead, me)? {
+            self.grow_lock().unlock();
+            mended += 1;
         }
         Ok(mended)
     }

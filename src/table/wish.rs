@@ -99,8 +99,10 @@ pub(crate) enum WriteFailure {
         value: i64,
         by: i64,
     },
+    /// No run of so many free blocks, for the wish of this index.
     NoRoom {
         blocks: u64,
+        index: usize,
     },
     Lock(LockError),
     Bad(BadRegion),
@@ -126,7 +128,7 @@ impl From<LockError> for WriteFailure {
 impl From<HeapError> for WriteFailure {
     fn from(error: HeapError) -> Self {
         match error {
-            HeapError::NoRoom(no) => Self::NoRoom { blocks: no.blocks },
+            HeapError::NoRoom(no) => Self::NoRoom { blocks: no.blocks, index: 0 },
             HeapError::Bad(bad) => Self::Bad(bad),
         }
     }

@@ -182,7 +182,14 @@ impl Core {
             Some(current) => current.slot,
             None => self.slot_for(site)?,
         };
-        let entry = self.entry_in(self.allocate_or_sweep(site.stripe, key, value, note)?)?;
+        let room = match self.allocate_or_sweep(site.stripe, key, value, note) {
+            Ok(room) => room,
+            Err(HeapError::NoRoom(no)) => {
+                return Err(WriteFailure::NoRoom { blocks: no.blocks, index });
+            }
+            Err(HeapError::Bad(bad)) => return Err(bad.into()),
+        };
+        let entry = self.entry_in(room)?;
         let pred = current.map_or(entry::NONE, |current| offset_of(current.word));
         entry.fill(pred, key, value, note)?;
         if note.deadline != 0 {
@@ -226,14 +233,14 @@ impl Core {
         key: &[u8],
         value: &[u8],
         note: &Note<'_>,
-    ) -> Result<heap::Room, WriteFailure> {
+    ) -> Result<heap::Room, HeapError> {
         let size = size_of(key, value, note);
         match self.allocate(stripe, size, note.is_timed()) {
             Err(HeapError::NoRoom(_)) => {
                 self.sweep_retired(stripe)?;
-                Ok(self.allocate(stripe, size, note.is_timed())?)
+                self.allocate(stripe, size, note.is_timed())
             }
-            end => Ok(end?),
+            end => end,
         }
     }
 
