@@ -67,7 +67,8 @@ impl Persist {
 /// What is kept of a bus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Config {
-    pub(crate) path: PathBuf,
+    /// Where the bus is, for people to read.
+    pub(crate) path: String,
     pub(crate) capacity: u64,
     pub(crate) max_capacity: u64,
     pub(crate) log_size: u64,
@@ -134,8 +135,8 @@ pub(crate) fn load(state: &Path, path: &Path) -> Result<Option<Config>, OpenErro
 }
 
 /// Keeps it, whole or not at all.
-pub(crate) fn store(state: &Path, config: &Config) -> Result<(), OpenError> {
-    let at = place(state, &config.path)?;
+pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), OpenError> {
+    let at = place(state, path)?;
     let fail = |source| failed("writing", &at, source);
     let text = toml::to_string(config).map_err(|error| fail(io::Error::other(error)))?;
     file::make_directories(state).map_err(fail)?;

@@ -42,6 +42,7 @@ pub(crate) enum LockError {
     /// The deadline passed; this slot held the lock.
     Stalled {
         owner: u32,
+        what: &'static str,
     },
     Bad(BadRegion),
 }
@@ -96,11 +97,13 @@ pub(crate) fn owner_of(word: u32) -> Option<u32> {
 pub(crate) struct RobustLock<'r> {
     region: &'r Region,
     at: u64,
+    /// What it is called when it is not to be had.
+    what: &'static str,
 }
 
 impl<'r> RobustLock<'r> {
-    pub(crate) fn at(region: &'r Region, at: u64) -> Self {
-        Self { region, at }
+    pub(crate) fn at(region: &'r Region, at: u64, what: &'static str) -> Self {
+        Self { region, at, what }
     }
 
     /// The slot that holds it, if any.
@@ -148,7 +151,7 @@ impl<'r> RobustLock<'r> {
         loop {
             let seen = word.load(Relaxed);
             if hook::dead() {
-                return Err(LockError::Stalled { owner: me }.into());
+                return Err(LockError::Stalled { owner: me, what: self.what }.into());
             }
             let Some(owner) = owner_of(seen) else {
                 // Somebody may still sleep: the contended bit is kept.
@@ -166,7 +169,7 @@ impl<'r> RobustLock<'r> {
             }
             let left = patience.left();
             if left.is_zero() {
-                return Err(LockError::Stalled { owner }.into());
+                return Err(LockError::Stalled { owner, what: self.what }.into());
             }
             crate::sys::futex::wait(word, sleepy, left.min(PROBE_AFTER));
             slept_on = sleepy;

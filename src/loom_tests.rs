@@ -296,7 +296,7 @@ fn lock_excludes() {
     loom::model(|| {
         let region = Arc::new(Region::new(Memory::of(&[(0, 0)], &[LOCK])));
         let count = |region: &Region, me| {
-            let lock = RobustLock::at(region, LOCK);
+            let lock = RobustLock::at(region, LOCK, "a lock");
             let outcome = lock.lock(me, &far(), |_| Ok::<_, LockError>(false)).unwrap();
             assert_eq!(outcome, LockOutcome::Clean);
             let seen = region.load(0, Relaxed).unwrap();
@@ -317,11 +317,11 @@ fn lock_excludes() {
 fn takeover_by_two() {
     loom::model(|| {
         let region = Arc::new(Region::new(Memory::of(&[(0, 0), (8, 0)], &[LOCK])));
-        let lock = RobustLock::at(&region, LOCK);
+        let lock = RobustLock::at(&region, LOCK, "a lock");
         let _ = lock.lock(7, &far(), |_| Ok::<_, LockError>(false)).unwrap();
         let byte = Arc::new(loom::sync::Mutex::new(()));
         let survive = |region: &Region, byte: &loom::sync::Mutex<()>, me| {
-            let lock = RobustLock::at(region, LOCK);
+            let lock = RobustLock::at(region, LOCK, "a lock");
             let on_dead = |owner| {
                 let _held = byte.lock().unwrap();
                 Ok::<_, LockError>(owner == 7 && lock.take_over(owner, me)?)

@@ -60,7 +60,7 @@ impl Inner {
                 WriteFailure::Lock(error) => error,
                 WriteFailure::Bad(bad) => bad.into(),
                 // Deleting needs no room and has no condition.
-                _ => LockError::Stalled { owner: dead },
+                _ => LockError::Stalled { owner: dead, what: "what its keys are kept by" },
             })?;
             core.region.store(at + member::EPHEMERAL, 0, Release)?;
         }

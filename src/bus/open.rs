@@ -9,7 +9,7 @@
 //!
 //! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
 
-use super::create::log_size;
+use super::create::{log_size, shape};
 use super::keeper::KeeperThread;
 use super::options::{Intent, Options};
 use super::persist::Saving;
@@ -117,9 +117,30 @@ fn directory_mode(mode: u32) -> u32 {
 fn make_directory(path: &Path, mode: u32) -> Result<(), OpenError> {
     if let Some(parent) = path.parent() {
         file::make_directory(parent, 0o700).map_err(io("making", parent))?;
+        check_standard(parent)?;
     }
     file::make_directory(path, directory_mode(mode)).map_err(io("making", path))?;
     check_directory(path, None)
+}
+
+/// The directory of all buses stands where anybody could have made it first: it must be this user's.
+fn check_standard(directory: &Path) -> Result<(), OpenError> {
+    if directory != crate::name::standard() {
+        return Ok(());
+    }
+    let stat = file::stat_path(directory).map_err(io("looking at", directory))?;
+    let (path, found, expected) = (directory.to_owned(), stat.uid, process::uid());
+    if stat.kind != Kind::Directory {
+        let (found, expected) = (stat.kind.to_string(), "a directory");
+        return Err(OpenError::WrongFile { path, found, expected });
+    }
+    if found != expected {
+        return Err(OpenError::Owner { path, found, expected });
+    }
+    if stat.mode & 0o022 != 0 {
+        return Err(OpenError::Mode { path, found: stat.mode, expected: 0o700 });
+    }
+    Ok(())
 }
 
 /// Whether a bus may live at `path`, when its files have `mode`, as far as that is known.
@@ -199,6 +220,7 @@ fn open_region(path: &Path, writable: bool) -> Result<(File, file::Stat), OpenEr
 /// Maps the region, after every check: directory, file, owner, size, header, mode, boot.
 pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Stat), OpenError> {
     check_directory(path, None)?;
+    path.parent().map_or(Ok(()), check_standard)?;
     let (region, stat) = open_region(path, writable)?;
     let at = path.join("region");
     let extent = |file: &File| file.try_clone().map(FileExtent).map_err(io("opening", &at));
@@ -224,9 +246,19 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
     Ok((Space::new(whole, geometry), region, stat))
 }
 
-fn differs(options: &Options, geometry: &Geometry) -> Result<(), OpenError> {
+fn differs(options: &Options, path: &Path, geometry: &Geometry) -> Result<(), OpenError> {
     let max = options.max_capacity.map(|max| max >> geometry.block_shift << geometry.block_shift);
+    // What a bus with this capacity, and all else as it is, would begin with.
+    let capacity = match options.capacity {
+        None => None,
+        Some(_) => {
+            let (max_capacity, log_size) = (geometry.max_capacity, geometry.log_size);
+            let like = options.clone().max_capacity(max_capacity).log_size(log_size);
+            Some(shape(&like).map_err(io("preparing", path))?.capacity)
+        }
+    };
     let asked = [
+        ("capacity", capacity, geometry.capacity),
         ("max_capacity", max, geometry.max_capacity),
         ("log_size", options.log_size.map(log_size), geometry.log_size),
         ("mode", options.mode.map(u64::from), geometry.mode),
@@ -259,7 +291,7 @@ pub(crate) fn open_members(path: &Path, geometry: &Geometry) -> Result<File, Ope
 /// Attaches to what is there.
 pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     let (space, region, stat) = map(path, true)?;
-    differs(options, &space.geometry)?;
+    differs(options, path, &space.geometry)?;
     let saving = Saving::of(options, path)?;
     let bell = path.join("bell");
     let bells = file::open_directory(&bell).map_err(io("opening", &bell))?;

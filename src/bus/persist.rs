@@ -135,8 +135,9 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
     let geometry = &space.geometry;
     config::store(
         &state,
+        path,
         &Config {
-            path: std::path::absolute(path).map_err(io("resolving", path))?,
+            path: std::path::absolute(path).map_err(io("resolving", path))?.display().to_string(),
             capacity: options.capacity.unwrap_or(geometry.capacity),
             max_capacity: geometry.max_capacity,
             log_size: geometry.log_size,

@@ -167,9 +167,9 @@ impl Inner {
                 WriteError::Overflow { key: Key::from(key), value, by }
             }
             WriteFailure::NoRoom { blocks, .. } => self.full(blocks, size, reason),
-            WriteFailure::Lock(LockError::Stalled { owner }) => {
+            WriteFailure::Lock(LockError::Stalled { owner, what }) => {
                 let (label, pid) = self.describe(owner);
-                WriteError::Stalled { member: owner, label, pid, what: "a lock of the bus" }
+                WriteError::Stalled { member: owner, label, pid, what }
             }
             WriteFailure::Lock(LockError::Bad(bad)) | WriteFailure::Bad(bad) => bad.into(),
             WriteFailure::Again | WriteFailure::Double { .. } => self.full(1, size, reason),

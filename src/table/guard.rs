@@ -46,16 +46,17 @@ impl Drop for StripeGuard<'_> {
 
 impl Core {
     pub(crate) fn commit_lock(&self) -> RobustLock<'_> {
-        RobustLock::at(&self.space.region, header::COMMIT_LOCK)
+        RobustLock::at(&self.space.region, header::COMMIT_LOCK, "the commit lock")
     }
 
     /// Held by whoever makes the file longer; no other lock is held meanwhile.
     pub(crate) fn grow_lock(&self) -> RobustLock<'_> {
-        RobustLock::at(&self.space.region, header::GROW_LOCK)
+        RobustLock::at(&self.space.region, header::GROW_LOCK, "the grow lock")
     }
 
     pub(crate) fn stripe_lock(&self, index: u64) -> RobustLock<'_> {
-        RobustLock::at(&self.space.region, self.geometry.stripe(index) + stripe::LOCK)
+        let at = self.geometry.stripe(index) + stripe::LOCK;
+        RobustLock::at(&self.space.region, at, "the lock of a stripe")
     }
 
     /// What an operation that begins now may wait.
