@@ -5,6 +5,8 @@ pub(crate) mod batch;
 mod crash_tests;
 pub(crate) mod create;
 pub(crate) mod event;
+#[cfg(test)]
+mod failing_tests;
 pub(crate) mod guard;
 pub(crate) mod info;
 pub(crate) mod keeper;

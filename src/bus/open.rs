@@ -22,7 +22,7 @@ use crate::region::layout::{HEADER_SIZE, header};
 use crate::region::{Extent, Memory, Region};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sys::file::{self, Kind};
-use crate::sys::lock::try_lock_byte;
+use crate::sys::lock::{first_locked, try_lock_byte};
 use crate::sys::map::Mapping;
 use crate::sys::socket::Ringer;
 use crate::sys::{clock, process};
@@ -378,12 +378,13 @@ fn count_members(path: &Path, geometry: &Geometry) -> Result<u64, OpenError> {
         Err(OpenError::Absent { .. } | OpenError::BusId { .. }) => return Ok(0),
         members => members?,
     };
-    let mut count = 0;
-    for slot in 0..geometry.members_max {
-        let alive = crate::sys::lock::byte_is_locked(&members, slot);
-        count += u64::from(alive.map_err(io("probing", path))?);
+    let (mut count, mut from) = (0, 0);
+    loop {
+        let found = first_locked(&members, from, geometry.members_max);
+        let Some(slot) = found.map_err(io("probing", path))? else { return Ok(count) };
+        count += 1;
+        from = slot + 1;
     }
-    Ok(count)
 }
 
 /// Removes the files that membus made in a bus's directory, and the directory.

@@ -107,10 +107,11 @@ impl Space {
         self.region.store(self.geometry.block_word(block), word.0, Release)
     }
 
-    /// Blocks that the file holds by now.
+    /// Blocks that the file holds by now, as far as the kernel confirms it.
     pub(crate) fn blocks(&self) -> Result<u64, BadRegion> {
         // ORDERING: [header.size] Acquire; pairs with the Release store of who grew the file.
-        Ok(self.geometry.blocks_in(self.region.load(header::SIZE, Acquire)?))
+        let size = self.region.load(header::SIZE, Acquire)?;
+        Ok(self.geometry.blocks_in(self.region.confirmed(size)))
     }
 
     /// Claims a run of free blocks for `stripe`; first from the hint on, then from the start.

@@ -67,8 +67,11 @@ mod imp {
             self.writable
         }
 
-        pub(crate) fn known(&self) -> u64 {
-            self.known.load(Ordering::Relaxed)
+        pub(crate) fn confirmed(&self, size: u64) -> u64 {
+            if size > self.known.load(Ordering::Relaxed) {
+                self.grown(size);
+            }
+            size.min(self.known.load(Ordering::Relaxed))
         }
 
         /// Invariant: `at + 8 <= mapped` and the file reaches there, or `None`.
@@ -188,8 +191,8 @@ mod imp {
         pub(crate) fn writable(&self) -> bool {
             true
         }
-        pub(crate) fn known(&self) -> u64 {
-            u64::MAX
+        pub(crate) fn confirmed(&self, size: u64) -> u64 {
+            size
         }
         pub(crate) fn word(&self, at: u64) -> Option<&AtomicU64> {
             self.words.get(&at)

@@ -98,9 +98,9 @@ impl Region {
         self.memory.writable()
     }
 
-    /// Bytes of the file that this process knows to be there.
-    pub(crate) fn known_size(&self) -> u64 {
-        self.memory.known()
+    /// So many of `size` bytes as the kernel says are there.
+    pub(crate) fn confirmed(&self, size: u64) -> u64 {
+        self.memory.confirmed(size)
     }
 
     #[inline]

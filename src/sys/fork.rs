@@ -14,8 +14,10 @@ use super::map::WipeOnFork;
 use super::seam::{Call, gate};
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -28,14 +30,14 @@ static PRIVATE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 /// and what tells whether this process did that already.
 static NOTHING: OnceLock<(File, WipeOnFork)> = OnceLock::new();
 
-/// No fork of this process happens as long as this lives.
+/// No fork by another thread of this process happens as long as this lives.
 #[derive(Debug)]
-pub(crate) struct NoFork(());
+pub(crate) struct NoFork(PhantomData<*const ()>);
 
 impl NoFork {
     pub(crate) fn begin() -> Self {
         hold();
-        Self(())
+        Self(PhantomData)
     }
 }
 
@@ -45,7 +47,16 @@ impl Drop for NoFork {
     }
 }
 
+thread_local! {
+    /// How often this thread holds [`BUSY`].
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
 fn hold() {
+    DEPTH.set(DEPTH.get() + 1);
+    if DEPTH.get() > 1 {
+        return;
+    }
     // ORDERING: [fork.busy] Acquire; pairs with the Release store in `release`.
     while BUSY.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
         std::thread::yield_now();
@@ -53,6 +64,10 @@ fn hold() {
 }
 
 fn release() {
+    DEPTH.set(DEPTH.get() - 1);
+    if DEPTH.get() > 0 {
+        return;
+    }
     // ORDERING: [fork.busy] Release; pairs with the Acquire exchange in `hold`.
     BUSY.store(0, Release);
 }
