@@ -8,12 +8,16 @@ use crate::heap::class::{ARRAY, LIST};
 use crate::heap::{BlockWord, Place, State};
 use crate::log::Read;
 use crate::region::BadRegion;
-use crate::region::layout::{PINS_MAX, header, member, stripe};
+use crate::region::layout::{
+    PINS_MAX, RETIRED_MAX, SPARE_MAX, WATCH_PREFIX_MAX, header, member, stripe, watch,
+};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::table::Core;
 use crate::word::{Hash, offset_of, tag_matches};
 use std::collections::HashMap;
 
+/// Longest label of a member.
+const LABEL_MAX: u64 = member::STATE - member::LABEL;
 /// Findings of one kind that are listed at the most.
 const FINDINGS_MAX: usize = 1000;
 
@@ -85,11 +89,45 @@ impl Core {
             report.say(format!("members_high is {high} of {}", self.geometry.members_max));
         }
         for slot in 0..high.min(self.geometry.members_max) {
-            for pin in 0..PINS_MAX {
-                let at = word(self.geometry.member(slot) + member::PINS + 8 * pin)?;
-                if at != 0 && self.place(at).is_err() {
-                    report.say(format!("member slot {slot} pins {at:#x}, where no entry stands"));
-                }
+            self.check_member(slot, report)?;
+        }
+        let watches = word(header::WATCHES_HIGH)?;
+        if watches > self.geometry.watches_max {
+            report.say(format!("watches_high is {watches} of {}", self.geometry.watches_max));
+        }
+        for index in 0..watches.min(self.geometry.watches_max) {
+            let at = self.geometry.watch(index);
+            let (state, len) = (word(at + watch::STATE)?, word(at + watch::PREFIX_LEN)?);
+            let asleep = word(self.geometry.asleep(index))? & 1 << (index % 64) != 0;
+            let owner = (state & 0xffff).wrapping_sub(1);
+            if state != 0 && (owner >= self.geometry.members_max || len > WATCH_PREFIX_MAX) {
+                report.say(format!("watch {index} has owner {state:#x} and a prefix of {len}"));
+            }
+            if state == 0 && asleep {
+                report.say(format!("watch {index} sleeps, but nobody has it"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_member(&self, slot: u64, report: &mut CheckReport) -> Result<(), BadRegion> {
+        let base = self.geometry.member(slot);
+        let word = |at| self.region.load(base + at, Acquire);
+        let (state, label) = (word(member::STATE)?, word(member::LABEL_LEN)?);
+        if state > member::STATE_MAY_KEEP {
+            report.say(format!("member slot {slot} is in state {state}"));
+        }
+        if label > LABEL_MAX {
+            report.say(format!("member slot {slot} has a label of {label} bytes"));
+        }
+        let marked = self.region.load(self.geometry.pinned(slot), Acquire)? & 1 << (slot % 64) != 0;
+        for pin in 0..PINS_MAX {
+            let at = word(member::PINS + 8 * pin)?;
+            if at != 0 && self.place(at).is_err() {
+                report.say(format!("member slot {slot} pins {at:#x}, where no entry stands"));
+            }
+            if at != 0 && !marked {
+                report.say(format!("member slot {slot} pins {at:#x}, and no bit says so"));
             }
         }
         Ok(())
@@ -157,7 +195,50 @@ impl Core {
         for (first, word) in spans {
             self.check_span(index, first, word, &named, held, report)?;
         }
-        Ok(())
+        if held { Ok(()) } else { self.check_hints(index, report) }
+    }
+
+    /// Hints may be behind, but what they name must be what they say.
+    fn check_hints(&self, index: u64, report: &mut CheckReport) -> Result<(), BadRegion> {
+        let base = self.geometry.stripe(index);
+        let word = |at| self.region.load(base + at, Relaxed);
+        let (retired, spare) = (word(stripe::RETIRED_COUNT)?, word(stripe::SPARE_COUNT)?);
+        if retired > RETIRED_MAX || spare > SPARE_MAX {
+            report.say(format!("stripe {index} notes {retired} dead and {spare} spare entries"));
+        }
+        let mut seen = HashMap::new();
+        let ring = (0..retired.min(RETIRED_MAX)).map(|n| (stripe::RETIRED + 8 * n, false));
+        let spares = (0..spare.min(SPARE_MAX)).map(|n| (stripe::SPARE + 8 * n, true));
+        for (at, is_spare) in ring.chain(spares) {
+            let noted = word(at)?;
+            let entry = offset_of(noted);
+            let what = if is_spare { "spare" } else { "dead" };
+            if let Some(other) = seen.insert(entry, at) {
+                report.say(format!("stripe {index}: {at} and {other} note the entry {entry:#x}"));
+            }
+            let place = match self.place(entry) {
+                Ok(place) => place,
+                Err(bad) => {
+                    report.say(format!("stripe {index} notes {what} entry {entry:#x}: {bad}"));
+                    continue;
+                }
+            };
+            let block = self.block_word(place.block)?;
+            let fits = !is_spare || noted >> 48 == block.class() + 1;
+            let is_dead = self.is_occupied(&place)? && self.entry(entry)?.died(Acquire)? != 0;
+            if block.stripe() != index || !fits || !is_dead {
+                report.say(format!("stripe {index} notes {entry:#x} as {what}, which it is not"));
+            }
+        }
+        let earliest = word(stripe::DEADLINE)?;
+        self.each_timed(index, |entry, header| {
+            let deadline = entry.deadline(header)?;
+            if deadline != 0 && (earliest == 0 || deadline < earliest) {
+                let at = entry.at();
+                report.say(format!("stripe {index}: {at:#x} expires before the noted {earliest}"));
+            }
+            Ok(())
+        })
     }
 
     /// Every named entry must be where a reader looks for it.

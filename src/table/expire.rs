@@ -30,7 +30,7 @@ impl Space {
 
     /// Calls `visit` with each entry of a stripe that lives and has a deadline or an owner. The
     /// stripe's lock is held.
-    fn each_timed(
+    pub(crate) fn each_timed(
         &self,
         index: u64,
         mut visit: impl FnMut(&Entry<'_>, &Header) -> Result<(), BadRegion>,
