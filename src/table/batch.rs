@@ -68,8 +68,7 @@ impl Core {
                 wish.action = Action::Require;
             }
             let site = Site { may_double, ..self.site(wish.key, &is_taken) };
-            let planned = self.plan(index, &wish, &site)?;
-            plans.extend(planned.plans());
+            self.plan(index, &wish, &site, plans)?;
             taken.borrow_mut().extend(plans.last().map(|plan| plan.stored.slot));
         }
         Ok(())

@@ -30,7 +30,7 @@ pub(crate) fn record_of<'a>(wish: &'a Wish<'_>, plan: &'a Plan, value_max: u64) 
     NewRecord {
         kind: plan.kind,
         value_kind: plan.value_kind,
-        time: plan.time,
+        time: wish.action.time(),
         who,
         key: wish.key,
         value,
@@ -42,9 +42,9 @@ impl Core {
     /// How the records of these plans fit into the log.
     pub(crate) fn logged(&self, wishes: &[Wish<'_>], plans: &[Plan]) -> Logged {
         for value_max in [RECORD_VALUE_MAX, 0] {
-            let sizes = plans
-                .iter()
-                .filter_map(|plan| Some(record_of(wishes.get(plan.wish)?, plan, value_max).size()));
+            let sizes = plans.iter().filter_map(|plan| {
+                Some(record_of(wishes.get(plan.wish as usize)?, plan, value_max).size())
+            });
             // Half the ring, so that a watch that is not asleep has a chance to read it.
             if sizes.sum::<u64>() <= self.geometry.log_size / 2 {
                 return Logged::ValuesTo(value_max);
@@ -86,9 +86,9 @@ impl Core {
         match logged {
             Logged::Skipped => self.log_skip(head + plans.len() as u64),
             Logged::ValuesTo(value_max) => {
-                let records = plans
-                    .iter()
-                    .filter_map(|plan| Some(record_of(wishes.get(plan.wish)?, plan, value_max)));
+                let records = plans.iter().filter_map(|plan| {
+                    Some(record_of(wishes.get(plan.wish as usize)?, plan, value_max))
+                });
                 self.write_records(head, records)
             }
         }

@@ -55,6 +55,23 @@ pub(crate) enum Action<'a> {
     Require,
 }
 
+impl Action<'_> {
+    /// When the change is made, in wall-clock nanoseconds.
+    #[inline]
+    pub(crate) fn time(&self) -> u64 {
+        match self {
+            Self::Set { note, .. } => note.time,
+            Self::Add { time, .. }
+            | Self::Deadline { time, .. }
+            | Self::Replace { time, .. }
+            | Self::Delete { time, .. }
+            | Self::Expire { time }
+            | Self::DeleteOwned { time, .. } => *time,
+            Self::Require => 0,
+        }
+    }
+}
+
 /// What must hold for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {

@@ -36,28 +36,56 @@ pub(crate) struct Current<'r> {
 /// A change that is decided and filled, but not committed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    pub(crate) wish: usize,
-    pub(crate) stripe: u64,
+    pub(crate) wish: u32,
+    pub(crate) stripe: u32,
     pub(crate) stored: Stored,
-    pub(crate) kind: RecordKind,
-    pub(crate) value_kind: u8,
-    pub(crate) time: u64,
     /// The new value of a counter.
     pub(crate) number: [u8; 8],
+    pub(crate) kind: RecordKind,
+    pub(crate) value_kind: u8,
     /// +1 or -1 to the stripe's count of entries.
-    pub(crate) grows: i64,
+    pub(crate) grows: i8,
 }
 
-/// What one wish comes to: nothing, one change, or two when an expired entry goes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Planned {
-    expired: Option<Plan>,
-    change: Option<Plan>,
+/// Takes the changes that a wish comes to: none, one, or two when an expired entry goes.
+pub(crate) trait Plans {
+    fn push(&mut self, plan: Plan);
 }
 
-impl Planned {
-    pub(crate) fn plans(self) -> impl Iterator<Item = Plan> {
-        self.expired.into_iter().chain(self.change)
+impl Plans for Vec<Plan> {
+    fn push(&mut self, plan: Plan) {
+        self.push(plan);
+    }
+}
+
+/// The changes of one wish, in place.
+#[derive(Debug)]
+struct Pair {
+    plans: [Plan; 2],
+    len: usize,
+}
+
+impl Pair {
+    #[inline]
+    fn new() -> Self {
+        let stored = Stored { slot: 0, new: 0, old: 0 };
+        let (kind, number) = (RecordKind::Set, [0; 8]);
+        let none = Plan { wish: 0, stripe: 0, stored, number, kind, value_kind: 0, grows: 0 };
+        Self { plans: [none; 2], len: 0 }
+    }
+    #[inline]
+    fn as_slice(&self) -> &[Plan] {
+        self.plans.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Plans for Pair {
+    #[inline]
+    fn push(&mut self, plan: Plan) {
+        if let Some(place) = self.plans.get_mut(self.len) {
+            *place = plan;
+            self.len += 1;
+        }
     }
 }
 
@@ -112,7 +140,8 @@ impl Core {
         index: usize,
         wish: &Wish<'_>,
         site: &Site<'_>,
-    ) -> Result<Planned, WriteFailure> {
+        plans: &mut impl Plans,
+    ) -> Result<(), WriteFailure> {
         let current = self.current(wish.key, site.hash, site.stripe)?;
         let live = current.as_ref().filter(|current| current.live);
         let found = live.map(|live| live.born);
@@ -124,60 +153,54 @@ impl Core {
         if !holds {
             return Err(WriteFailure::Conflict { index, expected: wish.condition, found });
         }
-        let ends = |kind, time, gone: &Current<'_>| Planned {
-            expired: None,
-            change: Some(Plan {
-                wish: index,
-                stripe: site.stripe,
-                stored: Stored { slot: gone.slot, new: 0, old: gone.word },
-                kind,
-                value_kind: 0,
-                time,
-                number: [0; 8],
-                grows: -1,
-            }),
-        };
-        let set = |value: &[u8], note: &Note<'_>| {
-            self.plan_set(index, wish.key, value, note, current.as_ref(), site)
+        let mut set = |value: &[u8], note: &Note<'_>, number: [u8; 8]| {
+            self.plan_set((index, wish.key), value, note, number, current.as_ref(), site, plans)
         };
         match (wish.action, live) {
-            (Action::Set { value, note }, _) => set(value, &note),
+            (Action::Set { value, note }, _) => set(value, &note, [0; 8]),
             (Action::Add { by, time, who }, live) => {
                 let number = added(index, live, by)?.to_le_bytes();
-                let planned = set(&number, &inherit(live, KIND_COUNTER, time, who))?;
-                let change = planned.change.map(|change| Plan { number, ..change });
-                Ok(Planned { change, ..planned })
+                set(&number, &inherit(live, KIND_COUNTER, time, who), number)
             }
             (Action::Replace { value, kind, time, who }, live) => {
-                set(value, &inherit(live, kind, time, who))
+                set(value, &inherit(live, kind, time, who), [0; 8])
             }
             (Action::Deadline { deadline, time, who }, Some(live)) => {
                 let mut bytes = Vec::new();
                 live.entry.copy_value(&live.header, &mut bytes)?;
-                set(&bytes, &Note { deadline, ..inherit(Some(live), live.header.kind, time, who) })
+                let note = inherit(Some(live), live.header.kind, time, who);
+                set(&bytes, &Note { deadline, ..note }, [0; 8])
             }
-            (Action::Delete { time, .. }, Some(live)) => Ok(ends(RecordKind::Delete, time, live)),
-            (Action::DeleteOwned { owner, time }, Some(live)) if live.owner == owner => {
-                Ok(ends(RecordKind::Delete, time, live))
+            (Action::Delete { .. }, Some(live)) => {
+                plans.push(end_of(index, live, RecordKind::Delete, site));
+                Ok(())
             }
-            (Action::Expire { time }, _) => {
-                let gone = current.as_ref().filter(|current| current.expired);
-                Ok(gone.map_or(Planned::default(), |gone| ends(RecordKind::Expire, time, gone)))
+            (Action::DeleteOwned { owner, .. }, Some(live)) if live.owner == owner => {
+                plans.push(end_of(index, live, RecordKind::Delete, site));
+                Ok(())
             }
-            _ => Ok(Planned::default()),
+            (Action::Expire { .. }, _) => {
+                if let Some(gone) = current.as_ref().filter(|current| current.expired) {
+                    plans.push(end_of(index, gone, RecordKind::Expire, site));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one step of `plan`, which owns all of these")]
     #[inline]
     fn plan_set(
         &self,
-        index: usize,
-        key: &[u8],
+        (index, key): (usize, &[u8]),
         value: &[u8],
         note: &Note<'_>,
+        number: [u8; 8],
         current: Option<&Current<'_>>,
         site: &Site<'_>,
-    ) -> Result<Planned, WriteFailure> {
+        plans: &mut impl Plans,
+    ) -> Result<(), WriteFailure> {
         let slot = match current {
             Some(current) => current.slot,
             None => self.slot_for(site)?,
@@ -195,22 +218,23 @@ impl Core {
         if note.deadline != 0 {
             self.note_deadline(site.stripe, note.deadline)?;
         }
-        let old = current.map_or(0, |current| current.word);
-        let expired = current.is_some_and(|current| current.expired);
-        let new = site.hash.word(entry.at());
-        let change = Plan {
-            wish: index,
-            stripe: site.stripe,
-            stored: Stored { slot, new, old: if expired { 0 } else { old } },
+        let mut old = current.map_or(0, |current| current.word);
+        if let Some(gone) = current.filter(|current| current.expired) {
+            // The end of what expired is a change of its own; the slot word goes to its successor.
+            let expired = end_of(index, gone, RecordKind::Expire, site);
+            plans.push(Plan { stored: Stored { slot: 0, new: 0, old }, grows: 0, ..expired });
+            old = 0;
+        }
+        plans.push(Plan {
+            wish: index as u32,
+            stripe: site.stripe as u32,
+            stored: Stored { slot, new: site.hash.word(entry.at()), old },
+            number,
             kind: RecordKind::Set,
             value_kind: note.kind,
-            time: note.time,
-            number: [0; 8],
-            grows: i64::from(current.is_none()),
-        };
-        let stored = Stored { slot: 0, new: 0, old };
-        let gone = Plan { stored, kind: RecordKind::Expire, value_kind: 0, grows: 0, ..change };
-        Ok(Planned { expired: expired.then_some(gone), change: Some(change) })
+            grows: i8::from(current.is_none()),
+        });
+        Ok(())
     }
 
     /// An empty slot word for a new key.
@@ -314,12 +338,12 @@ impl Core {
     #[inline]
     fn settle(&self, plan: &Plan) -> Result<(), BadRegion> {
         if plan.stored.old != 0 {
-            self.retire(plan.stripe, offset_of(plan.stored.old))?;
+            self.retire(plan.stripe.into(), offset_of(plan.stored.old))?;
         }
         if plan.grows != 0 {
-            let at = self.geometry.stripe(plan.stripe) + stripe::COUNT;
+            let at = self.geometry.stripe(plan.stripe.into()) + stripe::COUNT;
             let count = self.region.load(at, Relaxed)?;
-            self.region.store(at, count.wrapping_add_signed(plan.grows), Release)?;
+            self.region.store(at, count.wrapping_add_signed(plan.grows.into()), Release)?;
         }
         Ok(())
     }
@@ -357,21 +381,12 @@ impl Core {
         site: &Site<'_>,
         cleared: u64,
     ) -> Result<Done, WriteFailure> {
-        let planned = self.plan(0, wish, site)?;
-        let wishes = std::slice::from_ref(wish);
-        let (one, two);
-        let plans = match (planned.expired, planned.change) {
-            (None, None) => return Ok(Done::default()),
-            (Some(plan), None) | (None, Some(plan)) => {
-                one = [plan];
-                &one[..]
-            }
-            (Some(expired), Some(change)) => {
-                two = [expired, change];
-                &two[..]
-            }
-        };
-        self.commit_plans(me, patience, wishes, plans, cleared, 0)
+        let mut plans = Pair::new();
+        self.plan(0, wish, site, &mut plans)?;
+        match plans.as_slice() {
+            [] => Ok(Done::default()),
+            plans => self.commit_plans(me, patience, std::slice::from_ref(wish), plans, cleared, 0),
+        }
     }
 
     /// Doubles a stripe's array: whether that may be asked for again. Without room an array that is
@@ -382,6 +397,19 @@ impl Core {
             Err(HeapError::NoRoom(_)) if !full => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// The end of an entry, by deletion or expiry.
+fn end_of(index: usize, gone: &Current<'_>, kind: RecordKind, site: &Site<'_>) -> Plan {
+    Plan {
+        wish: index as u32,
+        stripe: site.stripe as u32,
+        stored: Stored { slot: gone.slot, new: 0, old: gone.word },
+        number: [0; 8],
+        kind,
+        value_kind: 0,
+        grows: -1,
     }
 }
 
