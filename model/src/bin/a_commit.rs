@@ -1,0 +1,503 @@
+//! A: a commit, the robust locks, takeover, reuse of a slot, burial, repair, and the heap's bitmaps.
+//!
+//! *Modelled:* LOCK, WRITE 1-7, FINISH, FREE, REPAIR, ATTACH and BURIAL of `docs/design.md`, with a
+//! death possible before every step. A and B are members; N is a newcomer that takes any slot whose
+//! byte is free, and mends what names it; U is an undertaker that never dies. A write may meet its
+//! deadline while it waits for the commit lock.
+//!
+//! *A state* has the lock words, the bytes of the slots, the slot words of three keys in two
+//! stripes, eight places for entries with their two bitmaps, the commit record, the log, and where
+//! each process stands. Who holds a lock is kept beside the words, for the checks alone.
+//!
+//! *Checked* in every state: a lookup gives exactly what the changes up to the head make of the key;
+//! each log record up to the head is the change that was committed with its revision, and so is the
+//! entry that bears it; no revision stands in an entry before its commit; no living owner is robbed;
+//! no place in use is given out; an entry that a reader has pinned stays. At the end: nobody waits, no lock is held, every place is free, named or retired.
+//!
+//! *Rules that can be broken:* see [`Plant`].
+
+use membus_model::{Model, Steps, Suite};
+use std::process::ExitCode;
+
+#[path = "a_commit/heap.rs"]
+mod heap;
+#[path = "a_commit/lock.rs"]
+mod lock;
+#[path = "a_commit/write.rs"]
+mod write;
+
+const NAMES: [&str; 4] = ["A", "B", "N", "U"];
+/// The process that buries and does not die.
+const UNDERTAKER: usize = 3;
+const SLOTS: usize = 4;
+const STRIPES: usize = 2;
+/// The commit lock's place among the locks.
+const COMMIT: usize = STRIPES;
+const KEYS: usize = 3;
+/// Places for entries: 1 to 5 belong to stripe 0, 6 to 8 to stripe 1; 0 is none.
+const PLACES: usize = 9;
+const STRIPE_PLACES: [u16; STRIPES] = [0b0_0011_1110, 0b1_1100_0000];
+/// Head and `born` of what is there at first.
+const FIRST: u8 = 1;
+const REVISIONS: usize = 14;
+const NOBODY: u8 = 255;
+/// More than all names of one round.
+const ROUND: u8 = 16;
+/// An entry that a reader has pinned throughout: the first one of key 0.
+const PINNED: u8 = 1;
+
+/// A rule that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plant {
+    /// A stripe is taken over without passing through the commit.
+    NoPass,
+    /// A stripe's word is swapped first, then the commit is passed.
+    SwapFirst,
+    /// A dead owner's byte is tested and not held.
+    TestByte,
+    /// A newcomer uses its slot without mending what names it.
+    NewcomerMendsNothing,
+    /// A newcomer mends the stripes before the commit.
+    StripesFirst,
+    /// Freeing clears the bits before `born`.
+    BitsFirst,
+    /// Repair leaves retired bits that have no occupied one.
+    StrayRetired,
+    /// Repair frees what was born, too, instead of retiring it.
+    RepairFrees,
+    /// `born` is stored before `ready`.
+    EarlyBorn,
+    /// `ready` is stored before the changes of the record.
+    EarlyReady,
+    /// The head is stored before the entries.
+    EarlyHead,
+    /// A deleted slot word is emptied before the head.
+    EarlyEmpty,
+    /// Whoever takes the commit lock over does not finish.
+    NoFinish,
+    /// All changes of a batch are given the last revision.
+    OneRevision,
+}
+
+/// What a change does to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Set,
+    Delete,
+}
+use Action::{Delete, Set};
+
+/// What a process is there to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Nothing,
+    Write(&'static [(usize, Action)]),
+    /// To bury the dead, as a member that may die over it.
+    Bury,
+}
+
+struct Commit {
+    /// What A, B and N do.
+    tasks: [Task; 3],
+    stripe_of: [usize; KEYS],
+    /// How often A, B and N do it.
+    rounds: u8,
+    deaths: u8,
+    /// Whether a write may meet its deadline.
+    deadline: bool,
+    plant: Option<Plant>,
+}
+
+/// Where a process stands: the step that it takes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+enum At {
+    /// Not attached.
+    #[default]
+    Outside,
+    Dead,
+    Done,
+    // ATTACH and BURIAL
+    MendCommit,
+    MendUnlock,
+    MendStripe,
+    MendPassed,
+    MendTake,
+    MendEnd,
+    // LOCK(stripe)
+    Lock,
+    Probed,
+    Passed,
+    Take,
+    // FREE
+    FreeBegin,
+    FreeBorn,
+    FreeOccupied,
+    FreeRetired,
+    // WRITE
+    Occupy,
+    Fill,
+    Draw,
+    Record,
+    Ready,
+    UnlockCommit,
+    Settle,
+    GiveBack,
+    UnlockStripes,
+    // LOCK(commit)
+    WantCommit,
+    TakeCommit,
+    // FINISH
+    Finish,
+    // REPAIR
+    RepairBits,
+    RepairPlaces,
+}
+
+/// What a process knows by itself; lost with it.
+#[derive(Debug, Clone, Copy, Hash, Default)]
+struct Process {
+    at: At,
+    slot: u8,
+    /// How often it has done its task.
+    round: u8,
+    /// Bytes of dead slots that it holds, a bit each.
+    held: u8,
+    /// The dead slot whose stripe or name it is about.
+    victim: u8,
+    /// The dead slot that holds the commit lock.
+    commit_victim: u8,
+    /// The stripe in hand.
+    stripe: u8,
+    /// The change in hand.
+    change: u8,
+    /// The place in hand.
+    place: u8,
+    /// The step of FINISH.
+    step: u8,
+    /// Changes that are to be committed, a bit each, and the new entry of each.
+    planned: u8,
+    new: [u8; KEYS],
+    old: [u8; KEYS],
+    after_commit: At,
+    after_finish: At,
+    after_repair: At,
+}
+
+/// One change in the commit record.
+#[derive(Debug, Clone, Copy, Hash, Default)]
+struct Stored {
+    key: u8,
+    new: u8,
+    old: u8,
+}
+
+#[derive(Debug, Clone, Copy, Hash)]
+struct State {
+    process: [Process; 4],
+    /// Lock words: slot + 1, or 0. Two stripes, then the commit.
+    lock: [u8; STRIPES + 1],
+    /// Who holds a slot's byte.
+    byte: [u8; SLOTS],
+    slot_word: [u8; KEYS],
+    born: [u8; PLACES],
+    died: [u8; PLACES],
+    pred: [u8; PLACES],
+    value: [u8; PLACES],
+    occupied: u16,
+    retired: u16,
+    head: u8,
+    ready: u8,
+    count: u8,
+    record: [Stored; KEYS],
+    log: [u8; REVISIONS],
+    deaths: u8,
+    // For the checks: who holds each lock, and the changes in the order of their commits.
+    holder: [u8; STRIPES + 1],
+    committed: [u8; REVISIONS],
+    last: u8,
+}
+
+/// How a change is named in the log: by its round, its process and its number there.
+fn change_name(round: u8, who: usize, change: usize) -> u8 {
+    round * ROUND + (who * KEYS + change + 1) as u8
+}
+
+/// The value that a process sets in a round.
+fn value_of(round: u8, who: usize) -> u8 {
+    round * ROUND + who as u8 + 1
+}
+
+fn bit(place: u8) -> u16 {
+    1 << place
+}
+
+impl Commit {
+    fn breaks(&self, plant: Plant) -> bool {
+        self.plant == Some(plant)
+    }
+
+    fn changes(&self, who: usize) -> &'static [(usize, Action)] {
+        match self.tasks.get(who) {
+            Some(Task::Write(changes)) => changes,
+            _ => &[],
+        }
+    }
+
+    fn needs(&self, who: usize, stripe: usize) -> bool {
+        self.changes(who).iter().any(|(key, _)| self.stripe_of[*key] == stripe)
+    }
+
+    fn begin_task(&self, who: usize, process: &mut Process) {
+        let (slot, round) = (process.slot, process.round);
+        *process = Process { slot, round, at: At::Lock, ..Process::default() };
+        match self.tasks.get(who) {
+            Some(Task::Write(_)) => {}
+            Some(Task::Bury) => process.at = At::Outside,
+            _ => process.at = At::Done,
+        }
+    }
+
+    /// The value of a key after the changes up to the head, and its revision; absent: zeros.
+    fn expected(&self, state: &State, key: usize) -> (u8, u8) {
+        let mut value = (initial(key), FIRST);
+        for revision in FIRST + 1..=state.head {
+            let name = state.committed[usize::from(revision - FIRST - 1)];
+            let (round, number) = (name / ROUND, usize::from(name % ROUND) - 1);
+            let (who, change) = (number / KEYS, number % KEYS);
+            if let Some((_, action)) = self.changes(who).get(change).filter(|(k, _)| *k == key) {
+                value = if *action == Set { (value_of(round, who), revision) } else { (0, 0) };
+            }
+        }
+        value
+    }
+
+    /// The value and revision that READ gives at one instant, or what is wrong with the entry.
+    fn looked_up(state: &State, key: usize) -> Result<(u8, u8), String> {
+        let entry = usize::from(state.slot_word[key]);
+        if entry == 0 {
+            return Ok((0, 0));
+        }
+        let seen = |entry: usize| (state.value[entry], state.born[entry]);
+        if state.born[entry] == 0 || state.occupied & bit(entry as u8) == 0 {
+            return Err(format!("key {key}: its slot names an entry that is free or unborn"));
+        }
+        if state.born[entry] <= state.head {
+            let gone = (1..=state.head).contains(&state.died[entry]);
+            return Ok(if gone { (0, 0) } else { seen(entry) });
+        }
+        let pred = usize::from(state.pred[entry]);
+        match pred {
+            0 => Ok((0, 0)),
+            _ if state.born[pred] == 0 => Err(format!("key {key}: its predecessor is free")),
+            _ => Ok(seen(pred)),
+        }
+    }
+
+    fn deaths(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        if who == UNDERTAKER || state.deaths == self.deaths {
+            return;
+        }
+        let mut next = *state;
+        next.deaths += 1;
+        next.process[who] = Process { at: At::Dead, ..Process::default() };
+        for byte in &mut next.byte {
+            if *byte == who as u8 {
+                *byte = NOBODY;
+            }
+        }
+        steps.dies(NAMES[who], next);
+    }
+}
+
+/// What is there at first.
+fn initial(key: usize) -> u8 {
+    255 - key as u8
+}
+
+impl Model for Commit {
+    type State = State;
+
+    fn begin(&self) -> Vec<State> {
+        let mut state = State {
+            process: [Process::default(); 4],
+            lock: [0; 3],
+            byte: [NOBODY; SLOTS],
+            slot_word: [0; KEYS],
+            born: [0; PLACES],
+            died: [0; PLACES],
+            pred: [0; PLACES],
+            value: [0; PLACES],
+            occupied: 0,
+            retired: 0,
+            head: FIRST,
+            ready: 0,
+            count: 0,
+            record: [Stored::default(); KEYS],
+            log: [0; REVISIONS],
+            deaths: 0,
+            holder: [NOBODY; 3],
+            committed: [0; REVISIONS],
+            last: FIRST,
+        };
+        for key in 0..KEYS {
+            let free = STRIPE_PLACES[self.stripe_of[key]] & !state.occupied;
+            let place = free.trailing_zeros() as usize;
+            state.slot_word[key] = place as u8;
+            (state.born[place], state.value[place]) = (FIRST, initial(key));
+            state.occupied |= bit(place as u8);
+        }
+        for who in 0..2 {
+            if self.tasks[who] != Task::Nothing {
+                state.byte[who] = who as u8;
+                state.process[who].slot = who as u8;
+                self.begin_task(who, &mut state.process[who]);
+            } else {
+                state.process[who].at = At::Done;
+            }
+        }
+        if self.tasks[2] == Task::Nothing {
+            state.process[2].at = At::Done;
+        }
+        state.process[UNDERTAKER].slot = UNDERTAKER as u8;
+        state.byte[UNDERTAKER] = UNDERTAKER as u8;
+        vec![state]
+    }
+
+    fn next(&self, state: &State, steps: &mut Steps<State>) {
+        for who in 0..NAMES.len() {
+            match state.process[who].at {
+                At::Dead | At::Done => continue,
+                At::Outside => self.come(state, who, steps),
+                _ => self.step(state, who, steps),
+            }
+            self.deaths(state, who, steps);
+        }
+    }
+
+    fn check(&self, state: &State) -> Result<(), String> {
+        for revision in FIRST + 1..=state.head {
+            let index = usize::from(revision - FIRST - 1);
+            if state.log[index] != state.committed[index] {
+                return Err("the log tells another change than was committed".to_owned());
+            }
+        }
+        if state.born.iter().chain(&state.died).any(|revision| *revision > state.last) {
+            return Err("a revision stands in an entry before its commit".to_owned());
+        }
+        if state.ready == 0 && state.head != state.last {
+            return Err("a committed change is forgotten".to_owned());
+        }
+        if state.occupied & bit(PINNED) == 0 || state.born[usize::from(PINNED)] == 0 {
+            return Err("a pinned entry was freed".to_owned());
+        }
+        for key in 0..KEYS {
+            if Self::looked_up(state, key)? != self.expected(state, key) {
+                return Err(format!("key {key} is not what the changes up to the head make of it"));
+            }
+            if state.ready == 0 && bit(state.slot_word[key]) & state.retired & !1 != 0 {
+                return Err(format!("key {key}: its entry is retired"));
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, state: &State) -> Result<(), String> {
+        if let Some(who) = (0..3).find(|who| {
+            let at = state.process[*who].at;
+            !matches!(at, At::Dead | At::Done | At::Outside)
+        }) {
+            return Err(format!("{} waits for ever", NAMES[who]));
+        }
+        if state.lock != [0; 3] {
+            return Err("a lock stays taken".to_owned());
+        }
+        let named = state.slot_word.iter().fold(0, |all, place| all | bit(*place)) & !1;
+        if state.retired & !state.occupied != 0 {
+            return Err("a retired bit stays without its occupied one".to_owned());
+        }
+        if state.occupied != named | state.retired {
+            return Err("a place is lost".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Two keys in two stripes; the third is there and nobody changes it.
+const APART: [usize; KEYS] = [0, 1, 0];
+/// Two keys in one stripe, and one in the other.
+const TOGETHER: [usize; KEYS] = [0, 0, 1];
+
+const SET_0: Task = Task::Write(&[(0, Set)]);
+const SET_1: Task = Task::Write(&[(1, Set)]);
+const DELETE_0: Task = Task::Write(&[(0, Delete)]);
+const SET_DELETE: Task = Task::Write(&[(0, Set), (1, Delete)]);
+const SET_SET: Task = Task::Write(&[(0, Set), (1, Set)]);
+const THREE: Task = Task::Write(&[(0, Set), (1, Delete), (2, Set)]);
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_arguments("A: commit, locks, takeover, repair");
+    let with = |tasks, deaths| Commit {
+        tasks,
+        stripe_of: APART,
+        rounds: 1,
+        deaths,
+        deadline: false,
+        plant: None,
+    };
+    let base = || with([SET_DELETE, SET_0, SET_1], 2);
+    let quick = 1_500_000;
+    let two_rounds = |commit: Commit| Commit { rounds: 2, ..commit };
+    let with_deadlines = |commit: Commit| Commit { deadline: true, ..commit };
+    let together = |tasks| Commit { stripe_of: TOGETHER, ..with(tasks, 2) };
+    suite.holds(
+        "batch, set, newcomer's set; 2 deaths and deadlines",
+        quick,
+        with_deadlines(base()),
+    );
+    suite.holds("three batches; 3 deaths", quick, with([SET_DELETE, SET_SET, SET_DELETE], 3));
+    suite.holds("delete, batch, newcomer's set; 3 deaths", quick, {
+        with([DELETE_0, SET_DELETE, SET_0], 3)
+    });
+    suite.holds("batch, set, a newcomer that buries; 3 deaths", quick, {
+        with([SET_DELETE, SET_1, Task::Bury], 3)
+    });
+    suite.holds("two keys of one stripe: three changes, batch, newcomer's set; 2 deaths", quick, {
+        together([THREE, SET_DELETE, SET_1])
+    });
+    suite.holds_in_full("batch, set, newcomer's set, twice each; 3 deaths", {
+        two_rounds(with([SET_DELETE, SET_0, SET_1], 3))
+    });
+    suite.holds_in_full("three batches, twice each; 3 deaths and deadlines", {
+        with_deadlines(two_rounds(with([SET_DELETE, SET_SET, SET_DELETE], 3)))
+    });
+    suite
+        .holds_in_full("two keys of one stripe: batch, set, newcomer's delete, twice; 2 deaths", {
+            two_rounds(together([SET_DELETE, SET_1, DELETE_0]))
+        });
+    for (name, plant) in [
+        ("a stripe is taken without passing the commit", Plant::NoPass),
+        ("a dead owner's byte is tested, not held", Plant::TestByte),
+        ("a newcomer mends nothing", Plant::NewcomerMendsNothing),
+        ("a newcomer mends the stripes before the commit", Plant::StripesFirst),
+        ("repair leaves retired bits without occupied ones", Plant::StrayRetired),
+        ("repair frees what was born", Plant::RepairFrees),
+        ("`born` before `ready`", Plant::EarlyBorn),
+        ("`ready` before the record", Plant::EarlyReady),
+        ("the head before the entries", Plant::EarlyHead),
+        ("deleted slots are emptied before the head", Plant::EarlyEmpty),
+        ("the commit lock is taken over without FINISH", Plant::NoFinish),
+        ("one revision for a whole batch", Plant::OneRevision),
+    ] {
+        suite.plant(name, Commit { plant: Some(plant), ..base() });
+    }
+    let plant = Some(Plant::BitsFirst);
+    suite.plant(
+        "freeing clears the bits before `born`",
+        Commit { plant, stripe_of: TOGETHER, ..with([SET_1, SET_1, SET_1], 1) },
+    );
+    suite.plant(
+        "the stripe's word is swapped before the commit is passed",
+        Commit { deadline: true, plant: Some(Plant::SwapFirst), ..base() },
+    );
+    suite.run()
+}
