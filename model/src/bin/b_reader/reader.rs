@@ -275,7 +275,8 @@ impl Read {
 
     /// Whether the head is looked at before the predecessor is, instead of after it.
     fn looks_early(&self) -> bool {
-        matches!(self.plant, Some(Plant::EarlyHeadAgain | Plant::PredecessorDied))
+        use Plant::{EarlyHeadAgain, HastyDamage, PredecessorDied};
+        matches!(self.plant, Some(EarlyHeadAgain | PredecessorDied | HastyDamage))
     }
 
     /// READ 6 and 7: slot and array word again, and for a predecessor the head: it was the visible

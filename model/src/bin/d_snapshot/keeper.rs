@@ -1,0 +1,190 @@
+//! The keeper: begins a snapshot, walks the stripes, and says at the end whether it is good.
+
+use super::{Entry, FREE, Plant, ROOM, STRIPES, Snapshot, State, Use, places};
+use membus_model::Steps;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+enum At {
+    #[default]
+    Idle,
+    Off,
+    Id,
+    Revision,
+    Cleared,
+    On,
+    LockStripe,
+    CopyStripe,
+    ReadHeader,
+    ReadValue,
+    Done,
+    End,
+}
+
+#[derive(Debug, Clone, Copy, Hash, Default)]
+pub(super) struct Keeper {
+    at: At,
+    tries: u8,
+    id: u8,
+    revision: u8,
+    cleared: u8,
+    stripe: u8,
+    /// Places that were copied and are still to be read.
+    places: [u8; ROOM + 1],
+    count: u8,
+    header: Entry,
+    image: [u8; STRIPES],
+    taken: [u8; STRIPES],
+    /// The state at its revision, for the check.
+    truth: [u8; STRIPES],
+}
+
+impl Keeper {
+    pub(super) fn new(tries: u8) -> Self {
+        Self { tries, ..Self::default() }
+    }
+    pub(super) fn is_idle(&self) -> bool {
+        self.at == At::Idle
+    }
+}
+
+const WHO: [&str; 2] = ["keeper 1", "keeper 2"];
+
+impl Snapshot {
+    pub(super) fn keep(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        match state.keeper[who].at {
+            At::Idle if state.keeper[who].tries == 0 => {}
+            At::Idle | At::Off | At::Id | At::Revision | At::Cleared | At::On => {
+                self.begin_snapshot(state, who, steps);
+            }
+            At::End => self.end_snapshot(state, who, steps),
+            _ => self.walk(state, who, steps),
+        }
+    }
+
+    /// SNAPSHOT 1: under the commit lock, word by word.
+    fn begin_snapshot(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let mut next = *state;
+        let q = &mut next.keeper[who];
+        let what = match q.at {
+            At::Idle if state.commit_lock != FREE => return,
+            At::Idle => {
+                *q = Keeper { at: At::Off, ..Keeper::new(q.tries - 1) };
+                next.commit_lock = 8 + who as u8;
+                "locks the commit"
+            }
+            At::Off => {
+                (next.words.on, q.at) = (false, At::Id);
+                "ends any other snapshot"
+            }
+            At::Id => {
+                next.words.id += 1;
+                (q.id, q.at) = (next.words.id, At::Revision);
+                "stores the id"
+            }
+            At::Revision => {
+                (next.words.revision, q.revision) = (state.head, state.head);
+                (q.truth, q.at) = (state.truth, At::Cleared);
+                "stores the revision"
+            }
+            At::Cleared => {
+                (next.words.cleared, q.cleared, q.at) = (state.cleared, state.cleared, At::On);
+                "stores the clear that counts"
+            }
+            _ => {
+                (next.words.on, q.at, next.commit_lock) = (true, At::LockStripe, FREE);
+                "says that the snapshot runs, and unlocks the commit"
+            }
+        };
+        steps.go(WHO[who], what, next);
+    }
+
+    /// SNAPSHOT 2, stripe by stripe.
+    fn walk(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, k) = (*state, state.keeper[who]);
+        let stripe = usize::from(k.stripe);
+        let early = self.breaks(Plant::DoneWhenCopied);
+        let q = &mut next.keeper[who];
+        let what = match k.at {
+            At::LockStripe if state.stripe_lock[stripe] != FREE => return,
+            At::LockStripe => {
+                (next.stripe_lock[stripe], q.at) = (8 + who as u8, At::CopyStripe);
+                "locks a stripe"
+            }
+            At::CopyStripe => {
+                self.copy(state, stripe, q);
+                q.at = At::ReadHeader;
+                next.stripe_lock[stripe] = FREE;
+                if early {
+                    next.done[stripe] = k.id;
+                }
+                "copies the stripe's places and unlocks it"
+            }
+            At::ReadHeader if k.count == 0 => {
+                q.at = At::Done;
+                "has read the stripe"
+            }
+            At::ReadHeader => {
+                let place = usize::from(k.places[usize::from(k.count) - 1]);
+                (q.header, q.at) = (state.entry[place], At::ReadValue);
+                "reads the revisions of an entry"
+            }
+            At::ReadValue => {
+                let last = usize::from(k.count) - 1;
+                if self.takes(&k) {
+                    q.image[stripe] = state.entry[usize::from(k.places[last])].value;
+                    q.taken[stripe] += 1;
+                }
+                (q.count, q.places[last], q.header) = (k.count - 1, 0, Entry::default());
+                q.at = At::ReadHeader;
+                "reads the value of an entry that counts"
+            }
+            _ => {
+                next.done[stripe] = k.id;
+                q.stripe += 1;
+                q.at = if stripe + 1 == STRIPES { At::End } else { At::LockStripe };
+                "says that the stripe is done"
+            }
+        };
+        steps.go(WHO[who], what, next);
+    }
+
+    fn copy(&self, state: &State, stripe: usize, keeper: &mut Keeper) {
+        let retired = |place: &usize| state.entry[*place].usage == Use::Retired;
+        let retired = places(stripe).filter(retired).map(|place| place as u8);
+        let retired = retired.filter(|_| !self.breaks(Plant::SlotWordsOnly));
+        let slot = state.slot[stripe];
+        for place in Some(slot).filter(|slot| *slot != 0).into_iter().chain(retired) {
+            keeper.places[usize::from(keeper.count)] = place;
+            keeper.count += 1;
+        }
+    }
+
+    fn takes(&self, keeper: &Keeper) -> bool {
+        let mut header = keeper.header;
+        if self.breaks(Plant::TakesDead) {
+            header.died = 0;
+        }
+        let cleared = if self.breaks(Plant::TakesCleared) { 0 } else { keeper.cleared };
+        header.born != 0 && header.was_there(keeper.revision, cleared)
+    }
+
+    /// SNAPSHOT 3.
+    fn end_snapshot(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, k) = (*state, state.keeper[who]);
+        next.keeper[who] = Keeper::new(k.tries);
+        let still_on = state.words.on && state.words.id == k.id;
+        if !still_on && !self.breaks(Plant::NoIdAtEnd) {
+            return steps.go(WHO[who], "throws its image away", next);
+        }
+        if k.taken.iter().any(|count| *count > 1) {
+            let why = "an image has a key twice";
+            return steps.wrong(WHO[who], "calls its image good", why, state);
+        }
+        if k.image != k.truth {
+            let why = "an image is not the state at its revision";
+            return steps.wrong(WHO[who], "calls its image good", why, state);
+        }
+        next.words.on = false;
+        steps.go(WHO[who], "calls its image good and ends the snapshot", next);
+    }
+}
