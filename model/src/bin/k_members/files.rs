@@ -1,0 +1,584 @@
+//! The files: opening, creating and destroying a bus, by several processes at once.
+//!
+//! A *life* of a bus is one creation of its files; the region, the members file and what is kept
+//! elsewhere (settings, snapshots) bear its number. The file `lock` may be unlinked while somebody
+//! waits for its lock, and made anew by somebody else.
+//!
+//! *Checked:* one process at a time creates or destroys; no file of another life is removed or
+//! replaced; nobody maps a half-made region or joins one that was unlinked or destroyed; a bus that is
+//! in use is not destroyed without force; a destroyed one does not come back from what was kept. At
+//! the end, one more process opens the bus, whatever died before, and finds one that is whole.
+
+use membus_model::{Model, Steps, Suite};
+
+const NAMES: [&str; 4] = ["opener 1", "opener 2", "destroyer", "last opener"];
+const DESTROYER: usize = 2;
+const LAST: usize = 3;
+/// Numbers of lives and of lock files, 0 for none.
+const NUMBERS: usize = 8;
+const NOBODY: u8 = 255;
+
+/// A rule that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plant {
+    /// Whoever got the lock does not look whether its file is still the one at the path, as the
+    /// code stood.
+    LockNotChecked,
+    /// What is kept of the bus is forgotten after the lock file was unlinked, as the code stood.
+    ForgetsLate,
+    /// A destroyer asks whether members live and does not hold their bytes, as the code stood.
+    TestsBytes,
+    /// A region that says it is destroyed counts as there, as the code stood.
+    DestroyedIsThere,
+    /// An attacher does not compare the inodes.
+    NoInodeCheck,
+    /// The region is built under its name.
+    BuiltInPlace,
+    /// The members file is made after the region has its name.
+    MembersLate,
+}
+
+struct Files {
+    /// Whether there is a bus to begin with, and whether it is destroyed by force.
+    begins: bool,
+    force: bool,
+    /// Whether somebody removes region and members file without asking.
+    outsider: bool,
+    /// How often an opener leaves and opens again.
+    again: u8,
+    deaths: u8,
+    plant: Option<Plant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+enum At {
+    #[default]
+    Look,
+    // The file `lock`.
+    OpenLock,
+    WaitLock,
+    CheckLock,
+    // Creating.
+    LookAgain,
+    ForgetOld,
+    RemoveOld,
+    Clean,
+    LoadKept,
+    MakeMembers,
+    MakeRegion,
+    Fill,
+    StoreKept,
+    Publish,
+    MembersLate,
+    CloseLock,
+    // Attaching.
+    Map,
+    OpenMembers,
+    TakeByte,
+    CheckInode,
+    CheckDestroyed,
+    Attached,
+    Failed,
+    // Destroying.
+    MapOld,
+    TakeBytes,
+    Mark,
+    Forget,
+    UnlinkRegion,
+    UnlinkNew,
+    UnlinkMembers,
+    UnlinkLock,
+    ForgetLate,
+    CloseAll,
+    Done,
+    Dead,
+}
+
+#[derive(Debug, Clone, Copy, Hash, Default)]
+struct Process {
+    at: At,
+    /// The lock file that it has open.
+    lock: u8,
+    /// The life that it maps or makes.
+    life: u8,
+    /// Whether the region was unlinked already when it got its byte.
+    late: bool,
+    /// How often it has left.
+    left: u8,
+}
+
+#[derive(Debug, Clone, Copy, Hash)]
+struct State {
+    // What the names in the directory lead to, by number; 0: no such name.
+    region: u8,
+    region_new: u8,
+    members: u8,
+    lock: u8,
+    /// The life of which settings and snapshots are kept elsewhere.
+    kept: u8,
+    // By life: who holds bytes, who holds all the others, whether it is whole, and destroyed.
+    seats: [u8; NUMBERS],
+    closed: [u8; NUMBERS],
+    whole: u8,
+    destroyed: u8,
+    /// By lock file: who holds its lock.
+    lock_holder: [u8; NUMBERS],
+    lives: u8,
+    locks: u8,
+    process: [Process; 4],
+    deaths: u8,
+    /// Whether the outsider has removed something.
+    removed: bool,
+}
+
+fn has(bits: u8, number: u8) -> bool {
+    bits & 1 << number != 0
+}
+
+impl Files {
+    fn breaks(&self, plant: Plant) -> bool {
+        self.plant == Some(plant)
+    }
+
+    /// The file `lock`: open it, wait for its lock, and see whether it is still the one at the path.
+    fn lock(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let mut next = *state;
+        let inside = if who == DESTROYER { At::MapOld } else { At::LookAgain };
+        let fd = state.process[who].lock;
+        let what = match state.process[who].at {
+            At::OpenLock => {
+                if state.lock == 0 {
+                    next.locks += 1;
+                    next.lock = next.locks;
+                }
+                (next.process[who].lock, next.process[who].at) = (next.lock, At::WaitLock);
+                "opens the file `lock`, or makes it"
+            }
+            At::WaitLock if state.lock_holder[usize::from(fd)] != NOBODY => return,
+            At::WaitLock => {
+                next.lock_holder[usize::from(fd)] = who as u8;
+                let unchecked = self.breaks(Plant::LockNotChecked);
+                next.process[who].at = if unchecked { inside } else { At::CheckLock };
+                "gets the lock"
+            }
+            _ if state.lock == fd => {
+                next.process[who].at = inside;
+                "sees that its lock file is the one at the path"
+            }
+            _ => {
+                next.lock_holder[usize::from(fd)] = NOBODY;
+                next.process[who].at = At::OpenLock;
+                "sees that its lock file was unlinked"
+            }
+        };
+        steps.go(NAMES[who], what, next);
+    }
+
+    fn create(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, p) = (*state, state.process[who]);
+        let there = state.region != 0;
+        let in_place = self.breaks(Plant::BuiltInPlace);
+        let members_late = self.breaks(Plant::MembersLate);
+        let what = match p.at {
+            At::LookAgain if !there => {
+                next.process[who].at = At::Clean;
+                "finds no region"
+            }
+            At::LookAgain => {
+                let dead = has(state.destroyed, state.region);
+                let counts = !dead || self.breaks(Plant::DestroyedIsThere);
+                next.process[who].at = if counts { At::CloseLock } else { At::ForgetOld };
+                "finds a region"
+            }
+            At::ForgetOld => {
+                (next.kept, next.process[who].at) = (0, At::RemoveOld);
+                "forgets for a destroyer that died"
+            }
+            At::RemoveOld => {
+                (next.region, next.process[who].at) = (0, At::Clean);
+                "removes the destroyed region"
+            }
+            At::Clean => {
+                (next.region_new, next.members, next.process[who].at) = (0, 0, At::LoadKept);
+                "removes what a dead creator left"
+            }
+            At::LoadKept if state.kept != 0 && has(state.destroyed, state.kept) => {
+                let why = "a destroyed bus comes back from what was kept of it";
+                return steps.wrong(NAMES[who], "loads what is kept", why, state);
+            }
+            At::LoadKept => {
+                next.lives += 1;
+                (next.process[who].life, next.process[who].at) = (next.lives, At::MakeMembers);
+                "loads what is kept"
+            }
+            At::MakeMembers => {
+                if !members_late {
+                    next.members = p.life;
+                }
+                next.process[who].at = At::MakeRegion;
+                "makes the members file"
+            }
+            At::MakeRegion => {
+                if in_place {
+                    next.region = p.life;
+                } else {
+                    next.region_new = p.life;
+                }
+                next.process[who].at = At::Fill;
+                "makes `region.new`"
+            }
+            At::Fill => {
+                next.whole |= 1 << p.life;
+                next.process[who].at = At::StoreKept;
+                "fills it"
+            }
+            At::StoreKept => {
+                next.kept = p.life;
+                next.process[who].at = if in_place { At::CloseLock } else { At::Publish };
+                "keeps its settings"
+            }
+            At::Publish if state.region_new == 0 => {
+                next.process[who].at = At::Failed;
+                "finds no `region.new`"
+            }
+            At::Publish if there => {
+                let why = "a region is replaced by another life's";
+                return steps.wrong(NAMES[who], "renames", why, state);
+            }
+            At::Publish => {
+                (next.region, next.region_new) = (state.region_new, 0);
+                next.process[who].at = if members_late { At::MembersLate } else { At::CloseLock };
+                "renames it: the bus is there"
+            }
+            At::MembersLate => {
+                (next.members, next.process[who].at) = (p.life, At::CloseLock);
+                "makes the members file, late"
+            }
+            _ => {
+                next.lock_holder[usize::from(p.lock)] = NOBODY;
+                next.process[who] = Process { at: At::Map, left: p.left, ..Process::default() };
+                "closes the file `lock`"
+            }
+        };
+        steps.go(NAMES[who], what, next);
+    }
+
+    fn attach(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, p) = (*state, state.process[who]);
+        let life = usize::from(p.life);
+        let q = &mut next.process[who];
+        let what = match p.at {
+            At::Look => {
+                q.at = if state.region == 0 { At::OpenLock } else { At::Map };
+                "looks for the region"
+            }
+            At::Map if state.region == 0 => {
+                q.at = At::Failed;
+                "finds no region any more"
+            }
+            At::Map if !has(state.whole, state.region) => {
+                let why = "a half-made region is mapped";
+                return steps.wrong(NAMES[who], "maps the region", why, state);
+            }
+            At::Map => {
+                (q.life, q.at) = (state.region, At::OpenMembers);
+                "maps the region"
+            }
+            At::OpenMembers => {
+                q.at = if state.members == p.life { At::TakeByte } else { At::Failed };
+                "opens the members file and compares the bus id"
+            }
+            At::TakeByte if state.closed[life] != NOBODY => return,
+            At::TakeByte => {
+                next.seats[life] |= 1 << who;
+                (q.late, q.at) = (state.region != p.life, At::CheckInode);
+                "takes the byte of a slot"
+            }
+            At::CheckInode if state.region != p.life && !self.breaks(Plant::NoInodeCheck) => {
+                next.seats[life] &= !(1 << who);
+                q.at = At::Failed;
+                "sees that its region was unlinked"
+            }
+            At::CheckInode => {
+                let looks = !self.breaks(Plant::DestroyedIsThere);
+                q.at = if looks { At::CheckDestroyed } else { At::Attached };
+                "compares the inodes"
+            }
+            At::CheckDestroyed if has(state.destroyed, p.life) => {
+                next.seats[life] &= !(1 << who);
+                next.process[who] =
+                    Process { at: At::OpenLock, left: p.left, ..Process::default() };
+                "sees that its region is destroyed, and goes to create"
+            }
+            _ if p.late => {
+                let why = "a bus is joined that was unlinked";
+                return steps.wrong(NAMES[who], "attaches", why, state);
+            }
+            _ => {
+                q.at = At::Attached;
+                "attaches"
+            }
+        };
+        steps.go(NAMES[who], what, next);
+    }
+
+    fn destroy(&self, state: &State, steps: &mut Steps<State>) {
+        let (mut next, p, who) = (*state, state.process[DESTROYER], DESTROYER);
+        let life = usize::from(p.life);
+        let q = &mut next.process[who];
+        let late = self.breaks(Plant::ForgetsLate);
+        let foreign = |name: u8| name != 0 && name != p.life;
+        let what = match p.at {
+            At::Look => {
+                q.at = if state.region == 0 { At::Done } else { At::OpenLock };
+                "looks for the region"
+            }
+            At::MapOld => {
+                (q.life, q.at) = (state.region, At::TakeBytes);
+                if state.region == 0 {
+                    q.at = At::CloseAll;
+                }
+                "maps the region"
+            }
+            At::TakeBytes if !self.force && state.seats[life] != 0 => {
+                q.at = At::CloseAll;
+                "finds the bus in use"
+            }
+            At::TakeBytes => {
+                if !self.force && !self.breaks(Plant::TestsBytes) {
+                    next.closed[life] = who as u8;
+                }
+                q.at = At::Mark;
+                "takes the bytes of all slots"
+            }
+            At::Mark if !self.force && state.is_joined(p.life) => {
+                let why = "a bus is destroyed while somebody uses it";
+                return steps.wrong(NAMES[who], "stores `destroyed`", why, state);
+            }
+            At::Mark => {
+                next.destroyed |= 1 << p.life;
+                q.at = if late { At::UnlinkRegion } else { At::Forget };
+                "stores `destroyed`"
+            }
+            At::Forget | At::ForgetLate if foreign(state.kept) => {
+                let why = "what is kept of another life is forgotten";
+                return steps.wrong(NAMES[who], "forgets the bus", why, state);
+            }
+            At::Forget | At::ForgetLate => {
+                q.at = if p.at == At::Forget { At::UnlinkRegion } else { At::CloseAll };
+                next.kept = 0;
+                "forgets what is kept of the bus"
+            }
+            At::UnlinkRegion | At::UnlinkMembers
+                if foreign(state.region) || foreign(state.members) =>
+            {
+                let why = "files of another life are removed";
+                return steps.wrong(NAMES[who], "unlinks", why, state);
+            }
+            At::UnlinkRegion => {
+                (next.region, q.at) = (0, At::UnlinkNew);
+                "unlinks the region"
+            }
+            At::UnlinkNew => {
+                (next.region_new, q.at) = (0, At::UnlinkMembers);
+                "unlinks `region.new`"
+            }
+            At::UnlinkMembers => {
+                (next.members, q.at) = (0, At::UnlinkLock);
+                "unlinks the members file"
+            }
+            At::UnlinkLock => {
+                (next.lock, q.at) = (0, if late { At::ForgetLate } else { At::CloseAll });
+                "unlinks the file `lock`"
+            }
+            _ => {
+                next.process[who] = Process { at: At::Done, ..Process::default() };
+                next.leave(who);
+                "closes its files"
+            }
+        };
+        steps.go(NAMES[who], what, next);
+    }
+
+    /// An opener closes the bus, and opens it again as often as it may.
+    fn leave(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let left = state.process[who].left + 1;
+        if state.last_has_come() || left > self.again {
+            return;
+        }
+        let mut next = *state;
+        next.leave(who);
+        next.process[who] = Process { left, ..Process::default() };
+        steps.go(NAMES[who], "leaves and comes again", next);
+    }
+
+    fn remove_from_outside(&self, state: &State, steps: &mut Steps<State>) {
+        let inside = state.process.iter().any(|process| is_inside(process.at));
+        let comes = self.outsider && !state.removed && !state.last_has_come();
+        if !comes || inside || state.region == 0 {
+            return;
+        }
+        let mut next = *state;
+        (next.region, next.members, next.removed) = (0, 0, true);
+        steps.go("outsider", "removes region and members file", next);
+    }
+
+    fn deaths(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        if who == LAST || state.deaths == self.deaths {
+            return;
+        }
+        let mut next = *state;
+        next.deaths += 1;
+        next.process[who] = Process { at: At::Dead, ..Process::default() };
+        next.leave(who);
+        steps.dies(NAMES[who], next);
+    }
+}
+
+impl State {
+    /// The kernel closes a process's descriptors.
+    fn leave(&mut self, who: usize) {
+        self.seats.iter_mut().for_each(|seats| *seats &= !(1 << who));
+        for holder in self.closed.iter_mut().chain(&mut self.lock_holder) {
+            if *holder == who as u8 {
+                *holder = NOBODY;
+            }
+        }
+    }
+
+    /// The last opener comes when nobody else does anything any more.
+    fn last_has_come(&self) -> bool {
+        self.process[LAST].at != At::Look
+    }
+
+    fn is_joined(&self, life: u8) -> bool {
+        self.process.iter().any(|p| p.at == At::Attached && p.life == life)
+    }
+
+    /// Whether a process has done what it was there for; it may come again.
+    fn has_ended(&self, who: usize) -> bool {
+        matches!(self.process[who].at, At::Attached | At::Failed | At::Done | At::Dead)
+    }
+}
+
+/// Whether a process creates or destroys, as the only one.
+fn is_inside(at: At) -> bool {
+    use At::{
+        Clean, CloseAll, Fill, Forget, ForgetLate, ForgetOld, LoadKept, LookAgain, MakeMembers,
+        MakeRegion, MapOld, Mark, MembersLate, Publish, RemoveOld, StoreKept, TakeBytes,
+        UnlinkLock, UnlinkMembers, UnlinkNew, UnlinkRegion,
+    };
+    let creates = matches!(at, LookAgain | ForgetOld | RemoveOld | Clean | LoadKept | MakeMembers)
+        || matches!(at, MakeRegion | Fill | StoreKept | Publish | MembersLate);
+    let destroys = matches!(at, MapOld | TakeBytes | Mark | Forget | UnlinkRegion | UnlinkNew)
+        || matches!(at, UnlinkMembers | UnlinkLock);
+    // Once the lock file is unlinked, the next one may be in.
+    creates || destroys && !matches!(at, ForgetLate | CloseAll)
+}
+
+impl Model for Files {
+    type State = State;
+
+    fn begin(&self) -> Vec<State> {
+        let life = u8::from(self.begins);
+        vec![State {
+            region: life,
+            region_new: 0,
+            members: life,
+            lock: life,
+            kept: life,
+            seats: [0; NUMBERS],
+            closed: [NOBODY; NUMBERS],
+            whole: life << 1,
+            destroyed: 0,
+            lock_holder: [NOBODY; NUMBERS],
+            lives: life,
+            locks: life,
+            process: [Process::default(); 4],
+            deaths: 0,
+            removed: false,
+        }]
+    }
+
+    fn next(&self, state: &State, steps: &mut Steps<State>) {
+        self.remove_from_outside(state, steps);
+        for who in 0..NAMES.len() {
+            let waits_for_turn = who == LAST && !(0..LAST).all(|other| state.has_ended(other));
+            if matches!(state.process[who].at, At::Failed | At::Done | At::Dead) || waits_for_turn {
+                continue;
+            }
+            match state.process[who].at {
+                At::Attached => self.leave(state, who, steps),
+                At::OpenLock | At::WaitLock | At::CheckLock => self.lock(state, who, steps),
+                at if is_inside(at) && who != DESTROYER => self.create(state, who, steps),
+                At::CloseLock => self.create(state, who, steps),
+                _ if who == DESTROYER => self.destroy(state, steps),
+                _ => self.attach(state, who, steps),
+            }
+            self.deaths(state, who, steps);
+        }
+    }
+
+    fn check(&self, state: &State) -> Result<(), String> {
+        let inside = state.process.iter().filter(|process| is_inside(process.at)).count();
+        if inside > 1 {
+            return Err("two create or destroy at the same time".to_owned());
+        }
+        let region = state.region;
+        if region != 0 && !has(state.destroyed, region) && state.members != region {
+            return Err("a region is there without its members file".to_owned());
+        }
+        Ok(())
+    }
+
+    fn end(&self, state: &State) -> Result<(), String> {
+        if let Some(who) = (0..LAST).find(|who| !state.has_ended(*who)) {
+            return Err(format!("{} waits for ever", NAMES[who]));
+        }
+        let last = &state.process[LAST];
+        if last.at != At::Attached {
+            return Err("what happened before keeps the bus from being opened".to_owned());
+        }
+        let whole = state.region == last.life && state.members == last.life;
+        if !whole || state.kept != last.life || has(state.destroyed, last.life) {
+            return Err("the bus that is there in the end is not whole".to_owned());
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn cases(suite: &mut Suite<'_>) {
+    let base =
+        |begins, force| Files { begins, force, outsider: false, again: 1, deaths: 1, plant: None };
+    let outsider = || Files { outsider: true, ..base(true, true) };
+    suite.holds("files: two create, one destroys; 1 death", 1_500_000, base(false, false));
+    suite.holds("files: two open, one destroys; 1 death", 1_500_000, base(true, false));
+    suite.holds("files: two open, one destroys by force; 1 death", 1_500_000, base(true, true));
+    suite.holds("files: the same, and an outsider", 1_500_000, outsider());
+    for (name, begins, force) in [
+        ("files: two create, one destroys; 3 deaths", false, false),
+        ("files: two open, one destroys; 3 deaths", true, false),
+        ("files: two open, one destroys by force; 3 deaths", true, true),
+    ] {
+        suite.holds_in_full(name, Files { deaths: 3, again: 2, ..base(begins, force) });
+    }
+    for (name, plant, model) in [
+        (
+            "as the code stood: the lock file is not looked at again",
+            Plant::LockNotChecked,
+            base(true, false),
+        ),
+        ("as the code stood: the bus is forgotten last", Plant::ForgetsLate, base(true, false)),
+        ("as the code stood: bytes are tested, not held", Plant::TestsBytes, base(true, false)),
+        (
+            "as the code stood: a destroyed region counts as there",
+            Plant::DestroyedIsThere,
+            base(true, false),
+        ),
+        ("files: the inodes are not compared", Plant::NoInodeCheck, outsider()),
+        ("files: the region is built in place", Plant::BuiltInPlace, base(true, false)),
+        ("files: the members file is made last", Plant::MembersLate, base(true, false)),
+    ] {
+        suite.plant(name, Files { plant: Some(plant), ..model });
+    }
+}
