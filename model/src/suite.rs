@@ -3,8 +3,8 @@
 
 use crate::explore::{Model, Outcome, explore};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -112,31 +112,34 @@ impl<'a> Suite<'a> {
         println!("== {}", self.title);
         let workers = if self.effort == Effort::Quick { 2 } else { 1 };
         let (turn, printed) = (AtomicUsize::new(0), Mutex::new(Printed::default()));
+        let work = || {
+            while let Some((index, case)) = self.take(&turn) {
+                let begun = Instant::now();
+                let outcome = (case.search)();
+                let line = line(case, &outcome, begun.elapsed(), self.trace);
+                let good = outcome.violation.is_none() == (case.expected == Expected::Holds);
+                printed.lock().unwrap_or_else(PoisonError::into_inner).add(index, line, good);
+            }
+        };
         thread::scope(|scope| {
             for _ in 0..workers {
-                scope.spawn(|| {
-                    loop {
-                        let index = turn.fetch_add(1, Ordering::Relaxed);
-                        let Some(case) = self.cases.get(index) else { return };
-                        let begun = Instant::now();
-                        let outcome = (case.search)();
-                        let line = line(case, &outcome, begun.elapsed(), self.trace);
-                        let good =
-                            outcome.violation.is_none() == (case.expected == Expected::Holds);
-                        printed
-                            .lock()
-                            .unwrap_or_else(|bad| bad.into_inner())
-                            .add(index, line, good);
-                    }
-                });
+                scope.spawn(work);
             }
         });
-        let printed = printed.into_inner().unwrap_or_else(|bad| bad.into_inner());
+        let printed = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
         if printed.bad > 0 {
             println!("== {}: {} of {} not as expected", self.title, printed.bad, self.cases.len());
             return ExitCode::FAILURE;
         }
         ExitCode::SUCCESS
+    }
+}
+
+impl Suite<'_> {
+    /// The next case that nobody has taken.
+    fn take(&self, turn: &AtomicUsize) -> Option<(usize, &Case<'_>)> {
+        let index = turn.fetch_add(1, Ordering::Relaxed);
+        self.cases.get(index).map(|case| (index, case))
     }
 }
 

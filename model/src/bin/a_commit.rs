@@ -19,6 +19,8 @@
 use membus_model::{Model, Steps, Suite};
 use std::process::ExitCode;
 
+#[path = "a_commit/check.rs"]
+mod check;
 #[path = "a_commit/heap.rs"]
 mod heap;
 #[path = "a_commit/lock.rs"]
@@ -77,6 +79,10 @@ enum Plant {
     NoFinish,
     /// All changes of a batch are given the last revision.
     OneRevision,
+    /// The list of a batch is freed before its commit is finished.
+    EarlyListFree,
+    /// Repair leaves the lists of batches.
+    KeepsLists,
 }
 
 /// What a change does to a key.
@@ -105,6 +111,8 @@ struct Commit {
     deaths: u8,
     /// Whether a write may meet its deadline.
     deadline: bool,
+    /// Whether changes stand in a list of their stripe's heap, as those of a big batch do.
+    lists: bool,
     plant: Option<Plant>,
 }
 
@@ -136,12 +144,14 @@ enum At {
     // WRITE
     Occupy,
     Fill,
+    MakeList,
     Draw,
     Record,
     Ready,
     UnlockCommit,
     Settle,
     GiveBack,
+    FreeList,
     UnlockStripes,
     // LOCK(commit)
     WantCommit,
@@ -150,6 +160,7 @@ enum At {
     Finish,
     // REPAIR
     RepairBits,
+    RepairList,
     RepairPlaces,
 }
 
@@ -191,6 +202,13 @@ struct Stored {
     old: u8,
 }
 
+/// Where the changes of a big batch stand: one span for each stripe.
+#[derive(Debug, Clone, Copy, Hash, Default)]
+struct List {
+    used: bool,
+    changes: [Stored; KEYS],
+}
+
 #[derive(Debug, Clone, Copy, Hash)]
 struct State {
     process: [Process; 4],
@@ -209,6 +227,9 @@ struct State {
     ready: u8,
     count: u8,
     record: [Stored; KEYS],
+    list: [List; STRIPES],
+    /// The stripe of the list that the record names, + 1; 0: the changes stand in the record.
+    record_list: u8,
     log: [u8; REVISIONS],
     deaths: u8,
     // For the checks: who holds each lock, and the changes in the order of their commits.
@@ -247,6 +268,11 @@ impl Commit {
         self.changes(who).iter().any(|(key, _)| self.stripe_of[*key] == stripe)
     }
 
+    /// The stripe that a batch's list belongs to: the lowest that its writer locks.
+    fn list_stripe(&self, who: usize) -> usize {
+        (0..STRIPES).find(|stripe| self.needs(who, *stripe)).unwrap_or(0)
+    }
+
     fn begin_task(&self, who: usize, process: &mut Process) {
         let (slot, round) = (process.slot, process.round);
         *process = Process { slot, round, at: At::Lock, ..Process::default() };
@@ -254,42 +280,6 @@ impl Commit {
             Some(Task::Write(_)) => {}
             Some(Task::Bury) => process.at = At::Outside,
             _ => process.at = At::Done,
-        }
-    }
-
-    /// The value of a key after the changes up to the head, and its revision; absent: zeros.
-    fn expected(&self, state: &State, key: usize) -> (u8, u8) {
-        let mut value = (initial(key), FIRST);
-        for revision in FIRST + 1..=state.head {
-            let name = state.committed[usize::from(revision - FIRST - 1)];
-            let (round, number) = (name / ROUND, usize::from(name % ROUND) - 1);
-            let (who, change) = (number / KEYS, number % KEYS);
-            if let Some((_, action)) = self.changes(who).get(change).filter(|(k, _)| *k == key) {
-                value = if *action == Set { (value_of(round, who), revision) } else { (0, 0) };
-            }
-        }
-        value
-    }
-
-    /// The value and revision that READ gives at one instant, or what is wrong with the entry.
-    fn looked_up(state: &State, key: usize) -> Result<(u8, u8), String> {
-        let entry = usize::from(state.slot_word[key]);
-        if entry == 0 {
-            return Ok((0, 0));
-        }
-        let seen = |entry: usize| (state.value[entry], state.born[entry]);
-        if state.born[entry] == 0 || state.occupied & bit(entry as u8) == 0 {
-            return Err(format!("key {key}: its slot names an entry that is free or unborn"));
-        }
-        if state.born[entry] <= state.head {
-            let gone = (1..=state.head).contains(&state.died[entry]);
-            return Ok(if gone { (0, 0) } else { seen(entry) });
-        }
-        let pred = usize::from(state.pred[entry]);
-        match pred {
-            0 => Ok((0, 0)),
-            _ if state.born[pred] == 0 => Err(format!("key {key}: its predecessor is free")),
-            _ => Ok(seen(pred)),
         }
     }
 
@@ -333,6 +323,8 @@ impl Model for Commit {
             ready: 0,
             count: 0,
             record: [Stored::default(); KEYS],
+            list: [List::default(); STRIPES],
+            record_list: 0,
             log: [0; REVISIONS],
             deaths: 0,
             holder: [NOBODY; 3],
@@ -375,50 +367,11 @@ impl Model for Commit {
     }
 
     fn check(&self, state: &State) -> Result<(), String> {
-        for revision in FIRST + 1..=state.head {
-            let index = usize::from(revision - FIRST - 1);
-            if state.log[index] != state.committed[index] {
-                return Err("the log tells another change than was committed".to_owned());
-            }
-        }
-        if state.born.iter().chain(&state.died).any(|revision| *revision > state.last) {
-            return Err("a revision stands in an entry before its commit".to_owned());
-        }
-        if state.ready == 0 && state.head != state.last {
-            return Err("a committed change is forgotten".to_owned());
-        }
-        if state.occupied & bit(PINNED) == 0 || state.born[usize::from(PINNED)] == 0 {
-            return Err("a pinned entry was freed".to_owned());
-        }
-        for key in 0..KEYS {
-            if Self::looked_up(state, key)? != self.expected(state, key) {
-                return Err(format!("key {key} is not what the changes up to the head make of it"));
-            }
-            if state.ready == 0 && bit(state.slot_word[key]) & state.retired & !1 != 0 {
-                return Err(format!("key {key}: its entry is retired"));
-            }
-        }
-        Ok(())
+        self.check_state(state)
     }
 
     fn end(&self, state: &State) -> Result<(), String> {
-        if let Some(who) = (0..3).find(|who| {
-            let at = state.process[*who].at;
-            !matches!(at, At::Dead | At::Done | At::Outside)
-        }) {
-            return Err(format!("{} waits for ever", NAMES[who]));
-        }
-        if state.lock != [0; 3] {
-            return Err("a lock stays taken".to_owned());
-        }
-        let named = state.slot_word.iter().fold(0, |all, place| all | bit(*place)) & !1;
-        if state.retired & !state.occupied != 0 {
-            return Err("a retired bit stays without its occupied one".to_owned());
-        }
-        if state.occupied != named | state.retired {
-            return Err("a place is lost".to_owned());
-        }
-        Ok(())
+        Self::check_end(state)
     }
 }
 
@@ -442,12 +395,14 @@ fn main() -> ExitCode {
         rounds: 1,
         deaths,
         deadline: false,
+        lists: false,
         plant: None,
     };
     let base = || with([SET_DELETE, SET_0, SET_1], 2);
     let quick = 1_500_000;
     let two_rounds = |commit: Commit| Commit { rounds: 2, ..commit };
     let with_deadlines = |commit: Commit| Commit { deadline: true, ..commit };
+    let with_lists = |commit: Commit| Commit { lists: true, ..commit };
     let together = |tasks| Commit { stripe_of: TOGETHER, ..with(tasks, 2) };
     suite.holds(
         "batch, set, newcomer's set; 2 deaths and deadlines",
@@ -463,6 +418,12 @@ fn main() -> ExitCode {
     });
     suite.holds("two keys of one stripe: three changes, batch, newcomer's set; 2 deaths", quick, {
         together([THREE, SET_DELETE, SET_1])
+    });
+    suite.holds("batches whose changes stand in lists, newcomer's set; 2 deaths", quick, {
+        with_lists(with([SET_DELETE, SET_SET, SET_1], 2))
+    });
+    suite.holds_in_full("batches whose changes stand in lists, twice; 3 deaths and deadlines", {
+        with_lists(with_deadlines(two_rounds(with([SET_DELETE, SET_SET, SET_1], 3))))
     });
     suite.holds_in_full("batch, set, newcomer's set, twice each; 3 deaths", {
         two_rounds(with([SET_DELETE, SET_0, SET_1], 3))
@@ -489,6 +450,12 @@ fn main() -> ExitCode {
         ("one revision for a whole batch", Plant::OneRevision),
     ] {
         suite.plant(name, Commit { plant: Some(plant), ..base() });
+    }
+    for (name, plant) in [
+        ("a batch's list is freed before FINISH", Plant::EarlyListFree),
+        ("repair leaves lists", Plant::KeepsLists),
+    ] {
+        suite.plant(name, Commit { plant: Some(plant), ..with_lists(base()) });
     }
     let plant = Some(Plant::BitsFirst);
     suite.plant(

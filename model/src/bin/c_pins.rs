@@ -251,6 +251,19 @@ impl Pins {
                 q.at = if late { PinnerAt::Use } else { PinnerAt::SlotAgain };
                 "announces the entry"
             }
+            _ => return self.confirm(state, who, steps),
+        };
+        steps.go(PINNERS[who], what, next);
+        self.die(state, who, steps);
+    }
+
+    /// PIN from the announcement on, and the use of the guard.
+    fn confirm(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, p) = (*state, state.pinner[who]);
+        let word = state.entry[usize::from(p.word)];
+        let late = self.breaks(Plant::LateAnnouncement);
+        let q = &mut next.pinner[who];
+        let what = match p.at {
             PinnerAt::SlotAgain => {
                 let same = state.slot == p.word || self.breaks(Plant::NoSlotAgain);
                 q.at = if same { PinnerAt::BornAgain } else { PinnerAt::Withdraw };
@@ -273,7 +286,7 @@ impl Pins {
                 let why = "a guard's bytes are another entry's than was looked at";
                 return steps.wrong(PINNERS[who], "uses its guard", why, state);
             }
-            PinnerAt::Use | PinnerAt::Withdraw => {
+            _ => {
                 next.hazard = 0;
                 let left = p.left - u8::from(p.at == PinnerAt::Use);
                 *q = Pinner { at: PinnerAt::Slot, left, ..Pinner::default() };
@@ -281,6 +294,10 @@ impl Pins {
             }
         };
         steps.go(PINNERS[who], what, next);
+        self.die(state, who, steps);
+    }
+
+    fn die(&self, state: &State, who: usize, steps: &mut Steps<State>) {
         if who == 0 {
             let mut next = *state;
             next.pinner[0] = Pinner { at: PinnerAt::Dead, ..Pinner::default() };

@@ -190,11 +190,10 @@ impl Fork {
             At::CloseOwn => {
                 next.close(own_of(0), PROCESS[C]);
                 next.thread[C].at = At::CloseProbe;
-                if self.breaks(Plant::UnlocksForParent) && state.forked_with_lock {
-                    if usize::from(state.holder) != C {
-                        let why = "a lock is given back by somebody who does not hold it";
-                        return steps.wrong("C", "drops its copy of a guard", why, state);
-                    }
+                let unlocks = self.breaks(Plant::UnlocksForParent) && state.forked_with_lock;
+                if unlocks && usize::from(state.holder) != C {
+                    let why = "a lock is given back by somebody who does not hold it";
+                    return steps.wrong("C", "drops its copy of a guard", why, state);
                 }
                 "closes its copy of the parent's own descriptor"
             }
@@ -292,9 +291,9 @@ impl Fork {
         }
         let mut next = *state;
         next.deaths += 1;
-        for thread in 0..NAMES.len() {
-            if PROCESS[thread] == process {
-                next.thread[thread] = Thread { at: At::Dead, ..Thread::default() };
+        for (thread, of) in next.thread.iter_mut().zip(PROCESS) {
+            if of == process {
+                *thread = Thread { at: At::Dead, ..Thread::default() };
             }
         }
         if process == 0 {

@@ -1,6 +1,6 @@
 //! FREE and REPAIR: the two bitmaps of a stripe.
 
-use super::{At, Commit, NAMES, PINNED, Plant, STRIPE_PLACES, State, bit};
+use super::{At, Commit, List, NAMES, PINNED, Plant, STRIPE_PLACES, State, bit};
 use membus_model::Steps;
 
 impl Commit {
@@ -59,11 +59,18 @@ impl Commit {
         let mine = STRIPE_PLACES[usize::from(process.stripe)];
         let q = &mut next.process[who];
         if process.at == At::RepairBits {
-            q.at = At::RepairPlaces;
+            let stripe = usize::from(process.stripe);
+            let lists = state.list[stripe].used && !self.breaks(Plant::KeepsLists);
+            q.at = if lists { At::RepairList } else { At::RepairPlaces };
             if !self.breaks(Plant::StrayRetired) {
                 next.retired &= state.occupied | !mine;
             }
             return steps.go(NAMES[who], "REPAIR: retired only where occupied", next);
+        }
+        if process.at == At::RepairList {
+            q.at = At::RepairPlaces;
+            next.list[usize::from(process.stripe)] = List::default();
+            return steps.go(NAMES[who], "REPAIR: frees the list of a batch", next);
         }
         let named = state.slot_word.iter().fold(0, |all, place| all | bit(*place));
         let lost = state.occupied & !state.retired & mine & !named;

@@ -1,7 +1,7 @@
 //! WRITE from the filling of entries to the unlocking, and FINISH.
 
 use super::{
-    Action, At, COMMIT, Commit, FIRST, NAMES, Plant, Process, STRIPE_PLACES, STRIPES, State,
+    Action, At, COMMIT, Commit, FIRST, List, NAMES, Plant, Process, STRIPE_PLACES, STRIPES, State,
     Stored, bit, change_name, value_of,
 };
 use membus_model::Steps;
@@ -21,7 +21,7 @@ impl Commit {
             At::FreeBegin | At::FreeBorn | At::FreeOccupied | At::FreeRetired => {
                 self.free(state, who, steps);
             }
-            At::RepairBits | At::RepairPlaces => self.repair(state, who, steps),
+            At::RepairBits | At::RepairList | At::RepairPlaces => self.repair(state, who, steps),
             At::Finish => self.finish(state, who, steps),
             At::Occupy | At::Fill => self.fill(state, who, steps),
             At::Draw | At::Record | At::Ready => self.commit(state, who, steps),
@@ -36,6 +36,9 @@ impl Commit {
         let q = &mut next.process[who];
         let Some((key, action)) = self.changes(who).get(change).copied() else {
             (q.at, q.after_commit, q.change) = (At::WantCommit, At::Draw, 0);
+            if self.lists {
+                q.at = At::MakeList;
+            }
             if process.planned == 0 {
                 (q.at, q.stripe) = (At::UnlockStripes, 0);
             }
@@ -93,11 +96,15 @@ impl Commit {
                 "draws revisions and writes the log records"
             }
             At::Record => {
+                let stripe = self.list_stripe(who);
                 next.count = count;
+                next.record_list = if self.lists { stripe as u8 + 1 } else { 0 };
+                let changes =
+                    if self.lists { &mut next.list[stripe].changes } else { &mut next.record };
                 for (index, change) in planned.enumerate() {
                     let (key, _) = self.changes(who)[change];
                     let (new, old) = (process.new[change], process.old[change]);
-                    next.record[index] = Stored { key: key as u8, new, old };
+                    changes[index] = Stored { key: key as u8, new, old };
                 }
                 q.at = At::Ready;
                 if self.breaks(Plant::EarlyReady) {
@@ -113,8 +120,10 @@ impl Commit {
                     next.last += 1;
                 }
                 (q.at, q.after_finish, q.step) = (At::Finish, At::UnlockCommit, 0);
-                if self.breaks(Plant::EarlyReady) {
-                    q.at = At::Record;
+                match self.plant {
+                    Some(Plant::EarlyReady) => q.at = At::Record,
+                    Some(Plant::EarlyListFree) => q.at = At::FreeList,
+                    _ => {}
                 }
                 "stores `ready`: committed"
             }
@@ -125,6 +134,10 @@ impl Commit {
     /// FINISH: absolute stores from the record, by the writer or by who takes over.
     fn finish(&self, state: &State, who: usize, steps: &mut Steps<State>) {
         let mut next = *state;
+        if state.record_list != 0 && !state.list[usize::from(state.record_list - 1)].used {
+            let why = "the list of a commit is gone before it is finished";
+            return steps.wrong(NAMES[who], "reads the list", why, state);
+        }
         let q = &mut next.process[who];
         let (step, count) = (q.step, state.count);
         q.step += 1;
@@ -137,7 +150,7 @@ impl Commit {
             let index = step - u8::from(self.breaks(Plant::EarlyHead));
             self.finish_change(&mut next, index / 3, index % 3)
         } else if step <= 4 * count {
-            let stored = state.record[usize::from(step - 3 * count - 1)];
+            let stored = state.stored(step - 3 * count - 1);
             next.slot_word[usize::from(stored.key)] = stored.new;
             "FINISH: the slot word as it is to be"
         } else {
@@ -149,7 +162,7 @@ impl Commit {
     }
 
     fn finish_change(&self, next: &mut State, index: u8, part: u8) -> &'static str {
-        let stored = next.record[usize::from(index)];
+        let stored = next.stored(index);
         let one = self.breaks(Plant::OneRevision);
         let revision = if one { next.ready } else { next.ready - next.count + 1 + index };
         match part {
@@ -175,9 +188,27 @@ impl Commit {
                 next.unlock(COMMIT);
                 "unlocks the commit"
             }
+            At::MakeList => {
+                q.at = At::WantCommit;
+                next.list[self.list_stripe(who)].used = true;
+                "makes a list for its changes"
+            }
             At::Settle | At::GiveBack if ended => {
                 (q.at, q.stripe) = (At::UnlockStripes, 0);
+                if self.lists {
+                    q.at = At::FreeList;
+                }
                 "has settled"
+            }
+            At::FreeList => {
+                (q.at, q.stripe) = (At::UnlockStripes, 0);
+                if state.ready != 0 && self.breaks(Plant::EarlyListFree) {
+                    q.at = At::Finish;
+                }
+                if state.holds(self.list_stripe(who), who) {
+                    next.list[self.list_stripe(who)] = List::default();
+                }
+                "frees its list"
             }
             At::Settle => {
                 q.change += 1;
@@ -210,5 +241,15 @@ impl Commit {
             }
         };
         steps.go(NAMES[who], what, next);
+    }
+}
+
+impl State {
+    /// A change as the commit record or its list says it.
+    fn stored(&self, index: u8) -> Stored {
+        match self.record_list.checked_sub(1) {
+            None => self.record[usize::from(index)],
+            Some(stripe) => self.list[usize::from(stripe)].changes[usize::from(index)],
+        }
     }
 }

@@ -161,7 +161,10 @@ impl Read {
             | At::CellDeadline
             | At::CellBlock
             | At::CellBorn => self.look_at_cell(state, who, next),
-            _ => self.confirm(state, who, next),
+            At::SlotAgain | At::ArrayAgain | At::EmptyArray | At::PredHead => {
+                self.confirm_place(state, who, next)
+            }
+            _ => self.confirm_entry(state, who, next),
         }
     }
 
@@ -279,13 +282,11 @@ impl Read {
         matches!(self.plant, Some(EarlyHeadAgain | PredecessorDied | HastyDamage))
     }
 
-    /// READ 6 and 7: slot and array word again, and for a predecessor the head: it was the visible
-    /// entry when the clock was read. Then the copy, and `born` and block word again.
-    fn confirm(&self, state: &State, who: usize, next: &mut State) -> End {
+    /// READ 6: slot and array word again, and for a predecessor the head: it was the visible entry
+    /// when the clock was read.
+    fn confirm_place(&self, state: &State, who: usize, next: &mut State) -> End {
         let (r, key) = (state.reader[who], self.key(state, who));
         let q = &mut next.reader[who];
-        let (word, entry) = (&state.block[usize::from(r.word)], &state.block[usize::from(r.entry)]);
-        let same_block = |now, seen| now == seen || self.breaks(Plant::NoBlockWord);
         let after_head = if r.answer == Answer::Hit { At::CopyFirst } else { At::BornAgain };
         let matches = matches!(r.answer, Answer::Hit | Answer::Absent);
         let unsure = self.breaks(Plant::NoSlotOnMatch) && matches;
@@ -317,11 +318,21 @@ impl Read {
                 }
                 Next("loads the array word again")
             }
-            At::PredHead if state.head >= r.born => Again("finds the head moved"),
-            At::PredHead => {
+            _ if state.head >= r.born => Again("finds the head moved"),
+            _ => {
                 q.at = after_head;
                 Next("loads the head again")
             }
+        }
+    }
+
+    /// READ 7: the copy, then `born` and block word again.
+    fn confirm_entry(&self, state: &State, who: usize, next: &mut State) -> End {
+        let r = state.reader[who];
+        let q = &mut next.reader[who];
+        let (word, entry) = (&state.block[usize::from(r.word)], &state.block[usize::from(r.entry)]);
+        let same_block = |now, seen| now == seen || self.breaks(Plant::NoBlockWord);
+        match r.at {
             At::CopyFirst => {
                 (q.value[0], q.at) = (entry.value[0], At::CopySecond);
                 Next("copies the first word")

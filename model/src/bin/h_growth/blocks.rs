@@ -319,8 +319,7 @@ impl Model for Blocks {
     }
 
     fn next(&self, state: &State, steps: &mut Steps<State>) {
-        for who in 0..2 {
-            let holder = &state.holder[who];
+        for (who, holder) in state.holder.iter().enumerate() {
             match holder.at {
                 At::Task => self.begin_task(state, who, steps),
                 At::Look | At::Load | At::Swap => self.claim(state, who, steps),

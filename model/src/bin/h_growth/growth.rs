@@ -118,21 +118,7 @@ impl Growth {
                 }
                 "finds no room"
             }
-            At::Lock if state.lock == 0 => {
-                (next.lock, next.holder, q.at) = (me, who as u8, At::Compare);
-                "locks"
-            }
-            At::Lock => {
-                let owner = state.lock - 1;
-                if owner == p.slot || state.byte[usize::from(owner)] != NOBODY {
-                    return;
-                }
-                if !self.breaks(Plant::TestByte) {
-                    next.byte[usize::from(owner)] = who as u8;
-                }
-                (q.victim, q.at) = (owner, At::Swap);
-                "takes the byte of the dead owner"
-            }
+            At::Lock => return self.lock(state, who, steps),
             At::Swap => return self.swap(state, who, steps),
             At::Compare => {
                 q.size = if self.breaks(Plant::OldSize) { p.before } else { state.size };
@@ -173,6 +159,23 @@ impl Growth {
             }
         };
         steps.go(NAMES[who], what, next);
+    }
+
+    fn lock(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, slot) = (*state, state.process[who].slot);
+        let q = &mut next.process[who];
+        let Some(owner) = state.lock.checked_sub(1) else {
+            (next.lock, next.holder, q.at) = (slot + 1, who as u8, At::Compare);
+            return steps.go(NAMES[who], "locks", next);
+        };
+        if owner == slot || state.byte[usize::from(owner)] != NOBODY {
+            return;
+        }
+        if !self.breaks(Plant::TestByte) {
+            next.byte[usize::from(owner)] = who as u8;
+        }
+        (q.victim, q.at) = (owner, At::Swap);
+        steps.go(NAMES[who], "takes the byte of the dead owner", next);
     }
 
     /// Takes the lock over, when the word still names the dead owner.
@@ -221,7 +224,7 @@ impl Model for Growth {
     }
 
     fn next(&self, state: &State, steps: &mut Steps<State>) {
-        for who in 0..NAMES.len() {
+        for (who, name) in NAMES.into_iter().enumerate() {
             match state.process[who].at {
                 At::Dead | At::Done => continue,
                 At::Outside => {
@@ -235,7 +238,7 @@ impl Model for Growth {
                 next.deaths += 1;
                 next.process[who] = Process { at: At::Dead, ..Process::default() };
                 next.byte.iter_mut().filter(|b| **b == who as u8).for_each(|b| *b = NOBODY);
-                steps.dies(NAMES[who], next);
+                steps.dies(name, next);
             }
         }
     }

@@ -213,27 +213,7 @@ impl Ephemeral {
                 }
                 "looks whether the dead one may own keys"
             }
-            At::BuryDelete => {
-                let Some(mut taken) = self.lock(state, who, At::BuryWithdraw) else { return };
-                if taken.process[who].at == At::BuryWithdraw {
-                    let of = Owner { slot: p.grave + 1, generation: p.dead };
-                    if taken.piece.claim == Some(of) {
-                        if self.is_alive(state, of) {
-                            let why = "the claim of somebody alive is deleted";
-                            return steps.wrong(NAMES[who], "deletes the dead's keys", why, state);
-                        }
-                        taken.record = Piece { claim: None, ..state.piece };
-                        (taken.process[who].at, taken.process[who].next) =
-                            (At::Ready, At::BuryWithdraw);
-                    } else {
-                        (taken.process[who].at, taken.process[who].next) =
-                            (At::Unlock, At::BuryWithdraw);
-                    }
-                } else {
-                    taken.process[who].next = At::BuryDelete;
-                }
-                return steps.go(NAMES[who], "locks, and deletes the dead's keys", taken);
-            }
+            At::BuryDelete => return self.delete(state, who, steps),
             At::BuryWithdraw => {
                 next.slot[grave].owns = false;
                 q.at = if deletes_first { At::BuryLock } else { buried };
@@ -264,6 +244,26 @@ impl Ephemeral {
             }
         };
         steps.go(NAMES[who], what, next);
+    }
+
+    /// Deletes what belongs to the dead one's generation, under the lock.
+    fn delete(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let p = state.process[who];
+        let Some(mut taken) = self.lock(state, who, At::BuryWithdraw) else { return };
+        let of = Owner { slot: p.grave + 1, generation: p.dead };
+        let (mut at, mut next) = (At::Unlock, At::BuryWithdraw);
+        if taken.process[who].at == At::Finish {
+            (at, next) = (At::Finish, At::BuryDelete);
+        } else if taken.piece.claim == Some(of) {
+            if self.is_alive(state, of) {
+                let why = "the claim of somebody alive is deleted";
+                return steps.wrong(NAMES[who], "deletes the dead's keys", why, state);
+            }
+            taken.record = Piece { claim: None, ..state.piece };
+            at = At::Ready;
+        }
+        (taken.process[who].at, taken.process[who].next) = (at, next);
+        steps.go(NAMES[who], "locks, and deletes the dead's keys", taken);
     }
 
     fn is_alive(&self, state: &State, owner: Owner) -> bool {
@@ -332,6 +332,15 @@ impl Ephemeral {
                 (next.process[who].at, next.process[who].next) = (At::Ready, At::Done);
                 "ends its claim, late"
             }
+            _ => return self.commit(state, who, steps),
+        };
+        steps.go(NAMES[who], what, next);
+    }
+
+    /// The commit that was decided, FINISH, and the unlocking.
+    fn commit(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, p) = (*state, state.process[who]);
+        let what = match p.at {
             At::Ready => {
                 (next.ready, next.process[who].at) = (true, At::Finish);
                 "stores `ready`"
@@ -380,7 +389,7 @@ impl Model for Ephemeral {
     }
 
     fn next(&self, state: &State, steps: &mut Steps<State>) {
-        for who in 0..NAMES.len() {
+        for (who, name) in NAMES.into_iter().enumerate() {
             match state.process[who].at {
                 At::Dead | At::Done => continue,
                 At::Outside => {
@@ -401,7 +410,7 @@ impl Model for Ephemeral {
                 next.deaths += 1;
                 next.process[who] = Process { at: At::Dead, ..Process::default() };
                 next.slot.iter_mut().filter(|s| s.byte == who as u8).for_each(|s| s.byte = NOBODY);
-                steps.dies(NAMES[who], next);
+                steps.dies(name, next);
             }
         }
     }

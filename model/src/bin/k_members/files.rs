@@ -11,6 +11,9 @@
 
 use membus_model::{Model, Steps, Suite};
 
+#[path = "opener.rs"]
+mod opener;
+
 const NAMES: [&str; 4] = ["opener 1", "opener 2", "destroyer", "last opener"];
 const DESTROYER: usize = 2;
 const LAST: usize = 3;
@@ -140,194 +143,11 @@ impl Files {
         self.plant == Some(plant)
     }
 
-    /// The file `lock`: open it, wait for its lock, and see whether it is still the one at the path.
-    fn lock(&self, state: &State, who: usize, steps: &mut Steps<State>) {
-        let mut next = *state;
-        let inside = if who == DESTROYER { At::MapOld } else { At::LookAgain };
-        let fd = state.process[who].lock;
-        let what = match state.process[who].at {
-            At::OpenLock => {
-                if state.lock == 0 {
-                    next.locks += 1;
-                    next.lock = next.locks;
-                }
-                (next.process[who].lock, next.process[who].at) = (next.lock, At::WaitLock);
-                "opens the file `lock`, or makes it"
-            }
-            At::WaitLock if state.lock_holder[usize::from(fd)] != NOBODY => return,
-            At::WaitLock => {
-                next.lock_holder[usize::from(fd)] = who as u8;
-                let unchecked = self.breaks(Plant::LockNotChecked);
-                next.process[who].at = if unchecked { inside } else { At::CheckLock };
-                "gets the lock"
-            }
-            _ if state.lock == fd => {
-                next.process[who].at = inside;
-                "sees that its lock file is the one at the path"
-            }
-            _ => {
-                next.lock_holder[usize::from(fd)] = NOBODY;
-                next.process[who].at = At::OpenLock;
-                "sees that its lock file was unlinked"
-            }
-        };
-        steps.go(NAMES[who], what, next);
-    }
-
-    fn create(&self, state: &State, who: usize, steps: &mut Steps<State>) {
-        let (mut next, p) = (*state, state.process[who]);
-        let there = state.region != 0;
-        let in_place = self.breaks(Plant::BuiltInPlace);
-        let members_late = self.breaks(Plant::MembersLate);
-        let what = match p.at {
-            At::LookAgain if !there => {
-                next.process[who].at = At::Clean;
-                "finds no region"
-            }
-            At::LookAgain => {
-                let dead = has(state.destroyed, state.region);
-                let counts = !dead || self.breaks(Plant::DestroyedIsThere);
-                next.process[who].at = if counts { At::CloseLock } else { At::ForgetOld };
-                "finds a region"
-            }
-            At::ForgetOld => {
-                (next.kept, next.process[who].at) = (0, At::RemoveOld);
-                "forgets for a destroyer that died"
-            }
-            At::RemoveOld => {
-                (next.region, next.process[who].at) = (0, At::Clean);
-                "removes the destroyed region"
-            }
-            At::Clean => {
-                (next.region_new, next.members, next.process[who].at) = (0, 0, At::LoadKept);
-                "removes what a dead creator left"
-            }
-            At::LoadKept if state.kept != 0 && has(state.destroyed, state.kept) => {
-                let why = "a destroyed bus comes back from what was kept of it";
-                return steps.wrong(NAMES[who], "loads what is kept", why, state);
-            }
-            At::LoadKept => {
-                next.lives += 1;
-                (next.process[who].life, next.process[who].at) = (next.lives, At::MakeMembers);
-                "loads what is kept"
-            }
-            At::MakeMembers => {
-                if !members_late {
-                    next.members = p.life;
-                }
-                next.process[who].at = At::MakeRegion;
-                "makes the members file"
-            }
-            At::MakeRegion => {
-                if in_place {
-                    next.region = p.life;
-                } else {
-                    next.region_new = p.life;
-                }
-                next.process[who].at = At::Fill;
-                "makes `region.new`"
-            }
-            At::Fill => {
-                next.whole |= 1 << p.life;
-                next.process[who].at = At::StoreKept;
-                "fills it"
-            }
-            At::StoreKept => {
-                next.kept = p.life;
-                next.process[who].at = if in_place { At::CloseLock } else { At::Publish };
-                "keeps its settings"
-            }
-            At::Publish if state.region_new == 0 => {
-                next.process[who].at = At::Failed;
-                "finds no `region.new`"
-            }
-            At::Publish if there => {
-                let why = "a region is replaced by another life's";
-                return steps.wrong(NAMES[who], "renames", why, state);
-            }
-            At::Publish => {
-                (next.region, next.region_new) = (state.region_new, 0);
-                next.process[who].at = if members_late { At::MembersLate } else { At::CloseLock };
-                "renames it: the bus is there"
-            }
-            At::MembersLate => {
-                (next.members, next.process[who].at) = (p.life, At::CloseLock);
-                "makes the members file, late"
-            }
-            _ => {
-                next.lock_holder[usize::from(p.lock)] = NOBODY;
-                next.process[who] = Process { at: At::Map, left: p.left, ..Process::default() };
-                "closes the file `lock`"
-            }
-        };
-        steps.go(NAMES[who], what, next);
-    }
-
-    fn attach(&self, state: &State, who: usize, steps: &mut Steps<State>) {
-        let (mut next, p) = (*state, state.process[who]);
-        let life = usize::from(p.life);
-        let q = &mut next.process[who];
-        let what = match p.at {
-            At::Look => {
-                q.at = if state.region == 0 { At::OpenLock } else { At::Map };
-                "looks for the region"
-            }
-            At::Map if state.region == 0 => {
-                q.at = At::Failed;
-                "finds no region any more"
-            }
-            At::Map if !has(state.whole, state.region) => {
-                let why = "a half-made region is mapped";
-                return steps.wrong(NAMES[who], "maps the region", why, state);
-            }
-            At::Map => {
-                (q.life, q.at) = (state.region, At::OpenMembers);
-                "maps the region"
-            }
-            At::OpenMembers => {
-                q.at = if state.members == p.life { At::TakeByte } else { At::Failed };
-                "opens the members file and compares the bus id"
-            }
-            At::TakeByte if state.closed[life] != NOBODY => return,
-            At::TakeByte => {
-                next.seats[life] |= 1 << who;
-                (q.late, q.at) = (state.region != p.life, At::CheckInode);
-                "takes the byte of a slot"
-            }
-            At::CheckInode if state.region != p.life && !self.breaks(Plant::NoInodeCheck) => {
-                next.seats[life] &= !(1 << who);
-                q.at = At::Failed;
-                "sees that its region was unlinked"
-            }
-            At::CheckInode => {
-                let looks = !self.breaks(Plant::DestroyedIsThere);
-                q.at = if looks { At::CheckDestroyed } else { At::Attached };
-                "compares the inodes"
-            }
-            At::CheckDestroyed if has(state.destroyed, p.life) => {
-                next.seats[life] &= !(1 << who);
-                next.process[who] =
-                    Process { at: At::OpenLock, left: p.left, ..Process::default() };
-                "sees that its region is destroyed, and goes to create"
-            }
-            _ if p.late => {
-                let why = "a bus is joined that was unlinked";
-                return steps.wrong(NAMES[who], "attaches", why, state);
-            }
-            _ => {
-                q.at = At::Attached;
-                "attaches"
-            }
-        };
-        steps.go(NAMES[who], what, next);
-    }
-
     fn destroy(&self, state: &State, steps: &mut Steps<State>) {
         let (mut next, p, who) = (*state, state.process[DESTROYER], DESTROYER);
         let life = usize::from(p.life);
         let q = &mut next.process[who];
         let late = self.breaks(Plant::ForgetsLate);
-        let foreign = |name: u8| name != 0 && name != p.life;
         let what = match p.at {
             At::Look => {
                 q.at = if state.region == 0 { At::Done } else { At::OpenLock };
@@ -360,6 +180,18 @@ impl Files {
                 q.at = if late { At::UnlinkRegion } else { At::Forget };
                 "stores `destroyed`"
             }
+            _ => return self.unlink(state, steps),
+        };
+        steps.go(NAMES[who], what, next);
+    }
+
+    /// A destroyer removes the files, the file `lock` last.
+    fn unlink(&self, state: &State, steps: &mut Steps<State>) {
+        let (mut next, p, who) = (*state, state.process[DESTROYER], DESTROYER);
+        let q = &mut next.process[who];
+        let late = self.breaks(Plant::ForgetsLate);
+        let foreign = |name: u8| name != 0 && name != p.life;
+        let what = match p.at {
             At::Forget | At::ForgetLate if foreign(state.kept) => {
                 let why = "what is kept of another life is forgotten";
                 return steps.wrong(NAMES[who], "forgets the bus", why, state);
@@ -550,11 +382,11 @@ impl Model for Files {
 pub(super) fn cases(suite: &mut Suite<'_>) {
     let base =
         |begins, force| Files { begins, force, outsider: false, again: 1, deaths: 1, plant: None };
-    let outsider = || Files { outsider: true, ..base(true, true) };
+    let outsider = || Files { outsider: true, deaths: 0, ..base(true, true) };
     suite.holds("files: two create, one destroys; 1 death", 1_500_000, base(false, false));
     suite.holds("files: two open, one destroys; 1 death", 1_500_000, base(true, false));
     suite.holds("files: two open, one destroys by force; 1 death", 1_500_000, base(true, true));
-    suite.holds("files: the same, and an outsider", 1_500_000, outsider());
+    suite.holds("files: the same, and an outsider; no death", 1_500_000, outsider());
     for (name, begins, force) in [
         ("files: two create, one destroys; 3 deaths", false, false),
         ("files: two open, one destroys; 3 deaths", true, false),

@@ -247,25 +247,7 @@ impl Seat {
                 }
                 "is to pass the commit"
             }
-            At::TakeLoad if word.owner != p.grave + 1 => {
-                *q = Process { at: At::Lock, ..Process::default() };
-                next.byte[usize::from(p.grave)] = NOBODY;
-                "somebody else took the stripe over"
-            }
-            At::TakeLoad => {
-                (q.seen, q.at) = (word, At::TakeSwap);
-                "loads the word"
-            }
-            At::TakeSwap if word != p.seen => {
-                q.at = At::TakeLoad;
-                "finds the word changed under its hands"
-            }
-            At::TakeSwap => {
-                *q = Process { at: At::Repair, ..Process::default() };
-                next.byte[usize::from(p.grave)] = NOBODY;
-                next.take(STRIPE, who);
-                "takes the stripe over"
-            }
+            At::TakeLoad | At::TakeSwap => return self.take_over(state, who, steps),
             At::Repair => {
                 (next.broken, q.at) = (false, At::Use);
                 "repairs the stripe"
@@ -283,6 +265,35 @@ impl Seat {
                 next.broken = false;
                 next.unlock(STRIPE);
                 "has done, and unlocks"
+            }
+        };
+        steps.go(NAMES[who], what, next);
+    }
+
+    /// From a dead owner whose byte is held: load the word, then swap it.
+    fn take_over(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, p) = (*state, state.process[who]);
+        let word = state.word[STRIPE];
+        let q = &mut next.process[who];
+        let what = match p.at {
+            At::TakeLoad if word.owner != p.grave + 1 => {
+                *q = Process { at: At::Lock, ..Process::default() };
+                next.byte[usize::from(p.grave)] = NOBODY;
+                "somebody else took the stripe over"
+            }
+            At::TakeLoad => {
+                (q.seen, q.at) = (word, At::TakeSwap);
+                "loads the word"
+            }
+            At::TakeSwap if word != p.seen => {
+                q.at = At::TakeLoad;
+                "finds the word changed under its hands"
+            }
+            _ => {
+                *q = Process { at: At::Repair, ..Process::default() };
+                next.byte[usize::from(p.grave)] = NOBODY;
+                next.take(STRIPE, who);
+                "takes the stripe over"
             }
         };
         steps.go(NAMES[who], what, next);
@@ -395,7 +406,7 @@ impl Model for Seat {
     }
 
     fn next(&self, state: &State, steps: &mut Steps<State>) {
-        for who in 0..NAMES.len() {
+        for (who, name) in NAMES.into_iter().enumerate() {
             match state.process[who].at {
                 At::Done | At::Dead => continue,
                 At::Outside => {
@@ -413,12 +424,12 @@ impl Model for Seat {
                 | At::PassUnlock => self.pass(state, who, steps),
                 _ => self.lock_stripe(state, who, steps),
             }
-            if state.deaths < self.deaths && matches!(who, 0 | 1) {
+            if state.deaths < self.deaths && who != UNDERTAKER {
                 let mut next = *state;
                 next.deaths += 1;
                 next.process[who] = Process { at: At::Dead, ..Process::default() };
                 next.byte.iter_mut().filter(|b| **b == who as u8).for_each(|b| *b = NOBODY);
-                steps.dies(NAMES[who], next);
+                steps.dies(name, next);
             }
         }
     }
@@ -453,7 +464,7 @@ impl Model for Seat {
 
 pub(super) fn cases(suite: &mut Suite<'_>) {
     suite.holds("seat: no death but the first", 2_000_000, Seat { deaths: 0, plant: None });
-    suite.holds("seat: 2 more deaths", 2_000_000, Seat { deaths: 2, plant: None });
+    suite.holds("seat: 3 more deaths", 2_000_000, Seat { deaths: 3, plant: None });
     for (name, plant) in [
         ("as the code stood: a contended word is not taken", Plant::GivesUp),
         ("seat: the stripes before the commit", Plant::StripesFirst),
