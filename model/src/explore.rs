@@ -19,7 +19,7 @@ pub trait Model {
     /// # Errors
     /// Says what does not hold.
     fn check(&self, state: &Self::State) -> Result<(), String>;
-    /// What must hold besides where nothing can happen any more but deaths.
+    /// What must hold besides where nothing can happen any more but deaths and the like.
     ///
     /// # Errors
     /// Says what does not hold.
@@ -44,7 +44,7 @@ impl fmt::Display for Label {
 #[derive(Debug)]
 enum Kind {
     Progress,
-    Death,
+    Aside,
     Wrong(&'static str),
 }
 
@@ -61,7 +61,11 @@ impl<S: Clone> Steps<S> {
     }
     /// A death.
     pub fn dies(&mut self, who: &'static str, next: S) {
-        self.found.push((Label { who, what: "dies" }, next, Kind::Death));
+        self.aside(who, "dies", next);
+    }
+    /// A step that may happen but is no progress: nothing can be hoped of it.
+    pub fn aside(&mut self, who: &'static str, what: &'static str, next: S) {
+        self.found.push((Label { who, what }, next, Kind::Aside));
     }
     /// A step that must never happen; `state` is where it would.
     pub fn wrong(&mut self, who: &'static str, what: &'static str, why: &'static str, state: &S) {
@@ -144,7 +148,7 @@ fn expand<M: Model>(
     for (print, state) in level {
         steps.found.clear();
         model.next(state, &mut steps);
-        if steps.found.iter().all(|(_, _, kind)| matches!(kind, Kind::Death)) {
+        if steps.found.iter().all(|(_, _, kind)| matches!(kind, Kind::Aside)) {
             model.end(state).map_err(|why| Found { at: *print, why, last: None })?;
         }
         for (label, after, kind) in steps.found.drain(..) {

@@ -40,6 +40,7 @@ pub struct Suite<'a> {
     title: &'static str,
     effort: Effort,
     trace: bool,
+    unknown: Option<String>,
     cases: Vec<Case<'a>>,
 }
 
@@ -54,15 +55,20 @@ impl<'a> Suite<'a> {
     /// the way to each violation.
     #[must_use]
     pub fn from_arguments(title: &'static str) -> Self {
-        let mut suite = Self { title, effort: Effort::Quick, trace: false, cases: Vec::new() };
+        let mut suite = Self::new(title, Effort::Quick);
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
+                "quick" => suite.effort = Effort::Quick,
                 "full" => suite.effort = Effort::Full,
                 "trace" => suite.trace = true,
-                _ => suite.effort = Effort::Quick,
+                _ => suite.unknown = Some(argument),
             }
         }
         suite
+    }
+
+    fn new(title: &'static str, effort: Effort) -> Self {
+        Self { title, effort, trace: false, unknown: None, cases: Vec::new() }
     }
 
     /// How much is to be looked at.
@@ -105,11 +111,27 @@ impl<'a> Suite<'a> {
         self.cases.push(Case { name, expected, search });
     }
 
-    /// Runs every case and prints a line for each. Quick searches run two at a time; a full one has
-    /// the memory for itself.
+    /// Runs every case and prints a line for each.
     #[must_use]
     pub fn run(self) -> ExitCode {
+        if let Some(unknown) = self.unknown {
+            println!("unknown argument `{unknown}`: there are quick, full and trace");
+            return ExitCode::from(2);
+        }
         println!("== {}", self.title);
+        let (title, count) = (self.title, self.cases.len());
+        match self.unexpected() {
+            0 => ExitCode::SUCCESS,
+            bad => {
+                println!("== {title}: {bad} of {count} not as expected");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// Runs every case: how many did not end as expected. Quick searches run two at a time; a full
+    /// one has the memory for itself.
+    fn unexpected(self) -> usize {
         let workers = if self.effort == Effort::Quick { 2 } else { 1 };
         let (turn, printed) = (AtomicUsize::new(0), Mutex::new(Printed::default()));
         let work = || {
@@ -126,12 +148,7 @@ impl<'a> Suite<'a> {
                 scope.spawn(work);
             }
         });
-        let printed = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if printed.bad > 0 {
-            println!("== {}: {} of {} not as expected", self.title, printed.bad, self.cases.len());
-            return ExitCode::FAILURE;
-        }
-        ExitCode::SUCCESS
+        printed.into_inner().unwrap_or_else(PoisonError::into_inner).bad
     }
 }
 
@@ -186,4 +203,45 @@ fn line(case: &Case<'_>, outcome: &Outcome, took: Duration, trace: bool) -> Stri
         line.push_str(&format!("\n        {}", found.state));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::Steps;
+
+    /// Counts to its number, which must stay below 3.
+    struct Counter(u8);
+
+    impl Model for Counter {
+        type State = u8;
+        fn begin(&self) -> Vec<u8> {
+            vec![0]
+        }
+        fn next(&self, state: &u8, steps: &mut Steps<u8>) {
+            if *state < self.0 {
+                steps.go("counter", "counts", state + 1);
+            }
+        }
+        fn check(&self, state: &u8) -> Result<(), String> {
+            if *state < 3 { Ok(()) } else { Err("too far".to_owned()) }
+        }
+        fn end(&self, _: &u8) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_expected_counts() {
+        let unexpected = |right, plant| {
+            let mut suite = Suite::new("counters", Effort::Quick);
+            suite.holds("right", 100, Counter(right));
+            suite.plant("plant", Counter(plant));
+            suite.unexpected()
+        };
+        assert_eq!(unexpected(2, 3), 0);
+        assert_eq!(unexpected(3, 3), 1);
+        assert_eq!(unexpected(2, 2), 1);
+        assert_eq!(unexpected(3, 2), 2);
+    }
 }

@@ -3,7 +3,8 @@
 //! *Modelled:* LOCK, WRITE 1-7, FINISH, FREE, REPAIR, ATTACH and BURIAL of `docs/design.md`, with a
 //! death possible before every step. A and B are members; N is a newcomer that takes any slot whose
 //! byte is free, and mends what names it; U is an undertaker that never dies. A write may meet its
-//! deadline while it waits for the commit lock.
+//! deadline while it waits for the commit lock, and its changes may stand in a list, as those of a big
+//! batch do.
 //!
 //! *A state* has the lock words, the bytes of the slots, the slot words of three keys in two
 //! stripes, eight places for entries with their two bitmaps, the commit record, the log, and where
@@ -12,7 +13,9 @@
 //! *Checked* in every state: a lookup gives exactly what the changes up to the head make of the key;
 //! each log record up to the head is the change that was committed with its revision, and so is the
 //! entry that bears it; no revision stands in an entry before its commit; no living owner is robbed;
-//! no place in use is given out; an entry that a reader has pinned stays. At the end: nobody waits, no lock is held, every place is free, named or retired.
+//! no place in use is given out; an entry that a reader has pinned stays; the list of a commit is there
+//! until it is finished. At the end: nobody waits, no lock is held, every place is free, named or
+//! retired, no list stays.
 //!
 //! *Rules that can be broken:* see [`Plant`].
 
@@ -387,54 +390,62 @@ const SET_DELETE: Task = Task::Write(&[(0, Set), (1, Delete)]);
 const SET_SET: Task = Task::Write(&[(0, Set), (1, Set)]);
 const THREE: Task = Task::Write(&[(0, Set), (1, Delete), (2, Set)]);
 
+/// Cases are put together from these.
+impl Commit {
+    fn of(tasks: [Task; 3], deaths: u8) -> Self {
+        let (stripe_of, rounds, deadline, lists) = (APART, 1, false, false);
+        Self { tasks, stripe_of, rounds, deaths, deadline, lists, plant: None }
+    }
+    fn twice(self) -> Self {
+        Self { rounds: 2, ..self }
+    }
+    fn with_deadlines(self) -> Self {
+        Self { deadline: true, ..self }
+    }
+    fn with_lists(self) -> Self {
+        Self { lists: true, ..self }
+    }
+    fn in_one_stripe(self) -> Self {
+        Self { stripe_of: TOGETHER, ..self }
+    }
+    fn without(self, plant: Plant) -> Self {
+        Self { plant: Some(plant), ..self }
+    }
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::from_arguments("A: commit, locks, takeover, repair");
-    let with = |tasks, deaths| Commit {
-        tasks,
-        stripe_of: APART,
-        rounds: 1,
-        deaths,
-        deadline: false,
-        lists: false,
-        plant: None,
-    };
-    let base = || with([SET_DELETE, SET_0, SET_1], 2);
-    let quick = 1_500_000;
-    let two_rounds = |commit: Commit| Commit { rounds: 2, ..commit };
-    let with_deadlines = |commit: Commit| Commit { deadline: true, ..commit };
-    let with_lists = |commit: Commit| Commit { lists: true, ..commit };
-    let together = |tasks| Commit { stripe_of: TOGETHER, ..with(tasks, 2) };
-    suite.holds(
-        "batch, set, newcomer's set; 2 deaths and deadlines",
-        quick,
-        with_deadlines(base()),
-    );
-    suite.holds("three batches; 3 deaths", quick, with([SET_DELETE, SET_SET, SET_DELETE], 3));
-    suite.holds("delete, batch, newcomer's set; 3 deaths", quick, {
-        with([DELETE_0, SET_DELETE, SET_0], 3)
-    });
-    suite.holds("batch, set, a newcomer that buries; 3 deaths", quick, {
-        with([SET_DELETE, SET_1, Task::Bury], 3)
-    });
-    suite.holds("two keys of one stripe: three changes, batch, newcomer's set; 2 deaths", quick, {
-        together([THREE, SET_DELETE, SET_1])
-    });
-    suite.holds("batches whose changes stand in lists, newcomer's set; 2 deaths", quick, {
-        with_lists(with([SET_DELETE, SET_SET, SET_1], 2))
-    });
-    suite.holds_in_full("batches whose changes stand in lists, twice; 3 deaths and deadlines", {
-        with_lists(with_deadlines(two_rounds(with([SET_DELETE, SET_SET, SET_1], 3))))
-    });
+    let base = || Commit::of([SET_DELETE, SET_0, SET_1], 2);
+    let batches = || Commit::of([SET_DELETE, SET_SET, SET_DELETE], 3);
+    let listed = |deaths| Commit::of([SET_DELETE, SET_SET, SET_1], deaths).with_lists();
+    let deletes = Commit::of([DELETE_0, SET_DELETE, SET_0], 3);
+    let buries = Commit::of([SET_DELETE, SET_1, Task::Bury], 3);
+    let three = Commit::of([THREE, SET_DELETE, SET_1], 2).in_one_stripe();
+    let one_stripe = Commit::of([SET_DELETE, SET_1, DELETE_0], 2).in_one_stripe();
+    let quick = 3_000_000;
+    suite.holds("batch, set, newcomer's set; 2 deaths, deadlines", quick, base().with_deadlines());
+    suite.holds("three batches; 3 deaths", quick, batches());
+    suite.holds("delete, batch, newcomer's set; 3 deaths", quick, deletes);
+    suite.holds("batch, set, a newcomer that buries; 3 deaths", quick, buries);
+    suite.holds("keys of one stripe: three changes, batch, set; 2 deaths", quick, three);
+    suite.holds("changes in lists: two batches, set; 2 deaths", quick, listed(2));
     suite.holds_in_full("batch, set, newcomer's set, twice each; 3 deaths", {
-        two_rounds(with([SET_DELETE, SET_0, SET_1], 3))
+        Commit { deaths: 3, ..base().twice() }
     });
-    suite.holds_in_full("three batches, twice each; 3 deaths and deadlines", {
-        with_deadlines(two_rounds(with([SET_DELETE, SET_SET, SET_DELETE], 3)))
+    suite.holds_in_full("three batches, twice each; 3 deaths, deadlines", {
+        batches().twice().with_deadlines()
     });
-    suite
-        .holds_in_full("two keys of one stripe: batch, set, newcomer's delete, twice; 2 deaths", {
-            two_rounds(together([SET_DELETE, SET_1, DELETE_0]))
-        });
+    suite.holds_in_full("keys of one stripe: batch, set, delete, twice; 2 deaths", {
+        one_stripe.twice()
+    });
+    suite.holds_in_full("changes in lists: two batches, set, twice; 3 deaths, deadlines", {
+        listed(3).twice().with_deadlines()
+    });
+    plants(&mut suite, base);
+    suite.run()
+}
+
+fn plants(suite: &mut Suite<'_>, base: impl Fn() -> Commit) {
     for (name, plant) in [
         ("a stripe is taken without passing the commit", Plant::NoPass),
         ("a dead owner's byte is tested, not held", Plant::TestByte),
@@ -449,22 +460,16 @@ fn main() -> ExitCode {
         ("the commit lock is taken over without FINISH", Plant::NoFinish),
         ("one revision for a whole batch", Plant::OneRevision),
     ] {
-        suite.plant(name, Commit { plant: Some(plant), ..base() });
+        suite.plant(name, base().without(plant));
     }
-    for (name, plant) in [
-        ("a batch's list is freed before FINISH", Plant::EarlyListFree),
-        ("repair leaves lists", Plant::KeepsLists),
-    ] {
-        suite.plant(name, Commit { plant: Some(plant), ..with_lists(base()) });
-    }
-    let plant = Some(Plant::BitsFirst);
-    suite.plant(
-        "freeing clears the bits before `born`",
-        Commit { plant, stripe_of: TOGETHER, ..with([SET_1, SET_1, SET_1], 1) },
-    );
-    suite.plant(
-        "the stripe's word is swapped before the commit is passed",
-        Commit { deadline: true, plant: Some(Plant::SwapFirst), ..base() },
-    );
-    suite.run()
+    suite.plant("the stripe's word is swapped before the commit is passed", {
+        base().with_deadlines().without(Plant::SwapFirst)
+    });
+    suite.plant("a batch's list is freed before FINISH", {
+        base().with_lists().without(Plant::EarlyListFree)
+    });
+    suite.plant("repair leaves lists", base().with_lists().without(Plant::KeepsLists));
+    suite.plant("freeing clears the bits before `born`", {
+        Commit::of([SET_1, SET_1, SET_1], 1).in_one_stripe().without(Plant::BitsFirst)
+    });
 }

@@ -281,7 +281,7 @@ fn main() -> ExitCode {
         recuts: 0,
         plant: None,
     };
-    let quick = 1_500_000;
+    let quick = 3_000_000;
     let recut = |allowed| Read { allowed, script: [&[0], &[]], recuts: 2, ..base() };
     let cell = || Read { script: [&[0, 0, 0], &[]], cell: true, ..base() };
     let two = |ops| Read { ops, readers: 2, script: [&[0, 1], &[1, 0]], ..base() };

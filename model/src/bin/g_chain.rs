@@ -258,7 +258,7 @@ fn main() -> ExitCode {
     let with =
         |ops, allowed| Chain { ops, allowed, deaths: 1, script: &[1, 2], scans: 0, plant: None };
     let scans = |ops, allowed| Chain { script: &[], scans: 1, ..with(ops, allowed) };
-    let quick = 1_500_000;
+    let quick = 3_000_000;
     suite.holds("all operations, 2 operations, 1 death, 2 lookups", quick, with(2, ALL));
     suite.holds("one chain, 3 operations, 1 death, 2 lookups", quick, with(3, CHAIN));
     suite.holds("all operations, 2 operations, 1 death, a scan", quick, scans(2, ALL));

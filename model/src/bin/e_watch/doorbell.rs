@@ -239,8 +239,8 @@ impl Model for Doorbell {
         if self.impatient && state.watch == WatchAt::Blocked && state.head == state.cursor {
             let mut next = *state;
             next.watch = WatchAt::Wake;
-            // No progress: a watch that must look by itself has lost its wake-up.
-            steps.dies("watch's patience", next);
+            // A watch that has to look by itself has lost its wake-up.
+            steps.aside("watch", "is tired of waiting", next);
         }
     }
 

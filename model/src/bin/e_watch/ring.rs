@@ -111,7 +111,7 @@ impl Ring {
             let mut next = *state;
             next.deaths += 1;
             (next.writer, next.count, next.words) = (WriterAt::Idle, 0, 0);
-            steps.dies("writer, and the next one comes: the first", next);
+            steps.aside("writer", "dies, and another one comes", next);
         }
     }
 

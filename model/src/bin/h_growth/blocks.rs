@@ -380,7 +380,7 @@ pub(super) fn cases(suite: &mut Suite<'_>) {
     let base = |tasks, deaths| Blocks { tasks, deaths, plant: None };
     let short: [&'static [Task]; 2] = [&[Make(2), End, Make(3)], &[Make(2), Make(1)]];
     let long: [&'static [Task]; 2] = [&[Make(2), End, Make(3), End], &[Make(1), Make(2), End]];
-    suite.holds("blocks: 3 tasks and 2, 2 deaths", 1_500_000, base(short, 2));
+    suite.holds("blocks: 3 tasks and 2, 2 deaths", 3_000_000, base(short, 2));
     suite.holds_in_full("blocks: 4 tasks and 3, 3 deaths", base(long, 3));
     for (name, plant) in [
         ("blocks: claimed by load and store", Plant::ClaimsByStore),

@@ -301,7 +301,7 @@ const ALL: &[Op] = &[Op::Set, Op::SetExpiring, Op::SetIfAbsent, Op::SetIfFirst];
 
 pub(super) fn cases(suite: &mut Suite<'_>) {
     let base = |ops, deaths| Deadline { ops, allowed: ALL, deaths, reads: 2, plant: None };
-    suite.holds("deadline: 2 changes, 1 death, 2 lookups", 1_500_000, base(2, 1));
+    suite.holds("deadline: 2 changes, 1 death, 2 lookups", 5_000_000, base(2, 1));
     suite.holds_in_full("deadline: 3 changes, 1 death, 2 lookups", base(3, 1));
     suite.holds_in_full("deadline: 2 changes, 2 deaths, 2 lookups", base(2, 2));
     for (name, plant) in [
