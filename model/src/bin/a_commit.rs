@@ -1,21 +1,21 @@
-//! A: a commit, the robust locks, takeover, reuse of a slot, burial, repair, and the heap's bitmaps.
+//! A: a commit, the robust locks, takeover, reuse of a slot, burial, repair, and the heap's entries.
 //!
-//! *Modelled:* LOCK, WRITE 1-7, FINISH, FREE, REPAIR, ATTACH and BURIAL of `docs/design.md`, with a
+//! *Modelled:* LOCK, WRITE 1-7, FINISH, the heap's entries, REPAIR, ATTACH and BURIAL of `docs/design.md`, with a
 //! death possible before every step. A and B are members; N is a newcomer that takes any slot whose
 //! byte is free, and mends what names it; U is an undertaker that never dies. A write may meet its
 //! deadline while it waits for the commit lock, and its changes may stand in a list, as those of a big
 //! batch do.
 //!
 //! *A state* has the lock words, the bytes of the slots, the slot words of three keys in two
-//! stripes, eight places for entries with their two bitmaps, the commit record, the log, and where
-//! each process stands. Who holds a lock is kept beside the words, for the checks alone.
+//! stripes, eight places for entries with their bitmap, the ring of the lately dead and the spares, the
+//! commit record, the log, and where each process stands. Who holds a lock is kept beside the words, for the checks alone.
 //!
 //! *Checked* in every state: a lookup gives exactly what the changes up to the head make of the key;
 //! each log record up to the head is the change that was committed with its revision, and so is the
 //! entry that bears it; no revision stands in an entry before its commit; no living owner is robbed;
 //! no place in use is given out; an entry that a reader has pinned stays; the list of a commit is there
-//! until it is finished. At the end: nobody waits, no lock is held, every place is free, named or
-//! retired, no list stays.
+//! until it is finished. At the end: nobody waits, no lock is held, every place is free, alive and named,
+//! or dead and not named, no list stays.
 //!
 //! *Rules that can be broken:* see [`Plant`].
 
@@ -46,6 +46,8 @@ const STRIPE_PLACES: [u16; STRIPES] = [0b0_0011_1110, 0b1_1100_0000];
 const FIRST: u8 = 1;
 const REVISIONS: usize = 14;
 const NOBODY: u8 = 255;
+/// Spare entries of a stripe at the most.
+const SPARES: u32 = 1;
 /// More than all names of one round.
 const ROUND: u8 = 16;
 /// An entry that a reader has pinned throughout: the first one of key 0.
@@ -64,12 +66,16 @@ enum Plant {
     NewcomerMendsNothing,
     /// A newcomer mends the stripes before the commit.
     StripesFirst,
-    /// Freeing clears the bits before `born`.
-    BitsFirst,
-    /// Repair leaves retired bits that have no occupied one.
-    StrayRetired,
-    /// Repair frees what was born, too, instead of retiring it.
-    RepairFrees,
+    /// A freer does not look at the pins.
+    BlindFree,
+    /// A spare entry is filled without being wiped.
+    SpareAsItIs,
+    /// A spare entry's `died` is wiped before its `born`.
+    SpareDiedFirst,
+    /// Repair frees dead entries like unborn ones.
+    RepairFreesDead,
+    /// Repair leaves unborn entries.
+    RepairForgetsNothing,
     /// `born` is stored before `ready`.
     EarlyBorn,
     /// `ready` is stored before the changes of the record.
@@ -139,13 +145,19 @@ enum At {
     Probed,
     Passed,
     Take,
-    // FREE
+    // What died lately.
     FreeBegin,
-    FreeBorn,
-    FreeOccupied,
-    FreeRetired,
+    FreeEach,
+    VacateBorn,
+    VacateDied,
+    VacateBit,
     // WRITE
+    Decide,
     Occupy,
+    SweepEach,
+    SpareFirst,
+    SpareSecond,
+    OccupyBit,
     Fill,
     MakeList,
     Draw,
@@ -162,7 +174,7 @@ enum At {
     // FINISH
     Finish,
     // REPAIR
-    RepairBits,
+    RepairHints,
     RepairList,
     RepairPlaces,
 }
@@ -186,6 +198,8 @@ struct Process {
     change: u8,
     /// The place in hand.
     place: u8,
+    /// Dead entries that it has still to look at, a bit each.
+    due: u16,
     /// The step of FINISH.
     step: u8,
     /// Changes that are to be committed, a bit each, and the new entry of each.
@@ -195,6 +209,7 @@ struct Process {
     after_commit: At,
     after_finish: At,
     after_repair: At,
+    after_vacate: At,
 }
 
 /// One change in the commit record.
@@ -225,7 +240,9 @@ struct State {
     pred: [u8; PLACES],
     value: [u8; PLACES],
     occupied: u16,
-    retired: u16,
+    /// Hints: places of the lately dead, and of spare entries.
+    ring: u16,
+    spare: u16,
     head: u8,
     ready: u8,
     count: u8,
@@ -321,7 +338,8 @@ impl Model for Commit {
             pred: [0; PLACES],
             value: [0; PLACES],
             occupied: 0,
-            retired: 0,
+            ring: 0,
+            spare: 0,
             head: FIRST,
             ready: 0,
             count: 0,
@@ -451,8 +469,9 @@ fn plants(suite: &mut Suite<'_>, base: impl Fn() -> Commit) {
         ("a dead owner's byte is tested, not held", Plant::TestByte),
         ("a newcomer mends nothing", Plant::NewcomerMendsNothing),
         ("a newcomer mends the stripes before the commit", Plant::StripesFirst),
-        ("repair leaves retired bits without occupied ones", Plant::StrayRetired),
-        ("repair frees what was born", Plant::RepairFrees),
+        ("a freer does not look at the pins", Plant::BlindFree),
+        ("repair frees dead entries like unborn ones", Plant::RepairFreesDead),
+        ("repair leaves unborn entries", Plant::RepairForgetsNothing),
         ("`born` before `ready`", Plant::EarlyBorn),
         ("`ready` before the record", Plant::EarlyReady),
         ("the head before the entries", Plant::EarlyHead),
@@ -469,7 +488,7 @@ fn plants(suite: &mut Suite<'_>, base: impl Fn() -> Commit) {
         base().with_lists().without(Plant::EarlyListFree)
     });
     suite.plant("repair leaves lists", base().with_lists().without(Plant::KeepsLists));
-    suite.plant("freeing clears the bits before `born`", {
-        Commit::of([SET_1, SET_1, SET_1], 1).in_one_stripe().without(Plant::BitsFirst)
-    });
+    let thrice = || Commit::of([SET_1, SET_1, SET_1], 1).in_one_stripe();
+    suite.plant("a spare entry is filled as it is", thrice().without(Plant::SpareAsItIs));
+    suite.plant("a spare entry's `died` is wiped first", thrice().without(Plant::SpareDiedFirst));
 }

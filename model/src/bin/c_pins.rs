@@ -1,7 +1,8 @@
 //! C: pins against retiring and freeing; a pinner that dies, its burial, a newcomer in its slot.
 //!
-//! *Modelled:* PIN, the look of a freer at the hazard slots, and what burial and ATTACH do with the
-//! pins of the dead. There is one key, and one hazard slot: that of member slot 0. The first pinner
+//! *Modelled:* PIN, the look of a freer at the marks of members that pin and at their hazard slots, and
+//! what burial and ATTACH do with the pins of the dead. There is one key, and one hazard slot: that of
+//! member slot 0. The first pinner
 //! may die at any step; then a burier and a newcomer compete for the slot. What the two SeqCst
 //! fences order is given here, since memory is sequentially consistent: loom has the fences.
 //!
@@ -31,6 +32,8 @@ enum Plant {
     NoBornAgain,
     /// The looks come before the announcement.
     LateAnnouncement,
+    /// A member marks itself as one that pins after it has pinned.
+    LateMark,
     /// A predecessor is pinned like any other entry, instead of being copied.
     PinsPredecessor,
     /// The burier sees that the byte is free and does not hold it.
@@ -70,6 +73,7 @@ enum WriterAt {
     Head,
     Empty,
     Retire,
+    Scan,
     Free,
 }
 
@@ -79,6 +83,8 @@ enum PinnerAt {
     #[default]
     Outside,
     ClearPins,
+    ClearMark,
+    Mark,
     Slot,
     Born,
     Decide,
@@ -105,6 +111,7 @@ struct Pinner {
 enum BurierAt {
     Idle,
     Clear,
+    ClearMark,
     Done,
 }
 
@@ -114,6 +121,8 @@ struct State {
     slot: u8,
     head: u8,
     hazard: u8,
+    /// Whether the member marked itself as one that pins.
+    mark: bool,
     byte: u8,
     pinner: [Pinner; 2],
     writer: WriterAt,
@@ -158,6 +167,14 @@ impl Pins {
                 (next.writer, next.new, next.old) = (WriterAt::Idle, 0, 0);
                 "retires the old entry"
             }
+            WriterAt::Scan if state.hazard == state.new => {
+                (next.writer, next.new) = (WriterAt::Idle, 0);
+                "finds the entry pinned"
+            }
+            WriterAt::Scan => {
+                next.writer = WriterAt::Free;
+                "finds the entry not pinned"
+            }
             WriterAt::Free => {
                 let used = |p: &Pinner| p.at == PinnerAt::Use && p.pin == state.new;
                 if state.pinner.iter().any(used) {
@@ -174,11 +191,18 @@ impl Pins {
 
     fn look_for_room(&self, state: &State, steps: &mut Steps<State>) {
         for place in 1..PLACES {
-            let pinned = usize::from(state.hazard) == place && !self.breaks(Plant::BlindFree);
-            if state.entry[place].usage == Use::Retired && !pinned {
+            if state.entry[place].usage == Use::Retired {
                 let mut next = *state;
-                (next.writer, next.new) = (WriterAt::Free, place as u8);
-                steps.go("writer", "finds a retired entry that is not pinned", next);
+                let looks = state.mark && !self.breaks(Plant::BlindFree);
+                next.writer = if looks { WriterAt::Scan } else { WriterAt::Free };
+                next.new = place as u8;
+                let what = "looks whether the member pins at all";
+                // To look at what is pinned leads nowhere.
+                if looks && usize::from(state.hazard) == place {
+                    steps.aside("writer", what, next);
+                } else {
+                    steps.go("writer", what, next);
+                }
             }
         }
     }
@@ -214,16 +238,25 @@ impl Pins {
             PinnerAt::Outside => {
                 next.byte = who as u8;
                 let keeps = self.breaks(Plant::KeepsPins);
-                q.at = if keeps { PinnerAt::Slot } else { PinnerAt::ClearPins };
+                q.at = if keeps { PinnerAt::Mark } else { PinnerAt::ClearPins };
                 "takes the member slot"
             }
             PinnerAt::ClearPins => {
-                (next.hazard, q.at) = (0, PinnerAt::Slot);
+                (next.hazard, q.at) = (0, PinnerAt::ClearMark);
                 "clears the pins that it finds"
             }
-            PinnerAt::Slot if p.left == 0 => return,
+            PinnerAt::ClearMark => {
+                (next.mark, q.at) = (false, PinnerAt::Mark);
+                "clears the mark that it finds"
+            }
+            PinnerAt::Mark if p.left == 0 => return,
+            PinnerAt::Mark => {
+                next.mark |= !self.breaks(Plant::LateMark);
+                q.at = PinnerAt::Slot;
+                "marks itself as one that pins"
+            }
             PinnerAt::Slot if state.slot == 0 => {
-                q.left -= 1;
+                (q.left, q.at) = (p.left - 1, PinnerAt::Mark);
                 "finds no entry"
             }
             PinnerAt::Slot => {
@@ -238,7 +271,7 @@ impl Pins {
                 "loads `born`"
             }
             PinnerAt::Decide if p.born > state.head && !self.breaks(Plant::PinsPredecessor) => {
-                *q = Pinner { at: PinnerAt::Slot, left: p.left - 1, ..Pinner::default() };
+                *q = Pinner { at: PinnerAt::Mark, left: p.left - 1, ..Pinner::default() };
                 "is content with a copy of the predecessor"
             }
             PinnerAt::Decide => {
@@ -276,6 +309,7 @@ impl Pins {
                     (true, true) => PinnerAt::Announce,
                     (true, false) => PinnerAt::Use,
                 };
+                next.mark |= self.breaks(Plant::LateMark);
                 "loads `born` again"
             }
             PinnerAt::Use if state.entry[usize::from(p.pin)].usage == Use::Free => {
@@ -289,7 +323,7 @@ impl Pins {
             _ => {
                 next.hazard = 0;
                 let left = p.left - u8::from(p.at == PinnerAt::Use);
-                *q = Pinner { at: PinnerAt::Slot, left, ..Pinner::default() };
+                *q = Pinner { at: PinnerAt::Mark, left, ..Pinner::default() };
                 "withdraws its pin"
             }
         };
@@ -321,11 +355,15 @@ impl Pins {
                 steps.go("burier", "finds the pinner dead", next);
             }
             BurierAt::Clear => {
-                (next.hazard, next.burier) = (0, BurierAt::Done);
+                (next.hazard, next.burier) = (0, BurierAt::ClearMark);
+                steps.go("burier", "clears the pins", next);
+            }
+            BurierAt::ClearMark => {
+                (next.mark, next.burier) = (false, BurierAt::Done);
                 if state.byte == BURIER {
                     next.byte = NOBODY;
                 }
-                steps.go("burier", "clears the pins", next);
+                steps.go("burier", "clears the mark, and gives the byte back", next);
             }
             _ => {}
         }
@@ -344,8 +382,9 @@ impl Model for Pins {
             slot: 1,
             head: 1,
             hazard: 0,
+            mark: false,
             byte: 0,
-            pinner: [pinner(PinnerAt::Slot), pinner(PinnerAt::Outside)],
+            pinner: [pinner(PinnerAt::Mark), pinner(PinnerAt::Outside)],
             writer: WriterAt::Idle,
             new: 0,
             old: 0,
@@ -395,6 +434,7 @@ fn main() -> ExitCode {
         ("the slot word is not looked at again", Plant::NoSlotAgain),
         ("`born` is not looked at again", Plant::NoBornAgain),
         ("the looks come before the announcement", Plant::LateAnnouncement),
+        ("a member marks itself after it has pinned", Plant::LateMark),
         ("a predecessor is pinned", Plant::PinsPredecessor),
         ("the burier tests the byte and does not hold it", Plant::TestByte),
         ("whoever takes the slot keeps its pins", Plant::KeepsPins),

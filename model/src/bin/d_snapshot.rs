@@ -2,8 +2,10 @@
 //!
 //! *Modelled:* SNAPSHOT of `docs/design.md`, and how freeing spares what a running snapshot needs.
 //! There is one key in each of two stripes. A commit is one step under the commit lock (A has it in
-//! pieces); the words of a snapshot are stored and loaded one by one. A keeper may be slow enough to
-//! be thought lost: then a second one begins another snapshot.
+//! pieces); the words of a snapshot and of an entry are stored and loaded one by one. A dead entry is
+//! one that is occupied, has `died`, and is named by no slot word; a walk looks at all that are
+//! occupied. A keeper may be slow enough to be thought lost: then a second one begins another
+//! snapshot. A writer may die in the middle of a sweep or of freeing: REPAIR comes next.
 //!
 //! *A state* has four places for entries in each stripe, the locks, the snapshot's words and each
 //! stripe's `done`, the steps of the writers, and what each keeper has copied and read.
@@ -47,8 +49,12 @@ enum Plant {
     DoneIsFlag,
     /// The snapshot's id is not looked at in the end.
     NoIdAtEnd,
-    /// Only slot words are copied, no retired entries.
+    /// Only what slot words name is copied, no dead entries.
     SlotWordsOnly,
+    /// `born` is not looked at again after an entry's value.
+    NoSecondLook,
+    /// Freeing wipes `died` before `born`.
+    WipesDiedFirst,
     /// `cleared_at` is not looked at again under the commit lock.
     NoClearedAgain,
 }
@@ -72,17 +78,9 @@ struct Snapshot {
     plant: Option<Plant>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-enum Use {
-    #[default]
-    Free,
-    Used,
-    Retired,
-}
-
 #[derive(Debug, Clone, Copy, Hash, Default)]
 struct Entry {
-    usage: Use,
+    occupied: bool,
     born: u8,
     died: u8,
     value: u8,
@@ -142,7 +140,7 @@ impl Model for Snapshot {
         for stripe in 0..STRIPES {
             let number = stripe as u8 + 1;
             entry[places(stripe).start] =
-                Entry { usage: Use::Used, born: number, died: 0, value: number };
+                Entry { occupied: true, born: number, died: 0, value: number };
         }
         vec![State {
             entry,
@@ -170,7 +168,7 @@ impl Model for Snapshot {
     fn check(&self, state: &State) -> Result<(), String> {
         for stripe in 0..STRIPES {
             let entry = state.entry[usize::from(state.slot[stripe])];
-            if state.slot[stripe] != 0 && (entry.usage == Use::Free || entry.born == 0) {
+            if state.slot[stripe] != 0 && (!entry.occupied || entry.born == 0) {
                 return Err("a slot word names an entry that is free or unborn".to_owned());
             }
         }
@@ -215,7 +213,9 @@ fn main() -> ExitCode {
         ("a stripe is done when it was copied", Plant::DoneWhenCopied, one()),
         ("`done` is a flag", Plant::DoneIsFlag, sets([3, 0], [1, 1])),
         ("the id is not looked at in the end", Plant::NoIdAtEnd, with([4, 0], [1, 0])),
-        ("only slot words are copied", Plant::SlotWordsOnly, one()),
+        ("only what slot words name is copied", Plant::SlotWordsOnly, one()),
+        ("`born` is not looked at again", Plant::NoSecondLook, one()),
+        ("freeing wipes `died` first", Plant::WipesDiedFirst, one()),
         ("`cleared_at` is not looked at again", Plant::NoClearedAgain, with([1, 1], [1, 0])),
     ];
     for (name, plant, model) in plants {

@@ -1,6 +1,8 @@
 //! What must hold in every state, and at the end.
 
-use super::{At, Commit, FIRST, KEYS, NAMES, PINNED, ROUND, Set, State, bit, initial, value_of};
+use super::{
+    At, Commit, FIRST, KEYS, NAMES, PINNED, PLACES, ROUND, Set, State, bit, initial, value_of,
+};
 
 impl Commit {
     /// The value of a key after the changes up to the head, and its revision; absent: zeros.
@@ -55,12 +57,15 @@ impl Commit {
         if state.occupied & bit(PINNED) == 0 || state.born[usize::from(PINNED)] == 0 {
             return Err("a pinned entry was freed".to_owned());
         }
+        for place in 1..PLACES {
+            let dead = state.born[place] != 0 && state.died[place] != 0;
+            if state.spare & bit(place as u8) != 0 && !dead {
+                return Err("a spare entry is not dead".to_owned());
+            }
+        }
         for key in 0..KEYS {
             if Self::looked_up(state, key)? != self.expected(state, key) {
                 return Err(format!("key {key} is not what the changes up to the head make of it"));
-            }
-            if state.ready == 0 && bit(state.slot_word[key]) & state.retired & !1 != 0 {
-                return Err(format!("key {key}: its entry is retired"));
             }
         }
         Ok(())
@@ -79,12 +84,16 @@ impl Commit {
         if state.lock != [0; 3] {
             return Err("a lock stays taken".to_owned());
         }
-        let named = state.slot_word.iter().fold(0, |all, place| all | bit(*place)) & !1;
-        if state.retired & !state.occupied != 0 {
-            return Err("a retired bit stays without its occupied one".to_owned());
-        }
-        if state.occupied != named | state.retired {
-            return Err("a place is lost".to_owned());
+        for place in 1..PLACES {
+            let named = state.slot_word.contains(&(place as u8));
+            let (born, died) = (state.born[place] != 0, state.died[place] != 0);
+            let good = match state.occupied & bit(place as u8) != 0 {
+                false => !born && !died && !named,
+                true => born && named != died,
+            };
+            if !good {
+                return Err("a place is lost".to_owned());
+            }
         }
         Ok(())
     }

@@ -124,7 +124,7 @@ impl Commit {
                 "has passed the commit"
             }
             At::MendTake if state.names(stripe, process.victim) => {
-                (q.at, q.after_repair) = (At::RepairBits, At::MendEnd);
+                (q.at, q.after_repair) = (At::RepairHints, At::MendEnd);
                 next.take(stripe, who);
                 "takes the dead one's stripe"
             }
@@ -171,7 +171,7 @@ impl Commit {
         let q = &mut next.process[who];
         let what = match process.at {
             At::Lock if stripe == STRIPES => {
-                (q.at, q.change) = (At::Occupy, 0);
+                (q.at, q.change) = (At::Decide, 0);
                 "has all its stripes"
             }
             At::Lock if !self.needs(who, stripe) => {
@@ -204,7 +204,7 @@ impl Commit {
             At::Passed => {
                 q.at = At::Take;
                 if self.breaks(Plant::SwapFirst) {
-                    (q.at, q.after_repair) = (At::RepairBits, At::FreeBegin);
+                    (q.at, q.after_repair) = (At::RepairHints, At::FreeBegin);
                 }
                 next.unlock(COMMIT);
                 "has passed the commit"
@@ -219,7 +219,7 @@ impl Commit {
                 return steps.wrong(NAMES[who], "takes a stripe over", why, state);
             }
             _ => {
-                (q.at, q.after_repair) = (At::RepairBits, At::FreeBegin);
+                (q.at, q.after_repair) = (At::RepairHints, At::FreeBegin);
                 if self.breaks(Plant::SwapFirst) {
                     (q.at, q.after_commit) = (At::WantCommit, At::Passed);
                 }

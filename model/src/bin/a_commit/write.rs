@@ -1,8 +1,8 @@
 //! WRITE from the filling of entries to the unlocking, and FINISH.
 
 use super::{
-    Action, At, COMMIT, Commit, FIRST, List, NAMES, Plant, Process, STRIPE_PLACES, STRIPES, State,
-    Stored, bit, change_name, value_of,
+    Action, At, COMMIT, Commit, FIRST, List, NAMES, Plant, Process, STRIPES, State, Stored, bit,
+    change_name, value_of,
 };
 use membus_model::Steps;
 
@@ -18,18 +18,20 @@ impl Commit {
             | At::MendEnd => self.mend(state, who, steps),
             At::Lock | At::Probed | At::Passed | At::Take => self.lock_stripe(state, who, steps),
             At::WantCommit | At::TakeCommit => self.lock_commit(state, who, steps),
-            At::FreeBegin | At::FreeBorn | At::FreeOccupied | At::FreeRetired => {
-                self.free(state, who, steps);
+            At::FreeBegin | At::FreeEach => self.free(state, who, steps),
+            At::VacateBorn | At::VacateDied | At::VacateBit => self.vacate(state, who, steps),
+            At::Occupy | At::SweepEach | At::SpareFirst | At::SpareSecond | At::OccupyBit => {
+                self.occupy(state, who, steps);
             }
-            At::RepairBits | At::RepairList | At::RepairPlaces => self.repair(state, who, steps),
+            At::RepairHints | At::RepairList | At::RepairPlaces => self.repair(state, who, steps),
             At::Finish => self.finish(state, who, steps),
-            At::Occupy | At::Fill => self.fill(state, who, steps),
+            At::Decide | At::Fill => self.fill(state, who, steps),
             At::Draw | At::Record | At::Ready => self.commit(state, who, steps),
             _ => self.settle(state, who, steps),
         }
     }
 
-    /// WRITE 1 and 2: decide, mark occupied, fill. A delete of what is not there is no change.
+    /// WRITE 1 and 2: decide and fill. A delete of what is not there is no change.
     fn fill(&self, state: &State, who: usize, steps: &mut Steps<State>) {
         let (mut next, process) = (*state, &state.process[who]);
         let change = usize::from(process.change);
@@ -45,35 +47,29 @@ impl Commit {
             return steps.go(NAMES[who], "has decided", next);
         };
         let old = state.slot_word[key];
-        if process.at == At::Fill {
-            let (place, value) = (usize::from(process.place), value_of(process.round, who));
-            (next.value[place], next.pred[place], next.died[place]) = (value, old, 0);
-            (q.at, q.change, q.place) = (At::Occupy, q.change + 1, 0);
-            return steps.go(NAMES[who], "fills the new entry", next);
-        }
-        q.old[change] = old;
-        if action == Action::Delete {
+        if process.at == At::Decide {
+            q.old[change] = old;
+            if action == Action::Set {
+                q.at = At::Occupy;
+                return steps.go(NAMES[who], "decides to set", next);
+            }
             q.change += 1;
             q.planned |= u8::from(old != 0) << change;
             return steps.go(NAMES[who], "decides to delete", next);
         }
-        let free = STRIPE_PLACES[self.stripe_of[key]] & !state.occupied;
-        let Some(place) = (free != 0).then(|| free.trailing_zeros() as u8) else {
-            (q.at, q.change) = (At::GiveBack, 0);
-            return steps.go(NAMES[who], "finds no room", next);
-        };
-        if state.slot_word.contains(&place) {
+        let place = usize::from(process.place);
+        if state.slot_word.contains(&process.place) {
             let why = "a place that a slot names is given out";
-            return steps.wrong(NAMES[who], "marks a place occupied", why, state);
+            return steps.wrong(NAMES[who], "fills the new entry", why, state);
         }
-        if state.born[usize::from(place)] != 0 {
+        if state.born[place] != 0 || state.died[place] != 0 {
             let why = "a place is given out that still bears a revision";
-            return steps.wrong(NAMES[who], "marks a place occupied", why, state);
+            return steps.wrong(NAMES[who], "fills the new entry", why, state);
         }
-        q.planned |= 1 << change;
-        (q.new[change], q.place, q.at) = (place, place, At::Fill);
-        next.occupied |= bit(place);
-        steps.go(NAMES[who], "marks a place occupied", next);
+        (next.value[place], next.pred[place]) = (value_of(process.round, who), old);
+        (q.new[change], q.planned) = (process.place, q.planned | 1 << change);
+        (q.at, q.change, q.place, q.due) = (At::Decide, q.change + 1, 0, 0);
+        steps.go(NAMES[who], "fills the new entry", next);
     }
 
     /// WRITE 4 and 5: log records, commit record, `ready`.
@@ -213,14 +209,15 @@ impl Commit {
             At::Settle => {
                 q.change += 1;
                 if process.planned & 1 << change != 0 && process.old[change] != 0 {
-                    next.retired |= bit(process.old[change]);
+                    next.ring |= bit(process.old[change]);
                 }
-                "retires the old entry"
+                "notes in the ring that the old entry died"
             }
             At::GiveBack => {
                 q.change += 1;
                 if process.new[change] != 0 {
-                    next.occupied &= !bit(process.new[change]);
+                    (q.place, q.at) = (process.new[change], At::VacateBorn);
+                    q.after_vacate = At::GiveBack;
                 }
                 "gives a new entry back"
             }

@@ -1,6 +1,6 @@
 //! The keeper: begins a snapshot, walks the stripes, and says at the end whether it is good.
 
-use super::{Entry, FREE, Plant, ROOM, STRIPES, Snapshot, State, Use, places};
+use super::{Entry, FREE, Plant, ROOM, STRIPES, Snapshot, State, places};
 use membus_model::Steps;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -14,8 +14,10 @@ enum At {
     On,
     LockStripe,
     CopyStripe,
-    ReadHeader,
+    ReadBorn,
+    ReadDied,
     ReadValue,
+    LookAgain,
     Done,
     End,
 }
@@ -29,9 +31,10 @@ pub(super) struct Keeper {
     cleared: u8,
     stripe: u8,
     /// Places that were copied and are still to be read.
-    places: [u8; ROOM + 1],
+    places: [u8; ROOM],
     count: u8,
-    header: Entry,
+    /// What it has read of an entry.
+    seen: Entry,
     image: [u8; STRIPES],
     taken: [u8; STRIPES],
     /// The state at its revision, for the check.
@@ -41,6 +44,10 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(tries: u8) -> Self {
         Self { tries, ..Self::default() }
+    }
+    /// The place that it reads.
+    fn place(&self) -> usize {
+        usize::from(self.places[usize::from(self.count) - 1])
     }
     pub(super) fn is_idle(&self) -> bool {
         self.at == At::Idle
@@ -112,31 +119,39 @@ impl Snapshot {
             }
             At::CopyStripe => {
                 self.copy(state, stripe, q);
-                q.at = At::ReadHeader;
+                q.at = At::ReadBorn;
                 next.stripe_lock[stripe] = FREE;
                 if early {
                     next.done[stripe] = k.id;
                 }
                 "copies the stripe's places and unlocks it"
             }
-            At::ReadHeader if k.count == 0 => {
+            At::ReadBorn if k.count == 0 => {
                 q.at = At::Done;
                 "has read the stripe"
             }
-            At::ReadHeader => {
-                let place = usize::from(k.places[usize::from(k.count) - 1]);
-                (q.header, q.at) = (state.entry[place], At::ReadValue);
-                "reads the revisions of an entry"
+            At::ReadBorn => {
+                (q.seen.born, q.at) = (state.entry[k.place()].born, At::ReadDied);
+                "reads `born`"
+            }
+            At::ReadDied => {
+                (q.seen.died, q.at) = (state.entry[k.place()].died, At::ReadValue);
+                "reads `died`"
             }
             At::ReadValue => {
-                let last = usize::from(k.count) - 1;
-                if self.takes(&k) {
-                    q.image[stripe] = state.entry[usize::from(k.places[last])].value;
+                (q.seen.value, q.at) = (state.entry[k.place()].value, At::LookAgain);
+                "reads the value"
+            }
+            At::LookAgain => {
+                let same = state.entry[k.place()].born == k.seen.born;
+                if self.takes(&k) && (same || self.breaks(Plant::NoSecondLook)) {
+                    q.image[stripe] = k.seen.value;
                     q.taken[stripe] += 1;
                 }
-                (q.count, q.places[last], q.header) = (k.count - 1, 0, Entry::default());
-                q.at = At::ReadHeader;
-                "reads the value of an entry that counts"
+                let last = usize::from(k.count) - 1;
+                (q.count, q.places[last], q.seen) = (k.count - 1, 0, Entry::default());
+                q.at = At::ReadBorn;
+                "reads `born` again"
             }
             _ => {
                 next.done[stripe] = k.id;
@@ -149,18 +164,17 @@ impl Snapshot {
     }
 
     fn copy(&self, state: &State, stripe: usize, keeper: &mut Keeper) {
-        let retired = |place: &usize| state.entry[*place].usage == Use::Retired;
-        let retired = places(stripe).filter(retired).map(|place| place as u8);
-        let retired = retired.filter(|_| !self.breaks(Plant::SlotWordsOnly));
-        let slot = state.slot[stripe];
-        for place in Some(slot).filter(|slot| *slot != 0).into_iter().chain(retired) {
-            keeper.places[usize::from(keeper.count)] = place;
-            keeper.count += 1;
+        for place in places(stripe) {
+            let named = state.slot[stripe] == place as u8 || !self.breaks(Plant::SlotWordsOnly);
+            if state.entry[place].occupied && named {
+                keeper.places[usize::from(keeper.count)] = place as u8;
+                keeper.count += 1;
+            }
         }
     }
 
     fn takes(&self, keeper: &Keeper) -> bool {
-        let mut header = keeper.header;
+        let mut header = keeper.seen;
         if self.breaks(Plant::TakesDead) {
             header.died = 0;
         }

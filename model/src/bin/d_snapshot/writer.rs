@@ -1,6 +1,6 @@
 //! Writers: set, delete, clear, sweep and abort, and the freeing that spares a snapshot.
 
-use super::{Entry, FREE, Op, Plant, STRIPES, Snapshot, State, Use, Words, places};
+use super::{Entry, FREE, Op, Plant, STRIPES, Snapshot, State, Words, places};
 use membus_model::Steps;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -15,9 +15,10 @@ enum At {
     LoadCleared,
     LoadDone,
     Free,
+    Wipe,
     Decide,
     Commit,
-    Retire,
+    SweepDied,
     Unlock,
 }
 
@@ -28,6 +29,8 @@ pub(super) struct Writer {
     stripe: u8,
     new: u8,
     old: u8,
+    /// The dead entry that it frees.
+    dead: u8,
     /// `cleared_at` when it decided.
     cleared: u8,
     /// The snapshot's words as it knows them.
@@ -49,7 +52,8 @@ impl Snapshot {
     pub(super) fn write(&self, state: &State, who: usize, steps: &mut Steps<State>) {
         match state.writer[who].at {
             At::Idle => self.choose(state, who, steps),
-            At::Free => self.free(state, who, steps),
+            At::Free | At::Wipe => self.free(state, who, steps),
+            At::SweepDied => self.sweep(state, who, steps),
             At::Decide => self.decide(state, who, steps),
             At::Commit => self.commit(state, who, steps),
             _ => self.go_on(state, who, steps),
@@ -88,7 +92,7 @@ impl Snapshot {
         }
     }
 
-    /// Locking, looking at the snapshot's words, retiring, unlocking.
+    /// Locking, looking at the snapshot's words, unlocking.
     fn go_on(&self, state: &State, who: usize, steps: &mut Steps<State>) {
         let (mut next, w) = (*state, state.writer[who]);
         let stripe = usize::from(w.stripe);
@@ -98,7 +102,7 @@ impl Snapshot {
             At::Lock if state.stripe_lock[stripe] != FREE => return,
             At::Lock => {
                 next.stripe_lock[stripe] = 1 + who as u8;
-                // A sweep retires first and frees afterwards.
+                // A sweep frees afterwards.
                 q.at = if w.op == Some(Op::Sweep) { At::Decide } else { At::LoadOn };
                 if stale {
                     q.at = At::Free;
@@ -127,13 +131,6 @@ impl Snapshot {
                 q.at = if stale { At::Lock } else { At::Free };
                 "loads the stripe's `done`"
             }
-            At::Retire => {
-                if w.old != 0 {
-                    next.entry[usize::from(w.old)].usage = Use::Retired;
-                }
-                q.at = if w.op == Some(Op::Sweep) { At::LoadOn } else { At::Unlock };
-                "retires the old entry"
-            }
             _ => {
                 next.stripe_lock[stripe] = FREE;
                 *q = Writer::new(w.left);
@@ -143,22 +140,54 @@ impl Snapshot {
         steps.go(WHO[who], what, next);
     }
 
-    /// FREE of any retired entry that the snapshot, as far as it is known, does not need.
+    /// FREE of any dead entry that the snapshot, as far as it is known, does not need.
     fn free(&self, state: &State, who: usize, steps: &mut Steps<State>) {
         let w = state.writer[who];
+        if w.at == At::Wipe {
+            return self.wipe(state, who, steps);
+        }
         for place in places(usize::from(w.stripe)) {
             let entry = state.entry[place];
+            let dead = entry.occupied && entry.died != 0 && !state.slot.contains(&(place as u8));
             let needed = w.reading && entry.was_there(w.seen.revision, w.seen.cleared);
-            if entry.usage == Use::Retired && (!needed || self.breaks(Plant::KeepsNothing)) {
+            if dead && (!needed || self.breaks(Plant::KeepsNothing)) {
                 let mut next = *state;
-                next.entry[place] = Entry::default();
-                steps.go(WHO[who], "frees a retired entry", next);
+                next.wipe(place, self.breaks(Plant::WipesDiedFirst));
+                (next.writer[who].dead, next.writer[who].at) = (place as u8, At::Wipe);
+                steps.go(WHO[who], "frees a dead entry: its first word is 0", next);
             }
         }
         let mut next = *state;
         let swept = w.op == Some(Op::Sweep);
         next.writer[who].at = if swept { At::Unlock } else { At::Decide };
         steps.go(WHO[who], "frees nothing more", next);
+    }
+
+    /// The second word of an entry that is freed; or a death, and REPAIR.
+    fn wipe(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, place) = (*state, usize::from(state.writer[who].dead));
+        (next.writer[who].dead, next.writer[who].at) = (0, At::Free);
+        let mut repaired = next;
+        next.wipe(place, !self.breaks(Plant::WipesDiedFirst));
+        next.entry[place].occupied = false;
+        steps.go(WHO[who], "its second word is 0, and its bit", next);
+        if state.entry[place].born == 0 {
+            repaired.entry[place] = Entry::default();
+        } else {
+            repaired.entry[place].died = state.head;
+        }
+        steps.go(WHO[who], "dies, and who repairs goes on", repaired);
+    }
+
+    /// What a sweep took out of its slot dies by the clear; or by whoever repairs, at the head.
+    fn sweep(&self, state: &State, who: usize, steps: &mut Steps<State>) {
+        let (mut next, w) = (*state, state.writer[who]);
+        next.writer[who].at = At::LoadOn;
+        let mut repaired = next;
+        next.entry[usize::from(w.old)].died = w.cleared;
+        steps.go(WHO[who], "stores `died` of what it swept", next);
+        repaired.entry[usize::from(w.old)].died = state.head;
+        steps.go(WHO[who], "dies, and who repairs stores `died`", repaired);
     }
 
     fn decide(&self, state: &State, who: usize, steps: &mut Steps<State>) {
@@ -170,13 +199,13 @@ impl Snapshot {
         (q.old, q.cleared, q.at) = (old, state.cleared, At::Commit);
         let what = match w.op {
             Some(Op::Set) => {
-                let mut free = places(stripe).filter(|p| state.entry[*p].usage == Use::Free);
+                let mut free = places(stripe).filter(|p| !state.entry[*p].occupied);
                 match free.next() {
                     Some(place) => {
                         q.new = place as u8;
                         next.values += 1;
                         next.entry[place] =
-                            Entry { usage: Use::Used, value: next.values, ..Entry::default() };
+                            Entry { occupied: true, value: next.values, ..Entry::default() };
                         "fills a new entry"
                     }
                     None => {
@@ -191,7 +220,7 @@ impl Snapshot {
             }
             Some(Op::Delete) => "decides to delete",
             _ if cleared => {
-                (next.slot[stripe], q.at) = (0, At::Retire);
+                (next.slot[stripe], q.at) = (0, At::SweepDied);
                 "sweeps a cleared entry out of its slot"
             }
             _ => {
@@ -229,7 +258,14 @@ impl Snapshot {
         }
         next.slot[stripe] = w.new;
         next.truth[stripe] = if new == 0 { 0 } else { state.entry[new].value };
-        next.writer[who].at = At::Retire;
+        next.writer[who].at = At::Unlock;
         steps.go(WHO[who], "commits", next);
+    }
+}
+
+impl State {
+    fn wipe(&mut self, place: usize, died: bool) {
+        let entry = &mut self.entry[place];
+        *(if died { &mut entry.died } else { &mut entry.born }) = 0;
     }
 }
