@@ -30,7 +30,7 @@ const NOBODY: u8 = 255;
 /// A rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Plant {
-    /// The child keeps its copies of the parent's descriptors, as the code stood.
+    /// The child keeps its copies of the parent's descriptors.
     KeepsCopies,
     /// The child closes the copy that has the parent's byte, and keeps the one that probes.
     KeepsProbe,
@@ -372,7 +372,7 @@ fn main() -> ExitCode {
     suite.holds("the same, P and C may die", 2_000_000, with(2, 2));
     suite.holds_in_full("the same, four times each", with(4, 2));
     for (name, plant, deaths) in [
-        ("as the code stood: the child keeps its copies", Plant::KeepsCopies, 2),
+        ("the child keeps its copies", Plant::KeepsCopies, 2),
         ("the child keeps the copy that probes", Plant::KeepsProbe, 2),
         ("the child probes through the parent's description", Plant::SharesProbe, 0),
         ("the child writes in the parent's slot", Plant::WritesAsParent, 2),

@@ -53,6 +53,7 @@ enum At {
     Retire,
     ClearHead,
     Sweep,
+    SweepDied,
     Copy,
     Mark,
     Publish,
@@ -92,20 +93,25 @@ impl Read {
                 self.choose(state, steps);
             }
             At::Fill | At::FillSecond => self.fill(state, steps),
-            At::ClearHead | At::Sweep => self.sweep(state, steps),
+            At::ClearHead | At::Sweep | At::SweepDied => self.sweep(state, steps),
             At::Copy | At::Mark | At::Publish => self.double(state, steps),
             _ => self.commit(state, steps),
         }
     }
 
-    /// What may happen to free and retired room at any time between operations.
+    /// What may happen to free room and dead entries at any time between operations.
     fn keep_house(&self, state: &State, steps: &mut Steps<State>) {
         for place in 1..=BLOCKS {
             let block = state.block[place];
-            if block.usage == Use::Retired {
+            if block.usage == Use::Dead {
                 let mut next = *state;
-                next.block[place] = Block { born: 0, died: 0, usage: Use::Free, ..block };
-                steps.go(WHO, "frees a retired entry", next);
+                next.block[place] = Block { born: 0, usage: Use::Wiped, ..block };
+                steps.go(WHO, "frees a dead entry: `born` is 0", next);
+            }
+            if block.usage == Use::Wiped {
+                let mut next = *state;
+                next.block[place] = Block { died: 0, usage: Use::Free, ..block };
+                steps.go(WHO, "frees a dead entry: `died` is 0", next);
             }
             if block.usage == Use::Recut {
                 let mut next = *state;
@@ -196,7 +202,7 @@ impl Read {
             }
             if w.op == Some(Op::SetDies) {
                 let place = usize::from(w.new[0]);
-                next.block[place].usage = Use::Retired;
+                next.block[place].usage = Use::Dead;
                 next.writer.done();
                 return steps.go(WHO, "dies before `ready`; what it filled is freed", next);
             }
@@ -278,10 +284,10 @@ impl Read {
             }
             (At::Retire, Some(_)) => {
                 if w.old[index] != 0 {
-                    next.block[usize::from(w.old[index])].usage = Use::Retired;
+                    next.block[usize::from(w.old[index])].usage = Use::Dead;
                 }
                 (next.writer.index, next.writer.at) = (w.index + 1, At::After);
-                "retires the old entry"
+                "notes that the old entry is dead"
             }
             _ => {
                 next.writer.done();
@@ -302,13 +308,20 @@ impl Read {
             next.writer.done();
             return steps.go(WHO, "has swept", next);
         }
-        let slot = &mut next.slots[usize::from(state.array % 2)][key];
-        let entry = usize::from(*slot);
-        if entry != 0 && state.block[entry].born < state.cleared {
-            *slot = 0;
-            next.block[entry].usage = Use::Retired;
+        if state.writer.at == At::SweepDied {
+            let block = &mut next.block[usize::from(state.writer.old[0])];
+            (block.died, block.usage) = (state.cleared, Use::Dead);
+            (next.writer.old[0], next.writer.index, next.writer.at) = (0, key as u8 + 1, At::Sweep);
+            return steps.go(WHO, "stores `died` of what it swept", next);
         }
-        next.writer.index += 1;
+        let slot = &mut next.slots[usize::from(state.array % 2)][key];
+        let entry = *slot;
+        if entry != 0 && state.block[usize::from(entry)].born < state.cleared {
+            *slot = 0;
+            (next.writer.old[0], next.writer.at) = (entry, At::SweepDied);
+        } else {
+            next.writer.index += 1;
+        }
         steps.go(WHO, "sweeps a slot", next);
         if key == 0 {
             let mut later = *state;

@@ -19,7 +19,7 @@ const STEP: [u8; 4] = [2, 1, 2, 1];
 /// A rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Plant {
-    /// Whoever takes a slot leaves the grow lock in its name, as the code stood.
+    /// Whoever takes a slot leaves the grow lock in its name.
     LeavesGrowLock,
     /// The size word is stored before the room is reserved.
     SizeFirst,
@@ -265,7 +265,7 @@ pub(super) fn cases(suite: &mut Suite<'_>) {
     suite.holds("growth: A and B twice each, 2 deaths", 2_000_000, base(2, 2));
     suite.holds_in_full("growth: A and B three times each, 3 deaths", base(3, 3));
     for (name, plant) in [
-        ("as the code stood: a newcomer leaves the grow lock", Plant::LeavesGrowLock),
+        ("growth: a newcomer leaves the grow lock", Plant::LeavesGrowLock),
         ("growth: the size word before the memory", Plant::SizeFirst),
         ("growth: the size from before the lock is believed", Plant::OldSize),
         ("growth: no lock", Plant::NoLock),

@@ -24,8 +24,7 @@ const NOBODY: u8 = 255;
 /// A rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Plant {
-    /// Whoever got the lock does not look whether its file is still the one at the path, as the
-    /// code stood.
+    /// Whoever got the lock does not look whether its file is still the one at the path.
     LockNotChecked,
     /// What is kept of the bus is forgotten after the lock file was unlinked, as the code stood.
     ForgetsLate,
@@ -395,11 +394,7 @@ pub(super) fn cases(suite: &mut Suite<'_>) {
         suite.holds_in_full(name, Files { deaths: 3, again: 2, ..base(begins, force) });
     }
     for (name, plant, model) in [
-        (
-            "as the code stood: the lock file is not looked at again",
-            Plant::LockNotChecked,
-            base(true, false),
-        ),
+        ("files: the lock file is not looked at again", Plant::LockNotChecked, base(true, false)),
         ("as the code stood: the bus is forgotten last", Plant::ForgetsLate, base(true, false)),
         ("as the code stood: bytes are tested, not held", Plant::TestsBytes, base(true, false)),
         (
