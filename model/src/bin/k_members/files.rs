@@ -28,6 +28,8 @@ enum Plant {
     LockNotChecked,
     /// What is kept of the bus is forgotten after the lock file was unlinked, as the code stood.
     ForgetsLate,
+    /// What is kept of a bus whose files are lost is forgotten without the lock, as the code stood.
+    ForgetsUnlocked,
     /// A destroyer asks whether members live and does not hold their bytes, as the code stood.
     TestsBytes,
     /// A region that says it is destroyed counts as there, as the code stood.
@@ -40,9 +42,18 @@ enum Plant {
     MembersLate,
 }
 
+/// What there is to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Nothing,
+    Bus,
+    /// What is kept of a bus whose files are lost.
+    Lost,
+}
+
 struct Files {
-    /// Whether there is a bus to begin with, and whether it is destroyed by force.
-    begins: bool,
+    begin: Begin,
+    /// Whether the bus is destroyed whoever uses it.
     force: bool,
     /// Whether somebody removes region and members file without asking.
     outsider: bool,
@@ -85,6 +96,7 @@ enum At {
     MapOld,
     TakeBytes,
     Mark,
+    ForgetLost,
     Forget,
     UnlinkRegion,
     UnlinkNew,
@@ -149,15 +161,29 @@ impl Files {
         let late = self.breaks(Plant::ForgetsLate);
         let what = match p.at {
             At::Look => {
-                q.at = if state.region == 0 { At::Done } else { At::OpenLock };
-                "looks for the region"
+                q.at = match (state.region, state.kept) {
+                    (0, 0) => At::Done,
+                    (0, _) if self.breaks(Plant::ForgetsUnlocked) => At::ForgetLost,
+                    _ => At::OpenLock,
+                };
+                "looks for the region, and for what is kept"
             }
             At::MapOld => {
                 (q.life, q.at) = (state.region, At::TakeBytes);
                 if state.region == 0 {
-                    q.at = At::CloseAll;
+                    q.at = At::ForgetLost;
                 }
                 "maps the region"
+            }
+            At::ForgetLost if state.keeps_of_the_living() => {
+                let why = "what is kept of a bus that is there is forgotten";
+                return steps.wrong(NAMES[who], "forgets a lost bus", why, state);
+            }
+            At::ForgetLost => {
+                next.kept = 0;
+                let unlocked = self.breaks(Plant::ForgetsUnlocked);
+                q.at = if unlocked { At::Done } else { At::UnlinkLock };
+                "forgets a lost bus"
             }
             At::TakeBytes if !self.force && state.seats[life] != 0 => {
                 q.at = At::CloseAll;
@@ -277,6 +303,12 @@ impl State {
         }
     }
 
+    /// Whether the life of which something is kept is there, or about to be.
+    fn keeps_of_the_living(&self) -> bool {
+        let makes = |p: &Process| p.life == self.kept && is_inside(p.at);
+        self.kept != 0 && (self.region == self.kept || self.process.iter().any(makes))
+    }
+
     /// The last opener comes when nobody else does anything any more.
     fn last_has_come(&self) -> bool {
         self.process[LAST].at != At::Look
@@ -311,19 +343,20 @@ impl Model for Files {
     type State = State;
 
     fn begin(&self) -> Vec<State> {
-        let life = u8::from(self.begins);
+        let life = u8::from(self.begin == Begin::Bus);
+        let past = u8::from(self.begin != Begin::Nothing);
         vec![State {
             region: life,
             region_new: 0,
             members: life,
             lock: life,
-            kept: life,
+            kept: past,
             seats: [0; NUMBERS],
             closed: [NOBODY; NUMBERS],
             whole: life << 1,
             destroyed: 0,
             lock_holder: [NOBODY; NUMBERS],
-            lives: life,
+            lives: past,
             locks: life,
             process: [Process::default(); 4],
             deaths: 0,
@@ -380,31 +413,33 @@ impl Model for Files {
 
 pub(super) fn cases(suite: &mut Suite<'_>) {
     let base =
-        |begins, force| Files { begins, force, outsider: false, again: 1, deaths: 1, plant: None };
-    let outsider = || Files { outsider: true, deaths: 0, ..base(true, true) };
-    suite.holds("files: two create, one destroys; 1 death", 1_500_000, base(false, false));
-    suite.holds("files: two open, one destroys; 1 death", 1_500_000, base(true, false));
-    suite.holds("files: two open, one destroys by force; 1 death", 1_500_000, base(true, true));
-    suite.holds("files: the same, and an outsider; no death", 1_500_000, outsider());
-    for (name, begins, force) in [
-        ("files: two create, one destroys; 3 deaths", false, false),
-        ("files: two open, one destroys; 3 deaths", true, false),
-        ("files: two open, one destroys by force; 3 deaths", true, true),
+        |begin, force| Files { begin, force, outsider: false, again: 1, deaths: 1, plant: None };
+    let open = || base(Begin::Bus, false);
+    let lost = || base(Begin::Lost, false);
+    let outsider = || Files { outsider: true, deaths: 0, ..base(Begin::Bus, true) };
+    let quick = 1_500_000;
+    suite.holds("files: two create, one destroys; 1 death", quick, base(Begin::Nothing, false));
+    suite.holds("files: two open, one destroys; 1 death", quick, open());
+    suite.holds("files: two open, one destroys by force; 1 death", quick, base(Begin::Bus, true));
+    suite.holds("files: two open what is lost, one destroys it; 1 death", quick, lost());
+    suite.holds("files: two open, one destroys by force, an outsider; no death", quick, outsider());
+    for (name, begin, force) in [
+        ("files: two create, one destroys; 3 deaths", Begin::Nothing, false),
+        ("files: two open, one destroys; 3 deaths", Begin::Bus, false),
+        ("files: two open, one destroys by force; 3 deaths", Begin::Bus, true),
+        ("files: two open what is lost, one destroys it; 3 deaths", Begin::Lost, false),
     ] {
-        suite.holds_in_full(name, Files { deaths: 3, again: 2, ..base(begins, force) });
+        suite.holds_in_full(name, Files { deaths: 3, again: 2, ..base(begin, force) });
     }
     for (name, plant, model) in [
-        ("files: the lock file is not looked at again", Plant::LockNotChecked, base(true, false)),
-        ("as the code stood: the bus is forgotten last", Plant::ForgetsLate, base(true, false)),
-        ("as the code stood: bytes are tested, not held", Plant::TestsBytes, base(true, false)),
-        (
-            "as the code stood: a destroyed region counts as there",
-            Plant::DestroyedIsThere,
-            base(true, false),
-        ),
+        ("files: the lock file is not looked at again", Plant::LockNotChecked, open()),
+        ("as the code stood: the bus is forgotten last", Plant::ForgetsLate, open()),
+        ("as the code stood: a lost bus is forgotten unlocked", Plant::ForgetsUnlocked, lost()),
+        ("as the code stood: bytes are tested, not held", Plant::TestsBytes, open()),
+        ("as the code stood: a destroyed region is there", Plant::DestroyedIsThere, open()),
         ("files: the inodes are not compared", Plant::NoInodeCheck, outsider()),
-        ("files: the region is built in place", Plant::BuiltInPlace, base(true, false)),
-        ("files: the members file is made last", Plant::MembersLate, base(true, false)),
+        ("files: the region is built in place", Plant::BuiltInPlace, open()),
+        ("files: the members file is made last", Plant::MembersLate, open()),
     ] {
         suite.plant(name, Files { plant: Some(plant), ..model });
     }
