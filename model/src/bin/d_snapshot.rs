@@ -193,7 +193,7 @@ const CHANGES: &[Op] = &[Op::Set, Op::Delete, Op::Clear];
 fn main() -> ExitCode {
     let mut suite = Suite::from_arguments("D: snapshots");
     let with = |ops, tries| Snapshot { ops, allowed: ALL, tries, plant: None };
-    let quick = 3_000_000;
+    let quick = 4_000_000;
     suite.holds("1 writer, 3 operations, 2 tries", quick, with([3, 0], [2, 0]));
     suite.holds("2 writers, 1 operation each", quick, with([1, 1], [1, 0]));
     suite.holds("a keeper that is thought lost, 2 operations", quick, with([2, 0], [1, 1]));
