@@ -5,7 +5,8 @@
 //! pieces); the words of a snapshot and of an entry are stored and loaded one by one. A dead entry is
 //! one that is occupied, has `died`, and is named by no slot word; a walk looks at all that are
 //! occupied. A keeper may be slow enough to be thought lost: then a second one begins another
-//! snapshot. A writer may die in the middle of a sweep or of freeing: REPAIR comes next.
+//! snapshot. A writer may die in the middle of a sweep or of freeing: REPAIR comes next. A free place
+//! may be cut anew for something else: its bytes may then look like an entry.
 //!
 //! *A state* has four places for entries in each stripe, the locks, the snapshot's words and each
 //! stripe's `done`, the steps of the writers, and what each keeper has copied and read.
@@ -31,6 +32,8 @@ const STRIPES: usize = 2;
 const ROOM: usize = 4;
 const PLACES: usize = STRIPES * ROOM + 1;
 const FREE: u8 = 0;
+/// Value in bytes that are no entry's.
+const FORGED: u8 = 99;
 
 /// A rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,8 @@ enum Plant {
     NoSecondLook,
     /// Freeing wipes `died` before `born`.
     WipesDiedFirst,
+    /// The block word is not looked at.
+    NoBlockWord,
     /// `cleared_at` is not looked at again under the commit lock.
     NoClearedAgain,
 }
@@ -75,6 +80,8 @@ struct Snapshot {
     allowed: &'static [Op],
     /// Snapshots that each keeper tries.
     tries: [u8; 2],
+    /// How often a free place may be cut anew.
+    recuts: u8,
     plant: Option<Plant>,
 }
 
@@ -98,6 +105,10 @@ struct Words {
 #[derive(Debug, Clone, Copy, Hash)]
 struct State {
     entry: [Entry; PLACES],
+    /// The block word of each place, and whether it is cut for something else, a bit each.
+    generation: [u8; PLACES],
+    recut: u16,
+    recuts: u8,
     slot: [u8; STRIPES],
     /// Locks of the stripes and of the commit: who has them.
     stripe_lock: [u8; STRIPES],
@@ -116,6 +127,25 @@ struct State {
 impl Snapshot {
     fn breaks(&self, plant: Plant) -> bool {
         self.plant == Some(plant)
+    }
+
+    /// A free place goes to a span of another class, with bytes that look like an entry; and back.
+    fn cut_anew(&self, state: &State, steps: &mut Steps<State>) {
+        for place in 1..PLACES {
+            let mut next = *state;
+            next.generation[place] += 1;
+            next.recut ^= 1 << place;
+            if state.recut & 1 << place != 0 {
+                next.entry[place] = Entry::default();
+                steps.go("heap", "cuts a place back for entries", next);
+            } else if !state.entry[place].occupied && state.recuts < self.recuts {
+                next.recuts += 1;
+                for born in 1..=state.head {
+                    next.entry[place] = Entry { born, value: FORGED, ..Entry::default() };
+                    steps.go("heap", "cuts a free place anew", next);
+                }
+            }
+        }
     }
 }
 
@@ -144,6 +174,9 @@ impl Model for Snapshot {
         }
         vec![State {
             entry,
+            generation: [0; PLACES],
+            recut: 0,
+            recuts: 0,
             slot: [places(0).start as u8, places(1).start as u8],
             stripe_lock: [FREE; STRIPES],
             commit_lock: FREE,
@@ -159,6 +192,7 @@ impl Model for Snapshot {
     }
 
     fn next(&self, state: &State, steps: &mut Steps<State>) {
+        self.cut_anew(state, steps);
         for who in 0..2 {
             self.write(state, who, steps);
             self.keep(state, who, steps);
@@ -192,11 +226,14 @@ const CHANGES: &[Op] = &[Op::Set, Op::Delete, Op::Clear];
 
 fn main() -> ExitCode {
     let mut suite = Suite::from_arguments("D: snapshots");
-    let with = |ops, tries| Snapshot { ops, allowed: ALL, tries, plant: None };
+    let with = |ops, tries| Snapshot { ops, allowed: ALL, tries, recuts: 0, plant: None };
+    let recut = |ops| Snapshot { recuts: 1, ..with(ops, [1, 0]) };
     let quick = 4_000_000;
     suite.holds("1 writer, 3 operations, 2 tries", quick, with([3, 0], [2, 0]));
     suite.holds("2 writers, 1 operation each", quick, with([1, 1], [1, 0]));
     suite.holds("a keeper that is thought lost, 2 operations", quick, with([2, 0], [1, 1]));
+    suite.holds("a place is cut anew, 2 operations", quick, recut([2, 0]));
+    suite.holds_in_full("a place is cut anew, 3 operations", recut([3, 0]));
     suite.holds_in_full("1 writer, 4 operations, 2 tries", with([4, 0], [2, 0]));
     suite.holds_in_full("2 writers, 2 operations each", with([2, 2], [1, 0]));
     suite.holds_in_full("2 writers, 3 changes and 1", {
@@ -215,6 +252,7 @@ fn main() -> ExitCode {
         ("the id is not looked at in the end", Plant::NoIdAtEnd, with([4, 0], [1, 0])),
         ("only what slot words name is copied", Plant::SlotWordsOnly, one()),
         ("`born` is not looked at again", Plant::NoSecondLook, one()),
+        ("a place is cut anew, no block word", Plant::NoBlockWord, recut([3, 0])),
         ("freeing wipes `died` first", Plant::WipesDiedFirst, one()),
         ("`cleared_at` is not looked at again", Plant::NoClearedAgain, with([1, 1], [1, 0])),
     ];

@@ -32,6 +32,8 @@ pub(super) struct Keeper {
     stripe: u8,
     /// Places that were copied and are still to be read.
     places: [u8; ROOM],
+    /// Their block words.
+    generations: [u8; ROOM],
     count: u8,
     /// What it has read of an entry.
     seen: Entry,
@@ -143,15 +145,18 @@ impl Snapshot {
                 "reads the value"
             }
             At::LookAgain => {
+                let last = usize::from(k.count) - 1;
                 let same = state.entry[k.place()].born == k.seen.born;
-                if self.takes(&k) && (same || self.breaks(Plant::NoSecondLook)) {
+                let uncut = state.generation[k.place()] == k.generations[last];
+                let same = same || self.breaks(Plant::NoSecondLook);
+                if self.takes(&k) && same && (uncut || self.breaks(Plant::NoBlockWord)) {
                     q.image[stripe] = k.seen.value;
                     q.taken[stripe] += 1;
                 }
-                let last = usize::from(k.count) - 1;
                 (q.count, q.places[last], q.seen) = (k.count - 1, 0, Entry::default());
+                q.generations[last] = 0;
                 q.at = At::ReadBorn;
-                "reads `born` again"
+                "reads `born` and the block word again"
             }
             _ => {
                 next.done[stripe] = k.id;
@@ -168,6 +173,7 @@ impl Snapshot {
             let named = state.slot[stripe] == place as u8 || !self.breaks(Plant::SlotWordsOnly);
             if state.entry[place].occupied && named {
                 keeper.places[usize::from(keeper.count)] = place as u8;
+                keeper.generations[usize::from(keeper.count)] = state.generation[place];
                 keeper.count += 1;
             }
         }

@@ -199,7 +199,8 @@ impl Snapshot {
         (q.old, q.cleared, q.at) = (old, state.cleared, At::Commit);
         let what = match w.op {
             Some(Op::Set) => {
-                let mut free = places(stripe).filter(|p| !state.entry[*p].occupied);
+                let free = |p: &usize| !state.entry[*p].occupied && state.recut & 1 << p == 0;
+                let mut free = places(stripe).filter(free);
                 match free.next() {
                     Some(place) => {
                         q.new = place as u8;
