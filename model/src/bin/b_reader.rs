@@ -284,20 +284,19 @@ fn main() -> ExitCode {
         recuts: 0,
         plant: None,
     };
-    let quick = 3_000_000;
+    let quick = 2_000_000;
     let recut = |allowed| Read { allowed, script: [&[0], &[]], recuts: 2, ..base() };
     let cell = || Read { script: [&[0, 0, 0], &[]], cell: true, ..base() };
     let two = |ops| Read { ops, readers: 2, script: [&[0, 1], &[1, 0]], ..base() };
     let short = |ops, allowed| Read { ops, allowed, script: [&[0, 1], &[]], ..base() };
+    let one_key = |ops, allowed| Read { script: [&[0], &[]], ..short(ops, allowed) };
     suite.holds("all operations, 2 operations, 2 reads", quick, short(2, ALL));
     suite.holds("expiry, 3 operations, 2 reads", quick, short(3, EXPIRY));
     suite.holds("blocks cut anew, 3 sets, 1 read", quick, recut(&[Op::Set0]));
     suite.holds("a cell, 2 operations, 3 reads", quick, Read { ops: 2, ..cell() });
     suite.holds("two readers, 1 operation, 2 reads each", quick, two(1));
     suite.holds_in_full("all operations, 3 operations, 3 reads", base());
-    suite.holds_in_full("sets and batches, 4 operations, 1 read", {
-        Read { script: [&[0], &[]], ..short(4, CHANGES) }
-    });
+    suite.holds_in_full("sets and batches, 4 operations, 1 read", one_key(4, CHANGES));
     suite.holds_in_full("sets, deaths, another stripe, 4 operations, 2 reads", short(4, DEATHS));
     suite.holds_in_full("expiry, 4 operations, 2 reads", short(4, EXPIRY));
     suite.holds_in_full(
@@ -307,7 +306,11 @@ fn main() -> ExitCode {
     suite.holds_in_full("a cell, 3 operations, 3 reads", cell());
     suite.holds_in_full("two readers, 2 operations, 2 reads each", two(2));
     let plants = [
-        ("`born` before `ready`", Plant::EarlyBorn, short(4, DEATHS)),
+        (
+            "`born` before `ready`",
+            Plant::EarlyBorn,
+            Read { script: [&[1], &[]], ..short(3, DEATHS) },
+        ),
         ("an entry of the key without the slot word again", Plant::NoSlotOnMatch, short(4, SETS)),
         ("a mismatch without the slot word again", Plant::NoSlotOnMismatch, short(4, SETS)),
         ("the array word is not looked at again", Plant::NoArray, base()),
