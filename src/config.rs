@@ -158,12 +158,7 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
 pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
     let at = place(state, path)?;
     if let Persist::Image(directory) = default_persist(state, path)? {
-        match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("removing", &directory, error));
-            }
-            _ => {}
-        }
+        file::remove_all(&directory).map_err(|source| failed("removing", &directory, source))?;
     }
     file::unlink(&at).map_err(|source| failed("removing", &at, source))
 }

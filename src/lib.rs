@@ -24,6 +24,8 @@
 // rustfmt from sorting them.
 mod sync;
 
+mod hook;
+
 mod sys;
 
 mod region;

@@ -16,13 +16,15 @@
 //! `docs/design.md`, LOCK. Futexes: `man 2 futex`; the shape of the fast path follows Drepper,
 //! "Futexes Are Tricky".
 
-use crate::region::{BadRegion, Region, hook};
+use crate::hook;
+use crate::region::{BadRegion, Region};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// How long a waiter sleeps before it asks whether the owner lives.
-pub(crate) const PROBE_AFTER: Duration = Duration::from_millis(5);
+pub(crate) const PROBE_AFTER: Duration =
+    if cfg!(test) { Duration::from_micros(50) } else { Duration::from_millis(5) };
 /// Looks at the word before the first sleep.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 100 };
 const FREE: u32 = 0;

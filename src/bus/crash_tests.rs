@@ -6,15 +6,17 @@
 //! the operation, and nothing may be left of the dead.
 //!
 //! Plants, each seen to fail here: a burial that leaves the watches (`watch slots`), one that forgets
-//! `EPHEMERAL` before the keys are deleted (`ephemeral keys`), a newcomer that does not mend its slot
-//! (`locks`), growth that stores the size before the space is reserved (`size`).
+//! `EPHEMERAL` before the keys are deleted (a state that never was), a newcomer that does not mend its
+//! slot (`Stalled`), a grow lock that is not mended (`locks`), pins of the dead (`dead entries`), growth
+//! that stores the size before the space is reserved (`Truncated`), a `region.new` that is not replaced
+//! (`create`), a bus that is forgotten after its files are gone (`destroy`).
 
 use super::Bus;
 use super::options::Options;
-use crate::region::hook;
+use crate::hook;
 use crate::region::layout::header;
 use crate::sync::Ordering::Relaxed;
-use crate::{Batch, Persist, ReadBus, Watch};
+use crate::{Batch, OpenError, Persist, ReadBus, Watch};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,10 +113,12 @@ fn verify(bus: &Bus, allowed: &[State], path: &Path, what: &str) {
     assert_eq!((report.locks_held, report.retired), (0, 0), "{what}: locks and dead entries");
     assert_eq!(bus.members().unwrap().len(), 1, "{what}: members");
     assert_eq!(inner.core.watch_count().unwrap(), 0, "{what}: watch slots");
+    let word = |at| inner.core.region.load(at, Relaxed).unwrap();
+    assert_eq!(word(header::SNAP_ON), 0, "{what}: the snapshot of the dead goes on");
     let bells = std::fs::read_dir(path.join("bell")).unwrap().count();
     assert_eq!(bells, 0, "{what}: sockets of the dead");
-    let size = inner.core.region.load(header::SIZE, Relaxed).unwrap();
-    assert!(std::fs::metadata(path.join("region")).unwrap().len() >= size, "{what}: size");
+    let length = std::fs::metadata(path.join("region")).unwrap().len();
+    assert!(length >= word(header::SIZE), "{what}: size");
     let gone = |key: &[u8]| bus.stat(key).unwrap().is_none_or(|stat| !stat.ephemeral);
     assert!(now.keys().all(|key| gone(key)), "{what}: ephemeral keys of the dead");
     bus.set("afterwards", &1).unwrap();
@@ -269,4 +273,96 @@ fn snapshots_survive_every_double_crash() {
     });
     let points = crash("snapshot", &mut shop, 3, &snapshot);
     assert!(points > 20, "{points}");
+}
+
+/// Runs `operation` on files, lets it die after every step, and a second time; then `whole` must find
+/// all well. `prepare` makes what the operation begins with.
+fn crash_files(
+    name: &str,
+    stride: u64,
+    prepare: impl Fn() -> Workshop,
+    operation: impl Fn(&Workshop),
+    whole: impl Fn(&Workshop, &str),
+) -> u64 {
+    let shop = prepare();
+    let (steps, ()) = hook::count(|| operation(&shop));
+    let mut points = 0;
+    for n in 0..steps {
+        let seconds = (0..steps).filter(|m| (m + n).is_multiple_of(stride)).map(Some);
+        for second in std::iter::once(None).chain(seconds) {
+            let shop = prepare();
+            let _end = hook::dying_after(n, || operation(&shop));
+            if let Some(m) = second {
+                let _end = hook::dying_after(m, || operation(&shop));
+            }
+            whole(&shop, &format!("{name}, deaths after {n} and {second:?}"));
+            points += 1;
+        }
+    }
+    println!("{name}: {steps} steps, {points} crash points");
+    points
+}
+
+impl Workshop {
+    fn empty() -> Self {
+        Self { place: tempfile::tempdir_in("/dev/shm").unwrap(), copies: 0 }
+    }
+    /// Opens what is there, or makes it; nothing half-made may be left.
+    fn open(&self, what: &str) -> Bus {
+        let bus = self.options(0).open_at(self.bus(0)).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(!self.bus(0).join("region.new").exists(), "{what}: a half-made region");
+        let report = bus.check();
+        assert!(report.is_clean() && report.locks_held == 0, "{what}: {report:?}");
+        assert_eq!(bus.members().unwrap().len(), 1, "{what}: members");
+        bus
+    }
+}
+
+#[test]
+fn creating_survives_every_double_crash() {
+    let create = |shop: &Workshop| match shop.options(0).create_at(shop.bus(0)) {
+        Ok(_) | Err(OpenError::Exists { .. }) => {}
+        Err(error) => panic!("{error}"),
+    };
+    let whole = |shop: &Workshop, what: &str| assert_eq!(shop.open(what).len().unwrap(), 0);
+    assert!(crash_files("create", 11, Workshop::empty, create, whole) > 300);
+}
+
+#[test]
+fn rebuilding_survives_every_double_crash() {
+    let lost = || {
+        let shop = Workshop::new(|bus| {
+            fill(bus);
+            bus.snapshot().unwrap();
+        });
+        std::fs::remove_dir_all(shop.bus(0)).unwrap();
+        shop
+    };
+    let rebuild = |shop: &Workshop| drop(shop.options(0).open_at(shop.bus(0)).unwrap());
+    let whole = |shop: &Workshop, what: &str| {
+        let bus = shop.open(what);
+        assert_eq!(bus.len().unwrap(), 21, "{what}");
+        assert_eq!(bus.get_bytes("k7").unwrap(), Some(vec![7; 40]), "{what}");
+    };
+    assert!(crash_files("rebuild", 31, lost, rebuild, whole) > 500);
+}
+
+#[test]
+fn destroying_survives_every_double_crash() {
+    let destroy = |shop: &Workshop| match shop.options(0).destroy_at(shop.bus(0), false) {
+        Ok(()) | Err(OpenError::Absent { .. }) => {}
+        Err(error) => panic!("{error}"),
+    };
+    let whole = |shop: &Workshop, what: &str| {
+        destroy(shop);
+        // The second death may have left the empty directory.
+        let left = std::fs::read_dir(shop.bus(0)).map_or(0, |names| names.count());
+        assert_eq!(left, 0, "{what}: files are left");
+        // What was destroyed does not come back.
+        let images = shop.place.path().join("images0");
+        drop(std::fs::remove_dir_all(images));
+        assert_eq!(shop.open(what).len().unwrap(), 0, "{what}");
+    };
+    let prepare = || Workshop::new(fill);
+    assert!(crash_files("destroy", 1, prepare, destroy, whole) > 100);
 }

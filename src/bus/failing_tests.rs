@@ -5,8 +5,7 @@
 //! the new one; and the same operation, asked for again, must succeed.
 //!
 //! Plants, each seen to fail here: growth that stores the size although the space was refused
-//! (`growth`: a signal), a `region.new` that is not replaced (`create`: it is there already), an
-//! error of a burial's unlink that ends the burial (`watch slots`).
+//! (`Truncated`), an error of a burial's unlink that ends the burial.
 
 use super::Bus;
 use super::options::Options;
@@ -144,9 +143,11 @@ fn growing_survives_every_refusal() {
         bus.set_bytes("big", vec![9; 200_000])?;
         Ok(())
     };
-    refuse_each("growth", prepare, grow, |(bus, _place), what| {
+    refuse_each("growth", prepare, grow, |(bus, place), what| {
         assert_eq!(bus.get_bytes("big").unwrap(), Some(vec![9; 200_000]), "{what}");
         verify(&bus, what);
+        // The file is as long as the region says.
+        verify(&place.options().attach_at(place.bus()).unwrap(), what);
     });
 }
 
@@ -171,6 +172,33 @@ fn watching_survives_every_refusal() {
         drop(bus);
         place.options().destroy_at(place.bus(), false).unwrap();
         assert!(!place.bus().exists(), "{what}");
+    });
+}
+
+#[test]
+fn burying_survives_every_refusal() {
+    let prepare = || {
+        let place = Place::new();
+        let bus = place.make();
+        let dead = place.options().attach_at(place.bus()).unwrap();
+        dead.put("mine").ephemeral().set_bytes(b"x").unwrap();
+        let watch = dead.watch("k").unwrap();
+        dead.inner.seat().unwrap().die();
+        drop((watch, dead));
+        (bus, place)
+    };
+    let bury = |(bus, _): &mut (Bus, Place)| {
+        let me = bus.inner.writer()?;
+        bus.inner.bury_all(me).map_err(|error| bus.inner.explain(error.into(), b"", 0))?;
+        Ok(())
+    };
+    refuse_each("burial", prepare, bury, |(bus, _place), what| {
+        let me = bus.inner.writer().unwrap();
+        bus.inner.bury_all(me).unwrap();
+        assert_eq!(bus.members().unwrap().len(), 1, "{what}: members");
+        assert_eq!(bus.inner.core.watch_count().unwrap(), 0, "{what}: watch slots");
+        assert!(!bus.contains("mine").unwrap(), "{what}: a key of the dead");
+        verify(&bus, what);
     });
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 #[cfg(test)]
 mod crash_tests;
 pub(crate) mod create;
+pub(crate) mod destroy;
 pub(crate) mod event;
 #[cfg(test)]
 mod failing_tests;

@@ -1,4 +1,4 @@
-//! Creating, attaching and destroying, by the files of a bus's directory.
+//! Creating and attaching, by the files of a bus's directory.
 //!
 //! ```text
 //! DIR/lock      a byte of it is locked while somebody creates or destroys
@@ -20,9 +20,9 @@ use crate::heap::Space;
 use crate::region::geometry::Geometry;
 use crate::region::layout::{HEADER_SIZE, header};
 use crate::region::{Extent, Memory, Region};
-use crate::sync::Ordering::{Relaxed, Release};
+use crate::sync::Ordering::Relaxed;
 use crate::sys::file::{self, Kind};
-use crate::sys::lock::{first_locked, try_lock_byte};
+use crate::sys::lock::try_lock_byte;
 use crate::sys::map::Mapping;
 use crate::sys::socket::Ringer;
 use crate::sys::{clock, process};
@@ -35,12 +35,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a creator is waited for.
-const CREATE_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const CREATE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Fails with the path and what was tried.
 pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io { what, path, source }
+}
+
+/// Fails with what is not there, or with the path and what was tried.
+fn absent_or(what: &'static str, at: &Path, bus: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let (at, path) = (at.to_owned(), bus.to_owned());
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound => OpenError::Absent { path },
+        _ => OpenError::Io { what, path: at, source },
+    }
 }
 
 /// The size of a file, asked for when an access goes beyond what is known.
@@ -53,17 +62,15 @@ impl Extent for FileExtent {
     }
 }
 
-/// The lock that creators and destroyers take. `make`: with the directories that it takes.
-fn lock_directory(path: &Path, make: Option<u32>) -> Result<File, OpenError> {
+/// The lock that creators and destroyers take, in a directory that is made for files with `mode`.
+pub(crate) fn lock_directory(path: &Path, mode: u32) -> Result<File, OpenError> {
     let at = path.join("lock");
     let begun = Instant::now();
     while begun.elapsed() <= CREATE_PATIENCE {
-        if let Some(mode) = make {
-            make_directory(path, mode)?;
-        }
+        make_directory(path, mode)?;
         let lock = match file::open_file(&at, OFlag::O_RDWR | OFlag::O_CREAT, 0o600) {
             // Whoever destroyed the bus meanwhile took the directory away.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && make.is_some() => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             lock => lock.map_err(io("opening", &at))?,
         };
         while !try_lock_byte(&lock, 0).map_err(io("locking", &at))? {
@@ -145,10 +152,7 @@ fn check_standard(directory: &Path) -> Result<(), OpenError> {
 
 /// Whether a bus may live at `path`, when its files have `mode`, as far as that is known.
 fn check_directory(path: &Path, mode: Option<u32>) -> Result<(), OpenError> {
-    let stat = file::stat_path(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => OpenError::Absent { path: path.to_owned() },
-        _ => io("looking at", path)(error),
-    })?;
+    let stat = file::stat_path(path).map_err(absent_or("looking at", path, path))?;
     if stat.kind != Kind::Directory {
         let (found, expected) = (stat.kind.to_string(), "a directory");
         return Err(OpenError::WrongFile { path: path.to_owned(), found, expected });
@@ -173,8 +177,8 @@ fn check_owner(path: &Path, stat: &file::Stat) -> Result<(), OpenError> {
 
 /// Creates a bus, unless somebody was faster.
 fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenError> {
-    let _lock = lock_directory(path, Some(options.mode.unwrap_or(0o600)))?;
-    if exists(path)? && !set_aside(path)? {
+    let _lock = lock_directory(path, options.mode.unwrap_or(0o600))?;
+    if !make_way(options, path)? {
         return match intent {
             Intent::Create => Err(OpenError::Exists { path: path.to_owned() }),
             _ => Ok(()),
@@ -183,12 +187,20 @@ fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenErro
     super::persist::create(options, path)
 }
 
-/// A region of an earlier boot may be torn: it is set aside, so that the bus can be rebuilt.
-fn set_aside(path: &Path) -> Result<bool, OpenError> {
+/// Makes way for a new region: one of an earlier boot may be torn and is set aside, what a dead
+/// destroyer left is removed. `false`: there is one. The directory's lock is held.
+fn make_way(options: &Options, path: &Path) -> Result<bool, OpenError> {
+    if !exists(path)? {
+        return Ok(true);
+    }
     match map(path, false) {
         Err(OpenError::OtherBoot { path: region }) => {
             let aside = path.join("region.torn");
             file::rename(&region, &aside).map_err(io("setting aside", &region))?;
+            Ok(true)
+        }
+        Err(OpenError::Absent { .. }) => {
+            super::destroy::finish(&options.state_directory(), path)?;
             Ok(true)
         }
         _ => Ok(false),
@@ -199,15 +211,12 @@ fn set_aside(path: &Path) -> Result<bool, OpenError> {
 fn open_region(path: &Path, writable: bool) -> Result<(File, file::Stat), OpenError> {
     let at = path.join("region");
     let flags = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
-    let found = file::stat_path(&at).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => OpenError::Absent { path: path.to_owned() },
-        _ => io("looking at", &at)(error),
-    })?;
+    let found = file::stat_path(&at).map_err(absent_or("looking at", &at, path))?;
     if found.kind != Kind::Regular {
         let (found, expected) = (found.kind.to_string(), "a regular file");
         return Err(OpenError::WrongFile { path: at, found, expected });
     }
-    let region = file::open_file(&at, flags, 0).map_err(io("opening", &at))?;
+    let region = file::open_file(&at, flags, 0).map_err(absent_or("opening", &at, path))?;
     let stat = file::stat(&region).map_err(io("looking at", &at))?;
     check_owner(&at, &stat)?;
     if stat.size < HEADER_SIZE {
@@ -228,6 +237,10 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
     let peek = Region::new(Memory::map(first, false, Box::new(extent(&region)?)));
     let header = |source| OpenError::Header { path: at.clone(), source };
     let geometry = Geometry::read(&peek).map_err(header)?;
+    if peek.load(header::DESTROYED, Relaxed) == Ok(1) {
+        // Its destroyer died before the file was gone.
+        return Err(OpenError::Absent { path: path.to_owned() });
+    }
     let size = peek.load(header::SIZE, Relaxed).unwrap_or_default();
     if size > stat.size || stat.size < geometry.capacity {
         let expected = size.max(geometry.capacity);
@@ -276,10 +289,7 @@ fn differs(options: &Options, path: &Path, geometry: &Geometry) -> Result<(), Op
 pub(crate) fn open_members(path: &Path, geometry: &Geometry) -> Result<File, OpenError> {
     use std::os::unix::fs::FileExt;
     let at = path.join("members");
-    let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => OpenError::Absent { path: path.to_owned() },
-        _ => io("opening", &at)(error),
-    })?;
+    let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(absent_or("opening", &at, path))?;
     let mut id = [0; 16];
     let read = file.read_exact_at(&mut id, 0);
     if read.is_err() || u128::from_le_bytes(id) != geometry.bus_id {
@@ -294,11 +304,13 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     differs(options, path, &space.geometry)?;
     let saving = Saving::of(options, path)?;
     let bell = path.join("bell");
-    let bells = file::open_directory(&bell).map_err(io("opening", &bell))?;
+    let bells = file::open_directory(&bell).map_err(absent_or("opening", &bell, path))?;
     let seats = Seats::take(path, &space)?;
     // Whoever unlinks the files does not wait for us: nobody joins a bus that is gone.
-    let now = file::stat_path(&path.join("region")).map_err(io("looking at", path))?;
-    if !now.is_same(&stat) {
+    let now = path.join("region");
+    let now = file::stat_path(&now).map_err(absent_or("looking at", &now, path))?;
+    let bad = |source| OpenError::Bad { path: path.join("region"), source };
+    if !now.is_same(&stat) || space.region.load(header::DESTROYED, Relaxed).map_err(bad)? != 0 {
         return Err(OpenError::Absent { path: path.to_owned() });
     }
     let liveness = Box::new(Arc::clone(&seats));
@@ -344,60 +356,4 @@ pub(crate) fn read_only(options: &Options, path: &Path) -> Result<Inner, OpenErr
         // Who may read the bus need not be able to read what its owner keeps of it.
         saving: Saving::of(options, path).unwrap_or_else(|_| Saving::none()),
     })
-}
-
-/// Removes a bus. Members must be gone, unless `force`.
-pub(crate) fn destroy(state: &Path, path: &Path, force: bool) -> Result<(), OpenError> {
-    if !exists(path)? {
-        // Lost, but remembered: what would bring it back goes.
-        return match crate::config::load(state, path)? {
-            Some(_) => crate::config::forget(state, path),
-            None => Err(OpenError::Absent { path: path.to_owned() }),
-        };
-    }
-    let _lock = lock_directory(path, None)?;
-    if let Ok((space, _region, _)) = map(path, true) {
-        let count = count_members(path, &space.geometry)?;
-        if count > 0 && !force {
-            return Err(OpenError::InUse { path: path.to_owned(), count });
-        }
-        let bad = |source| OpenError::Bad { path: path.join("region"), source };
-        space.region.store(header::DESTROYED, 1, Release).map_err(bad)?;
-        // Whoever sleeps learns of it; a bell that can't be rung is looked at by its watch itself.
-        if let (Ok(bells), Ok(ringer)) = (file::open_directory(&path.join("bell")), Ringer::new()) {
-            let _rung = space.ring_all(&|name| ringer.ring(&bells, name));
-        }
-    }
-    remove(path)?;
-    crate::config::forget(state, path)
-}
-
-fn count_members(path: &Path, geometry: &Geometry) -> Result<u64, OpenError> {
-    let members = match open_members(path, geometry) {
-        // Without this life's members file nobody is known to live.
-        Err(OpenError::Absent { .. } | OpenError::BusId { .. }) => return Ok(0),
-        members => members?,
-    };
-    let (mut count, mut from) = (0, 0);
-    loop {
-        let found = first_locked(&members, from, geometry.members_max);
-        let Some(slot) = found.map_err(io("probing", path))? else { return Ok(count) };
-        count += 1;
-        from = slot + 1;
-    }
-}
-
-/// Removes the files that membus made in a bus's directory, and the directory.
-fn remove(path: &Path) -> Result<(), OpenError> {
-    let bell = path.join("bell");
-    for name in file::names(&bell).unwrap_or_default() {
-        file::unlink(&bell.join(name)).map_err(io("removing a bell of", path))?;
-    }
-    for name in ["region", "region.new", "region.torn", "members", "lock"] {
-        file::unlink(&path.join(name)).map_err(io("removing", path))?;
-    }
-    // Somebody else's files keep the directories.
-    drop(std::fs::remove_dir(&bell));
-    drop(std::fs::remove_dir(path));
-    Ok(())
 }

@@ -141,14 +141,14 @@ impl Options {
     /// # Errors
     /// [`OpenError::InUse`] while members live, unless `force`.
     pub fn destroy(&self, name: &str, force: bool) -> Result<(), OpenError> {
-        super::open::destroy(&self.state_directory(), &self.path(name)?, force)
+        super::destroy::destroy(&self.state_directory(), &self.path(name)?, force)
     }
     /// Like [`destroy`](Self::destroy), by path.
     ///
     /// # Errors
     /// As there.
     pub fn destroy_at(&self, path: impl AsRef<Path>, force: bool) -> Result<(), OpenError> {
-        super::open::destroy(&self.state_directory(), path.as_ref(), force)
+        super::destroy::destroy(&self.state_directory(), path.as_ref(), force)
     }
 
     /// Where the bus with this name is: in the [`directory`](Self::directory) of all buses, else in

@@ -27,7 +27,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The byte of the `members` file that is locked while a snapshot is taken.
-const SNAPSHOT_BYTE: u64 = KEEPER_BYTE + 1;
+pub(crate) const SNAPSHOT_BYTE: u64 = KEEPER_BYTE + 1;
 /// How far above the old revisions a rebuilt bus goes on, so that no cursor or condition of a lost
 /// future ever matches.
 const REBUILD_GAP: u64 = 1 << 40;
@@ -255,7 +255,12 @@ impl Inner {
         begun: Instant,
         unwanted: &dyn Fn() -> bool,
     ) -> Result<SnapshotInfo, SnapshotError> {
+        // Whoever destroys the bus waits for this to end, and then forgets what was saved.
+        let unwanted = || unwanted() || self.is_gone();
         for _ in 0..TRIES {
+            if self.is_gone() {
+                return Err(ReadError::Gone { path: self.path.clone() }.into());
+            }
             if unwanted() {
                 break;
             }

@@ -10,20 +10,21 @@
 
 use super::Inner;
 use super::info::Counter;
-use super::open::{io, open_members};
+use super::open::{CREATE_PATIENCE, io, open_members};
 use crate::error::OpenError;
 use crate::heap::Space;
 use crate::lock::{Liveness, LockError, Probe};
 use crate::member::Prober;
 use crate::region::layout::{header, member};
 use crate::sync::AtomicU64;
-use crate::sync::Ordering::{AcqRel, Relaxed, Release};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sys::fork::{NoFork, Private, leave_all};
-use crate::sys::lock::try_lock_byte;
+use crate::sys::lock::{locked_range, try_lock_byte};
 use crate::sys::map::WipeOnFork;
 use crate::sys::{clock, process};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// A member slot, and how its user proves to be alive.
 #[derive(Debug)]
@@ -49,6 +50,33 @@ pub(crate) fn owner_word(slot: u32, generation: u64) -> u64 {
     generation << 16 | (u64::from(slot) + 1)
 }
 
+/// Locks the byte of a free slot.
+fn free_slot(file: &Private, path: &Path, space: &Space) -> Result<u64, OpenError> {
+    let fail = |source| io("locking a member slot of", path)(source);
+    let (limit, begun) = (space.geometry.members_max, Instant::now());
+    loop {
+        for slot in 0..limit {
+            if try_lock_byte(file, slot).map_err(fail)? {
+                return Ok(slot);
+            }
+        }
+        // Who holds several bytes destroys the bus; the region tells when it has begun to.
+        let held = locked_range(file, 0, limit).map_err(fail)?;
+        let bad = |source| OpenError::Bad { path: path.join("region"), source };
+        if space.region.load(header::DESTROYED, Acquire).map_err(bad)? != 0 {
+            return Err(OpenError::Absent { path: path.to_owned() });
+        }
+        if held.is_some_and(|(start, end)| end - start == 1) {
+            return Err(OpenError::TooManyMembers { limit });
+        }
+        if begun.elapsed() > CREATE_PATIENCE {
+            let what = "another process that destroys the bus";
+            return Err(OpenError::Busy { path: path.to_owned(), what, waited: begun.elapsed() });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 impl Seat {
     /// Takes a free slot's byte. The slot is not used yet.
     fn take(path: &Path, space: &Space, held: &NoFork) -> Result<Self, OpenError> {
@@ -57,14 +85,7 @@ impl Seat {
             Private::new(file, held).map_err(io("opening the members of", path))
         };
         let file = members()?;
-        let limit = space.geometry.members_max;
-        let mut slot = 0;
-        while !try_lock_byte(&file, slot).map_err(io("locking a member slot of", path))? {
-            slot += 1;
-            if slot == limit {
-                return Err(OpenError::TooManyMembers { limit });
-            }
-        }
+        let slot = free_slot(&file, path, space)?;
         let generation =
             space.region.load(space.geometry.member(slot) + member::GENERATION, Relaxed);
         let bad = |source| OpenError::Bad { path: path.join("region"), source };

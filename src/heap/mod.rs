@@ -352,7 +352,7 @@ impl Space {
             }
             let last = self.region.load(self.spare_slot(stripe, count - 1), Relaxed)?;
             self.region.store(self.spare_slot(stripe, index), last, Relaxed)?;
-            // Before the entry is touched: a death leaves one that is dead and in no list.
+            // A death leaves one that is dead, then unborn, and the list to the repair.
             self.region.store(counter, count - 1, Release)?;
             let at = offset_of(spare);
             let block = self.geometry.block_of(at)?;

@@ -13,11 +13,11 @@
 #![cfg_attr(not(loom), expect(unsafe_code, reason = "hands the caller's word on to `memory`"))]
 
 pub(crate) mod geometry;
-pub(crate) mod hook;
 pub(crate) mod layout;
 mod memory;
 mod words;
 
+use crate::hook;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A word of the region that makes no sense, or an access outside of it.

@@ -1,7 +1,8 @@
 //! Runs of words that were checked once.
 #![cfg_attr(not(loom), expect(unsafe_code, reason = "says that bytes it wrote are there"))]
 
-use super::{AtomicU64, BadRegion, Ordering, hook, outside};
+use super::{AtomicU64, BadRegion, Ordering, outside};
+use crate::hook;
 use std::borrow::Borrow;
 
 #[cfg(not(loom))]

@@ -174,6 +174,21 @@ pub(crate) fn unlink(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a directory that is empty.
+pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
+    gate(Call::Unlink)?;
+    std::fs::remove_dir(path)
+}
+
+/// Removes a directory with all that is in it; one that is not there is gone as well.
+pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
+    gate(Call::Unlink)?;
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        end => end,
+    }
+}
+
 /// Names in a directory.
 pub(crate) fn names(path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     gate(Call::ReadDirectory)?;

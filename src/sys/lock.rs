@@ -20,8 +20,13 @@ fn range(kind: i32, from: u64, len: u64) -> libc::flock {
 
 /// Locks one byte for writing, without waiting: `false` when another description has it.
 pub(crate) fn try_lock_byte(file: &impl AsFd, byte: u64) -> io::Result<bool> {
+    try_lock_range(file, byte, byte + 1)
+}
+
+/// Locks the bytes `from..to` for writing, all of them or none, without waiting.
+pub(crate) fn try_lock_range(file: &impl AsFd, from: u64, to: u64) -> io::Result<bool> {
     gate(Call::Lock)?;
-    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range(libc::F_WRLCK, byte, 1))) {
+    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range(libc::F_WRLCK, from, to - from))) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
         Err(errno) => Err(errno.into()),
@@ -35,21 +40,26 @@ pub(crate) fn unlock_byte(file: &impl AsFd, byte: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The first byte of `from..to` that another description holds.
-pub(crate) fn first_locked(file: &impl AsFd, from: u64, to: u64) -> io::Result<Option<u64>> {
+/// Bytes of `from..to` that one other description holds; of several, any.
+pub(crate) fn locked_range(file: &impl AsFd, from: u64, to: u64) -> io::Result<Option<(u64, u64)>> {
     if from >= to {
         return Ok(None);
     }
     gate(Call::Lock)?;
     let mut found = range(libc::F_WRLCK, from, to - from);
     fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut found))?;
-    let is_locked = i32::from(found.l_type) != libc::F_UNLCK;
-    Ok(is_locked.then(|| found.l_start.cast_unsigned().max(from)))
+    if i32::from(found.l_type) == libc::F_UNLCK {
+        return Ok(None);
+    }
+    let (start, len) = (found.l_start.cast_unsigned(), found.l_len.cast_unsigned());
+    // A length of 0 goes to the end of all files.
+    let end = if len == 0 { to } else { (start + len).min(to) };
+    Ok(Some((start.max(from), end)))
 }
 
 /// Whether another description holds the byte.
 pub(crate) fn byte_is_locked(file: &impl AsFd, byte: u64) -> io::Result<bool> {
-    Ok(first_locked(file, byte, byte + 1)?.is_some())
+    Ok(locked_range(file, byte, byte + 1)?.is_some())
 }
 
 #[cfg(test)]
@@ -64,9 +74,11 @@ mod tests {
         assert!(try_lock_byte(&one, 3)?);
         assert!(!try_lock_byte(&two, 3)?);
         assert!(byte_is_locked(&two, 3)?);
-        assert_eq!(first_locked(&two, 0, 9)?, Some(3));
-        assert_eq!(first_locked(&two, 4, 9)?, None);
-        assert!(try_lock_byte(&two, 4)?);
+        assert_eq!(locked_range(&two, 0, 9)?, Some((3, 4)));
+        assert_eq!(locked_range(&two, 4, 9)?, None);
+        assert!(!try_lock_range(&two, 1, 9)?);
+        assert!(try_lock_range(&two, 4, 9)?);
+        assert_eq!(locked_range(&one, 0, 6)?, Some((4, 6)));
         drop(one);
         assert!(try_lock_byte(&two, 3)?);
         unlock_byte(&two, 3)?;

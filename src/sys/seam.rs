@@ -43,6 +43,9 @@ mod armed {
 
     /// Lets the call through, or fails it as planned.
     pub(crate) fn gate(_: Call) -> io::Result<()> {
+        if !crate::hook::step() {
+            return Err(io::Error::other("this thread is dead"));
+        }
         SEEN.set(SEEN.get() + 1);
         match PLAN.get() {
             Some((0, errno)) => {

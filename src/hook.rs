@@ -1,7 +1,8 @@
-//! The step hook: a test lets a thread die after its n-th store.
+//! The step hook: a test lets a thread die after its n-th step, a store to the region or a system
+//! call.
 //!
-//! A death leaves exactly a prefix of a process's stores. So the crash tests run an operation,
-//! let nothing through after store n, and look at the bytes. In other builds this is nothing.
+//! A death leaves exactly a prefix of a process's steps. So the crash tests run an operation, let
+//! nothing through after step n, and look at the bytes. In other builds this is nothing.
 
 #[cfg(not(test))]
 #[inline(always)]
@@ -9,7 +10,7 @@ pub(crate) fn step() -> bool {
     true
 }
 
-/// Whether this thread still stores: a dead one must not wait for what it can't take.
+/// Whether this thread is dead: such a one must not wait for what it can't take.
 #[cfg(not(test))]
 #[inline(always)]
 pub(crate) fn dead() -> bool {
@@ -32,8 +33,8 @@ mod armed {
     #[derive(Debug)]
     pub(crate) struct Died;
 
-    /// Whether the next store takes place. The first one that does not unwinds with [`Died`];
-    /// what runs while unwinding stores nothing.
+    /// Whether the next step takes place. The first one that does not unwinds with [`Died`]; what
+    /// runs while unwinding does nothing.
     pub(crate) fn step() -> bool {
         SEEN.set(SEEN.get() + 1);
         match LEFT.get() {
@@ -47,14 +48,14 @@ mod armed {
         }
     }
 
-    /// Whether this thread is past its last store.
+    /// Whether this thread is past its last step.
     pub(crate) fn dead() -> bool {
         LEFT.get() == Some(0)
     }
 
-    /// Runs `operation` and lets it die after `stores` stores: `None` when it died.
-    pub(crate) fn dying_after<T>(stores: u64, operation: impl FnOnce() -> T) -> Option<T> {
-        LEFT.set(Some(stores));
+    /// Runs `operation` and lets it die after so many steps: `None` when it died.
+    pub(crate) fn dying_after<T>(steps: u64, operation: impl FnOnce() -> T) -> Option<T> {
+        LEFT.set(Some(steps));
         let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(operation));
         LEFT.set(None);
         match end {
@@ -64,7 +65,7 @@ mod armed {
         }
     }
 
-    /// Stores that `operation` makes.
+    /// Steps that `operation` makes.
     pub(crate) fn count<T>(operation: impl FnOnce() -> T) -> (u64, T) {
         let before = SEEN.get();
         let value = operation();
