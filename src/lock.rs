@@ -178,11 +178,19 @@ impl<'r> RobustLock<'r> {
         }
     }
 
-    /// Takes the word over from a dead owner. The caller holds the owner's byte.
+    /// Takes the word over from a dead owner, as long as it names it: waiters may set the contended
+    /// bit meanwhile. The caller holds the owner's byte.
     pub(crate) fn take_over(self, owner: u32, me: u32) -> Result<bool, BadRegion> {
         let word = self.region.half(self.at)?;
-        let seen = word.load(Relaxed);
-        Ok(owner_of(seen) == Some(owner) && self.swap_in(seen, (me + 1) | CONTENDED)?)
+        loop {
+            let seen = word.load(Relaxed);
+            if owner_of(seen) != Some(owner) || hook::dead() {
+                return Ok(false);
+            }
+            if self.swap_in(seen, (me + 1) | CONTENDED)? {
+                return Ok(true);
+            }
+        }
     }
 
     /// Gives the lock back and wakes one waiter.

@@ -65,12 +65,13 @@ impl Inner {
             core.region.store(at + member::EPHEMERAL, 0, Release)?;
         }
         let was_there = core.region.load(at + member::STATE, Acquire)? != 0;
+        // While the slot still counts as used: whoever dies here leaves a burial to do.
+        if was_there || mended > 0 {
+            self.ring_all()?;
+        }
         core.region.store(at + member::STATE, 0, Release)?;
         if was_there && dead != me {
             self.count(Counter::Burials);
-        }
-        if was_there || mended > 0 {
-            self.ring_all()?;
         }
         Ok(was_there)
     }

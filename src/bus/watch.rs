@@ -136,11 +136,17 @@ impl Watch {
         Ok(self.inner.core.head().map_err(ReadError::from)?)
     }
 
-    /// Lists what is there, and begins to follow at the head from before; once more when a clear
-    /// came between, since its record would wipe out keys that were listed after it.
+    /// Lists what is there, and begins to follow at the head from before; once more when a clear came
+    /// between, since its record would wipe out keys that were listed after it. A clear that was
+    /// decided before and is not made visible, since its maker died, is none that came between.
     fn list(&mut self) -> Result<(), WatchError> {
         use super::read::EntryScan;
+        let clear = || {
+            // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
+            self.inner.core.region.load(header::CLEARED_AT, Acquire).map_err(ReadError::from)
+        };
         loop {
+            let last_clear = clear()?;
             let before = self.head()?;
             self.queue.clear();
             self.listed.clear();
@@ -150,9 +156,8 @@ impl Watch {
                 self.queue.push_back(Event::Current(entry));
             }
             let after = self.head()?;
-            let region = &self.inner.core.region;
-            let cleared = region.load(header::CLEARED_AT, Acquire).map_err(ReadError::from)?;
-            if cleared <= before {
+            let cleared = clear()?;
+            if cleared <= before || cleared == last_clear && cleared > after {
                 self.next = before + 1;
                 self.listed_until = after;
                 self.queue.push_back(Event::CaughtUp(self.inner.cursor(before)));
@@ -227,9 +232,9 @@ impl Watch {
         match &self.waker {
             Waker::Bell { bell, index, .. } if self.asleep => {
                 self.asleep = false;
-                if !self.inner.core.wakes(*index).map_err(ReadError::from)? {
-                    bell.drain()?;
-                }
+                // Whoever clears the mark: a ring may come that was meant for an earlier sleep.
+                let _cleared = self.inner.core.wakes(*index).map_err(ReadError::from)?;
+                bell.drain()?;
             }
             Waker::Bell { .. } => {}
             Waker::Timer(timer) => timer.drain()?,
@@ -424,5 +429,44 @@ impl Bus {
         cursor: Cursor,
     ) -> Result<Watch, WatchError> {
         Watch::new(&self.inner, prefix.as_ref(), Some(cursor))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering::Release;
+
+    fn bus() -> (Bus, tempfile::TempDir) {
+        let place = tempfile::tempdir_in("/dev/shm").unwrap();
+        let options = Bus::options().keeper(false).state(place.path().join("state"));
+        let bus = options.max_capacity(4 << 20).create_at(place.path().join("bus")).unwrap();
+        (bus, place)
+    }
+
+    /// Plant: a listing that is begun again as long as the last clear is above the head.
+    #[test]
+    fn a_clear_whose_maker_died_does_not_keep_a_watch_from_listing() {
+        let (bus, _place) = bus();
+        bus.set("k", &1).unwrap();
+        let head = bus.inner.core.head().unwrap();
+        bus.inner.core.region.store(header::CLEARED_AT, head + 1, Release).unwrap();
+        let mut watch = bus.watch("").unwrap();
+        assert!(matches!(watch.try_recv().unwrap(), Some(Event::CaughtUp(_))));
+    }
+
+    /// Plant: a watch that drains its bell only when a writer cleared its mark is readable for ever.
+    #[test]
+    fn a_late_ring_is_taken_with_the_next_look() {
+        let (bus, _place) = bus();
+        let mut watch = bus.watch("k").unwrap();
+        while watch.try_recv().unwrap().is_some() {}
+        // A writer that cleared the mark of an earlier sleep rings only now.
+        bus.inner.ring_all().unwrap();
+        let Waker::Bell { index, .. } = watch.waker else { panic!("a member has a bell") };
+        bus.inner.core.falls_asleep(index).unwrap();
+        assert!(watch.waker.wait(Duration::from_secs(5)).unwrap());
+        assert_eq!(watch.try_recv().unwrap(), None);
+        assert!(!watch.waker.wait(Duration::ZERO).unwrap());
     }
 }

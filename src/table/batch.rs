@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::wish::{Action, Condition, Done, Wish, WriteFailure};
-use super::write::{Plan, Site};
+use super::write::{Basis, Plan, Site};
 use crate::commit::Stored;
 use crate::heap::class::LIST;
 use crate::lock::Patience;
@@ -30,15 +30,15 @@ impl Core {
         let mut plans = Vec::with_capacity(wishes.len());
         let mut may_double = true;
         loop {
-            let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
-            if let Err(error) = self.plan_all(wishes, may_double, &mut plans) {
+            let basis = self.basis()?;
+            if let Err(error) = self.plan_all(wishes, may_double, &basis, &mut plans) {
                 self.take_back(&plans)?;
                 plans.clear();
                 let WriteFailure::Double { stripe, full } = error else { return Err(error) };
                 may_double &= self.double_if(stripe, full)?;
                 continue;
             }
-            match self.commit_all(me, &patience, wishes, &plans, cleared, lowest) {
+            match self.commit_all(me, &patience, wishes, &plans, &basis, lowest) {
                 Err(WriteFailure::Again) => plans.clear(),
                 end => return end,
             }
@@ -49,6 +49,7 @@ impl Core {
         &self,
         wishes: &[Wish<'_>],
         may_double: bool,
+        basis: &Basis,
         plans: &mut Vec<Plan>,
     ) -> Result<(), WriteFailure> {
         let mut last: HashMap<&[u8], usize> = HashMap::with_capacity(wishes.len());
@@ -68,7 +69,7 @@ impl Core {
                 wish.action = Action::Require;
             }
             let site = Site { may_double, ..self.site(wish.key, &is_taken) };
-            self.plan(index, &wish, &site, plans)?;
+            self.plan(index, &wish, &site, basis, plans)?;
             taken.borrow_mut().extend(plans.last().map(|plan| plan.stored.slot));
         }
         Ok(())
@@ -80,14 +81,14 @@ impl Core {
         patience: &Patience,
         wishes: &[Wish<'_>],
         plans: &[Plan],
-        cleared: u64,
+        basis: &Basis,
         lowest: u64,
     ) -> Result<Done, WriteFailure> {
         if plans.is_empty() {
             return Ok(Done::default());
         }
         if plans.len() as u64 <= INLINE_CHANGES {
-            return self.commit_plans(me, patience, wishes, plans, cleared, 0);
+            return self.commit_plans(me, patience, wishes, plans, basis, 0);
         }
         let bytes = span::BITMAP + plans.len() as u64 * CHANGE_SIZE;
         let blocks = bytes.div_ceil(self.geometry.block_size());
@@ -99,7 +100,7 @@ impl Core {
             }
         };
         let list = self.geometry.block(first) + span::BITMAP;
-        let end = self.commit_plans(me, patience, wishes, plans, cleared, list);
+        let end = self.commit_plans(me, patience, wishes, plans, basis, list);
         self.free_span(first)?;
         end
     }

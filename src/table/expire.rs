@@ -133,3 +133,52 @@ impl Core {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Clock;
+    use super::super::testing::{bus, small};
+    use super::*;
+    use crate::table::entry::Note;
+    use crate::table::wish::KIND_COUNTER;
+    use std::time::Duration;
+
+    /// Plant: decisions that are not made anew when the deadline passed while the commit lock was
+    /// waited for: the conditions hold, and the counter goes on from 7.
+    #[test]
+    fn what_expires_while_a_lock_is_waited_for_does_not_count() {
+        let (mut core, _graves) = bus(small(1 << 20));
+        core.clock = Clock::fixed(1);
+        let note = |deadline, kind| Note { deadline, kind, ..Note::default() };
+        let (value, lease) = (7_i64.to_le_bytes(), note(1000, KIND_COUNTER));
+        let action = Action::Set { value: &value, note: lease };
+        let done = core.write_one(0, &Wish { key: b"k", action, condition: Condition::Any });
+        let born = done.unwrap().revision;
+        let add = Action::Add { by: 1, time: 0, who: b"" };
+        let takes = Action::Set { value: b"mine", note: note(0, 0) };
+        let wish = |key, action, condition| Wish { key, action, condition };
+        let renewal = wish(&b"k"[..], takes, Condition::Revision(born));
+        let guarded = [
+            wish(b"k", Action::Require, Condition::Revision(born)),
+            wish(b"other", takes, Condition::Any),
+        ];
+        let commit = core.lock_commit(1, &core.patience()).unwrap();
+        std::thread::scope(|scope| {
+            let renews = scope.spawn(|| core.write_one(2, &renewal));
+            let holds = |stripe| core.stripe_lock(stripe).owner().unwrap();
+            let stripe = core.site(b"k", &|_| false).stripe;
+            while holds(stripe) != Some(2) {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            core.clock.advance(1000);
+            drop(commit);
+            let end = renews.join().unwrap();
+            assert!(matches!(end, Err(WriteFailure::Conflict { found: None, .. })), "{end:?}");
+        });
+        let end = core.write_batch(0, &guarded);
+        assert!(matches!(end, Err(WriteFailure::Conflict { index: 0, .. })), "{end:?}");
+        let done = core.write_one(0, &wish(b"k", add, Condition::Any)).unwrap();
+        assert_eq!((done.value, done.count), (1, 2), "from nothing, after the end of the old one");
+    }
+}

@@ -138,24 +138,28 @@ impl Core {
     ) -> Result<bool, ReadFailure> {
         let hash = Hash::of(key, self.geometry.seed);
         let lane = self.lane(hash.stripe(self.geometry.stripes))?;
+        let mut end = Err(ReadFailure::Contended { attempts: ATTEMPTS });
         for _ in 0..ATTEMPTS {
             // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
             let array = ArrayWord(lane.load(0, Acquire)?);
             match self.read_once(&lane, array, hash, key, &mut take) {
                 Ok(Look::Hit) => return Ok(true),
                 Ok(Look::Absent) => return Ok(false),
-                Ok(Look::Again | Look::Mismatch) => {}
-                // Words of an array that is being used anew mean nothing; of a live one, harm.
+                Ok(Look::Again | Look::Mismatch) => {
+                    end = Err(ReadFailure::Contended { attempts: ATTEMPTS });
+                }
+                // Words of an array that is being used anew mean nothing; of a live one, harm, when
+                // that is what is found in the end.
                 Err(bad) => {
                     fence(Acquire);
                     if lane.load(0, Acquire)? == array.0 {
-                        return Err(bad.into());
+                        end = Err(bad.into());
                     }
                 }
             }
             std::hint::spin_loop();
         }
-        Err(ReadFailure::Contended { attempts: ATTEMPTS })
+        end
     }
 
     /// One pass over the chain.
@@ -234,8 +238,9 @@ impl Core {
         let died = found.entry.died(Acquire)?;
         let gone = died != 0 && (died <= known || died <= self.head()?);
         let trail = Some(Trail { spot, found: &found });
-        let look = self.take(key, spot, &found, gone, trail, take)?;
-        Ok(if self.is_same(&found)? { look } else { Look::Again })
+        let look = self.take(key, spot, &found, gone, trail, take);
+        // Neither what was found nor damage counts in an entry that was reused meanwhile.
+        if self.is_same(&found)? { look } else { Ok(Look::Again) }
     }
 
     /// The change that made `young` is not visible yet: its predecessor is what is there.
@@ -249,22 +254,27 @@ impl Core {
     ) -> Result<Look, BadRegion> {
         let at = young.entry.pred()?;
         if at == entry::NONE {
-            let other = !young.entry.has_key(&young.entry.header()?, key)?;
-            let same = spot.is_same()? && self.is_same(young)?;
-            return Ok(match (same, other) {
-                (false, _) => Look::Again,
-                (true, true) => Look::Mismatch,
-                (true, false) => Look::Absent,
-            });
+            let header = young.entry.header();
+            let has_key = header.and_then(|header| young.entry.has_key(&header, key));
+            return match spot.is_same()? && self.is_same(young)? {
+                false => Ok(Look::Again),
+                true => Ok(if has_key? { Look::Absent } else { Look::Mismatch }),
+            };
         }
-        let found = self.candidate(at)?;
-        let reused = found.born == 0 || found.born >= young.born;
-        if reused || self.head()? >= young.born {
+        let found = self.candidate(at);
+        if found.as_ref().is_ok_and(|found| found.born == 0 || found.born >= young.born) {
             return Ok(Look::Again);
         }
         // Not `died`: that is the birth of the one that is too young.
-        let look = self.take(key, spot, &found, false, None, take)?;
-        Ok(if self.is_same(young)? && self.is_same(&found)? { look } else { Look::Again })
+        let look = match &found {
+            Ok(found) => self.take(key, spot, found, false, None, take),
+            Err(bad) => Err(bad.clone()),
+        };
+        let is_same =
+            self.is_same(young)? && found.as_ref().map_or(Ok(true), |f| self.is_same(f))?;
+        // After the predecessor's deadline was compared with the clock: its successor may have come
+        // into view before it passed.
+        if is_same && self.head()? < young.born { look } else { Ok(Look::Again) }
     }
 
     /// What an entry comes to, as long as it is the same afterwards.

@@ -17,6 +17,7 @@ use crate::region::BadRegion;
 use crate::region::layout::{entry, header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::word::{Hash, offset_of};
+use std::cell::Cell;
 
 /// The entry of a key as its stripe's lock holder sees it.
 #[derive(Debug)]
@@ -89,6 +90,26 @@ impl Plans for Pair {
     }
 }
 
+/// What decisions depend on beyond the stripes that are locked: it is looked at again under the commit
+/// lock, and they are made anew when it does not hold any more.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    /// The floor of the last clear.
+    cleared: u64,
+    /// The earliest deadline of an entry that was taken for a live one, or 0.
+    until: Cell<u64>,
+}
+
+impl Basis {
+    /// An entry with this deadline counts as live.
+    #[inline]
+    fn rest_on(&self, deadline: u64) {
+        if deadline != 0 && (self.until.get() == 0 || deadline < self.until.get()) {
+            self.until.set(deadline);
+        }
+    }
+}
+
 /// Where a wish's key belongs, and what planning may do there.
 #[derive(Clone, Copy)]
 pub(crate) struct Site<'a> {
@@ -101,6 +122,20 @@ pub(crate) struct Site<'a> {
 }
 
 impl Core {
+    /// As of now.
+    #[inline]
+    pub(crate) fn basis(&self) -> Result<Basis, BadRegion> {
+        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        Ok(Basis { cleared, until: Cell::new(0) })
+    }
+
+    /// Whether decisions stand. The commit lock is held.
+    #[inline]
+    fn stands(&self, basis: &Basis) -> Result<bool, BadRegion> {
+        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        Ok(cleared == basis.cleared && !self.is_past(basis.until.get()))
+    }
+
     pub(crate) fn site<'a>(&self, key: &[u8], taken: &'a dyn Fn(u64) -> bool) -> Site<'a> {
         let hash = Hash::of(key, self.geometry.seed);
         Site { hash, stripe: hash.stripe(self.geometry.stripes), may_double: true, taken }
@@ -140,10 +175,14 @@ impl Core {
         index: usize,
         wish: &Wish<'_>,
         site: &Site<'_>,
+        basis: &Basis,
         plans: &mut impl Plans,
     ) -> Result<(), WriteFailure> {
         let current = self.current(wish.key, site.hash, site.stripe)?;
         let live = current.as_ref().filter(|current| current.live);
+        if let Some(live) = live {
+            basis.rest_on(live.deadline);
+        }
         let found = live.map(|live| live.born);
         let holds = match wish.condition {
             Condition::Any => true,
@@ -279,8 +318,7 @@ impl Core {
     }
 
     /// Commits plans whose stripes are locked, and retires what died; on an error before the commit
-    /// gives back what they filled. `cleared` is the floor of
-    /// the last clear that the decisions were made by; `list` the span for many changes, or 0.
+    /// gives back what they filled. `list` is the span for many changes, or 0.
     #[inline]
     pub(crate) fn commit_plans(
         &self,
@@ -288,11 +326,11 @@ impl Core {
         patience: &Patience,
         wishes: &[Wish<'_>],
         plans: &[Plan],
-        cleared: u64,
+        basis: &Basis,
         list: u64,
     ) -> Result<Done, WriteFailure> {
         let logged = self.logged(wishes, plans);
-        let committed = self.commit_until_ready(me, patience, wishes, plans, cleared, list, logged);
+        let committed = self.commit_until_ready(me, patience, wishes, plans, basis, list, logged);
         let (guard, last) = match committed {
             Ok(committed) => committed,
             Err(error) => {
@@ -319,12 +357,12 @@ impl Core {
         patience: &Patience,
         wishes: &[Wish<'_>],
         plans: &[Plan],
-        cleared: u64,
+        basis: &Basis,
         list: u64,
         logged: Logged,
     ) -> Result<(CommitGuard<'_>, u64), WriteFailure> {
         let guard = self.lock_commit(me, patience)?;
-        if self.region.load(header::CLEARED_AT, Acquire)? != cleared {
+        if !self.stands(basis)? {
             return Err(WriteFailure::Again);
         }
         let head = self.region.load(header::HEAD, Relaxed)?;
@@ -358,8 +396,7 @@ impl Core {
         let guard = self.lock_stripe(site.stripe, me, &patience)?;
         self.free_retired(site.stripe, FREE_BATCH)?;
         loop {
-            let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
-            match self.try_one(me, &patience, wish, &site, cleared) {
+            match self.try_one(me, &patience, wish, &site) {
                 Err(WriteFailure::Again) => {}
                 Err(WriteFailure::Double { full, .. }) => {
                     site.may_double = self.double_if(site.stripe, full)?;
@@ -379,13 +416,12 @@ impl Core {
         patience: &Patience,
         wish: &Wish<'_>,
         site: &Site<'_>,
-        cleared: u64,
     ) -> Result<Done, WriteFailure> {
-        let mut plans = Pair::new();
-        self.plan(0, wish, site, &mut plans)?;
+        let (basis, mut plans) = (self.basis()?, Pair::new());
+        self.plan(0, wish, site, &basis, &mut plans)?;
         match plans.as_slice() {
             [] => Ok(Done::default()),
-            plans => self.commit_plans(me, patience, std::slice::from_ref(wish), plans, cleared, 0),
+            plans => self.commit_plans(me, patience, std::slice::from_ref(wish), plans, &basis, 0),
         }
     }
 
