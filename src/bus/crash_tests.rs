@@ -349,20 +349,34 @@ fn rebuilding_survives_every_double_crash() {
 
 #[test]
 fn destroying_survives_every_double_crash() {
-    let destroy = |shop: &Workshop| match shop.options(0).destroy_at(shop.bus(0), false) {
+    // Snapshots go where nobody said, so they go with the bus.
+    let options = |shop: &Workshop| {
+        let options = Bus::options().keeper(false).state(shop.place.path().join("state"));
+        options.max_capacity(4 << 20).capacity(0).log_size(8192)
+    };
+    let prepare = || {
+        let shop = Workshop::empty();
+        let bus = options(&shop).create_at(shop.bus(0)).unwrap();
+        fill(&bus);
+        bus.snapshot().unwrap();
+        shop
+    };
+    let destroy = |shop: &Workshop| match options(shop).destroy_at(shop.bus(0), false) {
         Ok(()) | Err(OpenError::Absent { .. }) => {}
         Err(error) => panic!("{error}"),
     };
     let whole = |shop: &Workshop, what: &str| {
+        // It is there, or it is gone and does not come back.
+        let entries = options(shop).attach_at(shop.bus(0)).map_or(0, |bus| bus.len().unwrap());
+        assert!(entries == 0 || entries == 21, "{what}: {entries} entries");
+        let bus = options(shop).open_at(shop.bus(0)).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(bus.len().unwrap(), entries, "{what}: entries that come back");
+        assert!(bus.check().is_clean(), "{what}");
+        drop(bus);
         destroy(shop);
-        // The second death may have left the empty directory.
-        let left = std::fs::read_dir(shop.bus(0)).map_or(0, |names| names.count());
-        assert_eq!(left, 0, "{what}: files are left");
-        // What was destroyed does not come back.
-        let images = shop.place.path().join("images0");
-        drop(std::fs::remove_dir_all(images));
-        assert_eq!(shop.open(what).len().unwrap(), 0, "{what}");
+        assert!(!shop.bus(0).exists(), "{what}: files are left");
+        let kept = std::fs::read_dir(shop.place.path().join("state")).unwrap().count();
+        assert_eq!(kept, 0, "{what}: something is kept");
     };
-    let prepare = || Workshop::new(fill);
     assert!(crash_files("destroy", 1, prepare, destroy, whole) > 100);
 }
