@@ -139,13 +139,13 @@ fn growing_survives_every_refusal() {
         }
         (bus, place)
     };
-    // Just as much as is needed: a second, smaller try would cover up for the first.
+    // More than growth adds by itself: a second, smaller try would cover up for the first.
     let grow = |(bus, _): &mut (Bus, Place)| {
-        bus.set_bytes("big", vec![9; 400_000])?;
+        bus.set_bytes("big", vec![9; 900_000])?;
         Ok(())
     };
     refuse_each("growth", prepare, grow, |(bus, place), what| {
-        assert_eq!(bus.get_bytes("big").unwrap(), Some(vec![9; 400_000]), "{what}");
+        assert_eq!(bus.get_bytes("big").unwrap(), Some(vec![9; 900_000]), "{what}");
         verify(&bus, what);
         // The file is as long as the region says.
         verify(&place.options().attach_at(place.bus()).unwrap(), what);
