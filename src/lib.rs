@@ -74,11 +74,12 @@ pub use bus::Bus;
 #[cfg(not(loom))]
 pub use bus::batch::{Batch, BatchPut};
 #[cfg(not(loom))]
+pub use bus::counters::Operations;
+#[cfg(not(loom))]
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event};
 #[cfg(not(loom))]
 pub use bus::guard::ValueGuard;
-#[cfg(not(loom))]
-pub use bus::info::{BusEntry, Info, Operations, buses, check};
+pub use bus::info::{BusEntry, Info, buses, check};
 #[cfg(not(loom))]
 pub use bus::members::MemberInfo;
 #[cfg(not(loom))]
@@ -86,9 +87,10 @@ pub use bus::options::Options;
 #[cfg(not(loom))]
 pub use bus::persist::SnapshotInfo;
 #[cfg(not(loom))]
-pub use bus::read::{EntryScan, ReadBus, Scan};
+pub use bus::read::ReadBus;
 #[cfg(not(loom))]
 pub use bus::reader::BusReader;
+pub use bus::scan::{EntryScan, Scan};
 #[cfg(not(loom))]
 pub use bus::watch::Watch;
 #[cfg(not(loom))]

@@ -1,7 +1,7 @@
 //! Batches: changes and conditions as data, all or none.
 
 use super::Bus;
-use super::info::Counter;
+use super::counters::Counter;
 use super::write::encode;
 use crate::error::{BatchError, WriteError};
 use crate::table::entry::Note;

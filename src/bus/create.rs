@@ -1,6 +1,6 @@
 //! The files of a new bus, up to the moment when it is there.
 
-use super::open::{FileExtent, io};
+use super::files::{FileExtent, io};
 use super::options::Options;
 use crate::error::OpenError;
 use crate::heap::Space;

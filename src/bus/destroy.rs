@@ -4,9 +4,7 @@
 //! kept is forgotten; the files go, `lock` last of all. A death in between leaves a region that says it
 //! is destroyed, and is nothing to anybody: the next creator or destroyer finishes the work.
 
-use super::keeper::KEEPER_BYTE;
-use super::open::{CREATE_PATIENCE, io, lock_directory, map};
-use super::persist::SNAPSHOT_BYTE;
+use super::files::{CREATE_PATIENCE, KEEPER_BYTE, SNAPSHOT_BYTE, io, lock_directory, map};
 use crate::error::OpenError;
 use crate::region::layout::header;
 use crate::sync::Ordering::Release;

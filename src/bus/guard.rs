@@ -11,8 +11,8 @@
 //! A death leaves pins in the dead slot; its burial, or the slot's next user, clears them.
 #![expect(unsafe_code, reason = "hands out the bytes of a pinned entry without copying them")]
 
-use super::info::Counter;
-use super::read::Marks;
+use super::counters::Counter;
+use super::marks::Marks;
 use super::seat::Seat;
 use super::{Bus, Inner};
 use crate::error::ReadError;

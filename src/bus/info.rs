@@ -1,57 +1,19 @@
 //! What a bus is and what was done with it.
 
-use super::{Bus, Inner, open};
+use super::counters::Operations;
+use super::files::{KEEPER_BYTE, io, map};
+use super::reader::BusReader;
+use super::{Bus, Inner};
 use crate::check::CheckReport;
 use crate::error::{OpenError, ReadError};
 use crate::region::BadRegion;
 use crate::region::layout::{header, member};
-use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::Ordering::Acquire;
 use crate::table::{Core, Nobody};
 use crate::types::time_of;
 use nix::fcntl::OFlag;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-/// What members count, each in a word of its slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub(crate) enum Counter {
-    Gets,
-    Sets,
-    Deletes,
-    Adds,
-    Commits,
-    Conflicts,
-    Burials,
-    Snapshots,
-    Changes,
-}
-
-/// Operations of all members that ever were, since the region was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Operations {
-    /// Values read by members; threads that share a handle may lose a few counts to each other.
-    pub gets: u64,
-    /// Values set.
-    pub sets: u64,
-    /// Deletes, also of absent keys.
-    pub deletes: u64,
-    /// Additions to counters.
-    pub adds: u64,
-    /// Batches committed.
-    pub commits: u64,
-    /// Changes made by batches.
-    pub changes: u64,
-    /// Conditions that did not hold.
-    pub conflicts: u64,
-    /// Members buried.
-    pub burials: u64,
-    /// Snapshots taken.
-    pub snapshots: u64,
-    /// Snapshots that failed.
-    pub snapshot_failures: u64,
-}
 
 /// What a bus is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,28 +64,6 @@ pub struct Info {
 }
 
 impl Inner {
-    fn counter(&self, slot: u64, counter: Counter) -> u64 {
-        self.member_at(slot) + member::COUNTERS + 8 * counter as u64
-    }
-
-    /// Counts one operation of this member.
-    #[inline]
-    pub(crate) fn count(&self, counter: Counter) {
-        self.count_many(counter, 1);
-    }
-
-    /// Counts so many of this member. A load and a store: no other process writes the word.
-    #[inline]
-    pub(crate) fn count_many(&self, counter: Counter, many: u64) {
-        let Some(seat) = self.seat() else { return };
-        let at = self.counter(u64::from(seat.slot), counter);
-        // Outside of the region there is nothing to count.
-        let Ok(word) = self.core.region.words(at, 8) else { return };
-        let _counted = word
-            .load(0, Relaxed)
-            .and_then(|count| word.store(0, count.wrapping_add(many), Relaxed));
-    }
-
     /// Whether somebody holds a byte of the members file. Asked through a description of its own, for
     /// which the locks of this process count as anybody's.
     pub(crate) fn is_locked(&self, byte: u64) -> bool {
@@ -135,30 +75,10 @@ impl Inner {
         look().unwrap_or(false)
     }
 
-    fn operations(&self, high: u64) -> Result<Operations, BadRegion> {
-        let sum = |counter| -> Result<u64, BadRegion> {
-            let words =
-                (0..high).map(|slot| self.core.region.load(self.counter(slot, counter), Relaxed));
-            words.sum()
-        };
-        Ok(Operations {
-            gets: sum(Counter::Gets)?,
-            sets: sum(Counter::Sets)?,
-            deletes: sum(Counter::Deletes)?,
-            adds: sum(Counter::Adds)?,
-            commits: sum(Counter::Commits)?,
-            changes: sum(Counter::Changes)?,
-            conflicts: sum(Counter::Conflicts)?,
-            burials: sum(Counter::Burials)?,
-            snapshots: sum(Counter::Snapshots)?,
-            snapshot_failures: self.core.region.load(header::SNAPSHOT_FAILURES, Relaxed)?,
-        })
-    }
-
     /// The slot of the living keeper.
     pub(crate) fn keeper_slot(&self) -> Result<Option<u32>, BadRegion> {
         let slot = self.core.region.load(header::KEEPER, Acquire)?;
-        let alive = self.is_locked(super::keeper::KEEPER_BYTE);
+        let alive = self.is_locked(KEEPER_BYTE);
         Ok(slot.checked_sub(1).filter(|_| alive).map(|slot| slot as u32))
     }
 
@@ -216,7 +136,7 @@ impl Bus {
     }
 }
 
-impl super::reader::BusReader {
+impl BusReader {
     /// What the bus is and what was done with it.
     ///
     /// # Errors
@@ -244,7 +164,7 @@ pub fn buses(directory: Option<&Path>) -> Result<Vec<BusEntry>, OpenError> {
     let directory = crate::name::directory(directory);
     let names = match crate::sys::file::names(&directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        names => names.map_err(open::io("reading", &directory))?,
+        names => names.map_err(io("reading", &directory))?,
     };
     let mut found: Vec<_> = names
         .into_iter()
@@ -262,6 +182,6 @@ pub fn buses(directory: Option<&Path>) -> Result<Vec<BusEntry>, OpenError> {
 /// # Errors
 /// When the files are not those of a bus.
 pub fn check(path: impl AsRef<Path>) -> Result<CheckReport, OpenError> {
-    let (space, _file, _) = open::map(path.as_ref(), false)?;
+    let (space, _file, _) = map(path.as_ref(), false)?;
     Ok(Core::new(space, Box::new(Nobody), Duration::ZERO).check())
 }

@@ -6,6 +6,7 @@
 //! it for being right, only for being soon.
 
 use super::Inner;
+use super::files::KEEPER_BYTE;
 use crate::error::OpenError;
 use crate::lock::LockError;
 use crate::region::layout::{header, stripe};
@@ -16,8 +17,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The byte of the `members` file that the keeper holds.
-pub(crate) const KEEPER_BYTE: u64 = 1 << 20;
 /// How often the keeper looks after everything.
 const TURN: Duration = Duration::from_millis(100);
 /// How often the others look whether there is a keeper.

@@ -1,7 +1,7 @@
 //! Who is attached, and what happens to what the dead leave.
 
-use super::info::Counter;
-use super::keeper::KEEPER_BYTE;
+use super::counters::Counter;
+use super::files::KEEPER_BYTE;
 use super::seat::owner_word;
 use super::{Bus, Inner};
 use crate::error::ReadError;

@@ -1,6 +1,7 @@
 //! The bus: a region with its directory, its member slot, and the operations of the public face.
 
 pub(crate) mod batch;
+pub(crate) mod counters;
 #[cfg(test)]
 mod crash_tests;
 pub(crate) mod create;
@@ -8,15 +9,18 @@ pub(crate) mod destroy;
 pub(crate) mod event;
 #[cfg(test)]
 mod failing_tests;
+pub(crate) mod files;
 pub(crate) mod guard;
 pub(crate) mod info;
 pub(crate) mod keeper;
+pub(crate) mod marks;
 pub(crate) mod members;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod persist;
 pub(crate) mod read;
 pub(crate) mod reader;
+pub(crate) mod scan;
 pub(crate) mod seat;
 pub(crate) mod watch;
 pub(crate) mod write;

@@ -1,104 +1,123 @@
-//! Creating and attaching, by the files of a bus's directory.
-//!
-//! ```text
-//! DIR/lock      a byte of it is locked while somebody creates or destroys
-//! DIR/members   the bus id, then a byte a member slot that is only ever locked
-//! DIR/region    the region; `region.new` until it is whole
-//! DIR/bell/     doorbell sockets
-//! ```
+//! Creating and attaching.
 //!
 //! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
 
 use super::create::{log_size, shape};
+use super::destroy;
+use super::files::{CREATE_PATIENCE, absent_or, exists, io, lock_directory, map};
 use super::keeper::KeeperThread;
-use super::options::{Intent, Options};
-use super::persist::Saving;
+use super::options::Options;
+use super::persist::{self, Saving};
+use super::reader::BusReader;
 use super::seat::Seats;
 use super::{Bus, Inner};
 use crate::error::OpenError;
-use crate::heap::Space;
 use crate::region::geometry::Geometry;
-use crate::region::layout::{HEADER_SIZE, header};
-use crate::region::{Extent, Memory, Region};
+use crate::region::layout::header;
 use crate::sync::Ordering::Relaxed;
-use crate::sys::file::{self, Kind};
-use crate::sys::lock::try_lock_byte;
-use crate::sys::map::Mapping;
+use crate::sys::file;
 use crate::sys::socket::Ringer;
-use crate::sys::{clock, process};
 use crate::table::{Core, Nobody};
-use nix::fcntl::OFlag;
-use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long a creator is waited for.
-pub(crate) const CREATE_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Fails with the path and what was tried.
-pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::Io { what, path, source }
+/// What may be done when there is a bus, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Open,
+    Create,
+    Attach,
 }
 
-/// Fails with what is not there, or with the path and what was tried.
-fn absent_or(what: &'static str, at: &Path, bus: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    let (at, path) = (at.to_owned(), bus.to_owned());
-    move |source| match source.kind() {
-        io::ErrorKind::NotFound => OpenError::Absent { path },
-        _ => OpenError::Io { what, path: at, source },
+/// By which a bus is found, opened, made or removed.
+impl Options {
+    /// Removes a bus with its files. Handles that are still open say that it is gone.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] while members live, unless `force`.
+    pub fn destroy(&self, name: &str, force: bool) -> Result<(), OpenError> {
+        destroy::destroy(&self.state_directory(), &self.path(name)?, force)
     }
-}
-
-/// The size of a file, asked for when an access goes beyond what is known.
-#[derive(Debug)]
-pub(crate) struct FileExtent(pub(crate) File);
-
-impl Extent for FileExtent {
-    fn size(&self) -> u64 {
-        file::stat(&self.0).map_or(0, |stat| stat.size)
+    /// Like [`destroy`](Self::destroy), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn destroy_at(&self, path: impl AsRef<Path>, force: bool) -> Result<(), OpenError> {
+        destroy::destroy(&self.state_directory(), path.as_ref(), force)
     }
-}
 
-/// The lock that creators and destroyers take, in a directory that is made for files with `mode`.
-pub(crate) fn lock_directory(path: &Path, mode: u32) -> Result<File, OpenError> {
-    let at = path.join("lock");
-    let begun = Instant::now();
-    while begun.elapsed() <= CREATE_PATIENCE {
-        make_directory(path, mode)?;
-        let lock = match file::open_file(&at, OFlag::O_RDWR | OFlag::O_CREAT, 0o600) {
-            // Whoever destroyed the bus meanwhile took the directory away.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            lock => lock.map_err(io("opening", &at))?,
-        };
-        while !try_lock_byte(&lock, 0).map_err(io("locking", &at))? {
-            if begun.elapsed() > CREATE_PATIENCE {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // The lock of a file that was unlinked while it was waited for excludes nobody.
-        let held = file::stat(&lock).map_err(io("looking at", &at))?;
-        if file::stat_path(&at).is_ok_and(|named| named.is_same(&held)) {
-            return Ok(lock);
-        }
+    /// Where the bus with this name is: in the [`directory`](Self::directory) of all buses, else in
+    /// `$MEMBUS_DIR`, else in `/dev/shm/membus-UID`. It need not be there.
+    ///
+    /// # Errors
+    /// [`OpenError::Name`] for a name against the rules.
+    pub fn path(&self, name: &str) -> Result<PathBuf, OpenError> {
+        crate::name::check(name)?;
+        Ok(crate::name::directory(self.directory.as_deref()).join(name))
     }
-    let what = "another process that creates or destroys the bus";
-    Err(OpenError::Busy { path: at, what, waited: begun.elapsed() })
-}
 
-fn exists(path: &Path) -> Result<bool, OpenError> {
-    match file::stat_path(&path.join("region")) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io("looking at", path)(error)),
+    /// Attaches, or creates what is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way; nothing was changed then.
+    pub fn open(&self, name: &str) -> Result<Bus, OpenError> {
+        open(self, &self.path(name)?, Intent::Open)
+    }
+    /// Attaches; never creates.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] when there is no such bus.
+    pub fn attach(&self, name: &str) -> Result<Bus, OpenError> {
+        open(self, &self.path(name)?, Intent::Attach)
+    }
+    /// Creates; never attaches to what is there.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] when there is one.
+    pub fn create(&self, name: &str) -> Result<Bus, OpenError> {
+        open(self, &self.path(name)?, Intent::Create)
+    }
+    /// Like [`open`](Self::open), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
+        open(self, path.as_ref(), Intent::Open)
+    }
+    /// Like [`attach`](Self::attach), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn attach_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
+        open(self, path.as_ref(), Intent::Attach)
+    }
+    /// Like [`create`](Self::create), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
+        open(self, path.as_ref(), Intent::Create)
+    }
+
+    /// Opens a bus for reading alone, by name; never creates.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] when there is none, and each check of the files has its own.
+    pub fn reader(&self, name: &str) -> Result<BusReader, OpenError> {
+        self.reader_at(self.path(name)?)
+    }
+    /// Like [`reader`](Self::reader), by path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reader_at(&self, path: impl AsRef<Path>) -> Result<BusReader, OpenError> {
+        Ok(BusReader { inner: Arc::new(read_only(self, path.as_ref())?) })
     }
 }
 
 /// Opens a bus as `intent` allows.
-pub(crate) fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError> {
+fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError> {
     options.check()?;
     if intent == Intent::Create {
         create(options, path, intent)?;
@@ -116,65 +135,6 @@ pub(crate) fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus
     }
 }
 
-/// Permissions of a bus's directories, whose files have `mode`: who may read may enter.
-fn directory_mode(mode: u32) -> u32 {
-    mode | mode >> 2 & 0o111
-}
-
-fn make_directory(path: &Path, mode: u32) -> Result<(), OpenError> {
-    if let Some(parent) = path.parent() {
-        file::make_directory(parent, 0o700).map_err(io("making", parent))?;
-        check_standard(parent)?;
-    }
-    file::make_directory(path, directory_mode(mode)).map_err(io("making", path))?;
-    check_directory(path, None)
-}
-
-/// The directory of all buses stands where anybody could have made it first: it must be this user's.
-fn check_standard(directory: &Path) -> Result<(), OpenError> {
-    if directory != crate::name::standard() {
-        return Ok(());
-    }
-    let stat = file::stat_path(directory).map_err(io("looking at", directory))?;
-    let (path, found, expected) = (directory.to_owned(), stat.uid, process::uid());
-    if stat.kind != Kind::Directory {
-        let (found, expected) = (stat.kind.to_string(), "a directory");
-        return Err(OpenError::WrongFile { path, found, expected });
-    }
-    if found != expected {
-        return Err(OpenError::Owner { path, found, expected });
-    }
-    if stat.mode & 0o022 != 0 {
-        return Err(OpenError::Mode { path, found: stat.mode, expected: 0o700 });
-    }
-    Ok(())
-}
-
-/// Whether a bus may live at `path`, when its files have `mode`, as far as that is known.
-fn check_directory(path: &Path, mode: Option<u32>) -> Result<(), OpenError> {
-    let stat = file::stat_path(path).map_err(absent_or("looking at", path, path))?;
-    if stat.kind != Kind::Directory {
-        let (found, expected) = (stat.kind.to_string(), "a directory");
-        return Err(OpenError::WrongFile { path: path.to_owned(), found, expected });
-    }
-    check_owner(path, &stat)?;
-    // Who may write to the directory may put another bus in this one's place.
-    let expected = directory_mode(mode.unwrap_or(stat.mode));
-    if stat.mode & 0o022 & !expected != 0 {
-        return Err(OpenError::Mode { path: path.to_owned(), found: stat.mode, expected });
-    }
-    Ok(())
-}
-
-/// What is for one user alone must be this one's.
-fn check_owner(path: &Path, stat: &file::Stat) -> Result<(), OpenError> {
-    let (found, expected) = (stat.uid, process::uid());
-    if stat.mode & 0o077 == 0 && found != expected && expected != 0 {
-        return Err(OpenError::Owner { path: path.to_owned(), found, expected });
-    }
-    Ok(())
-}
-
 /// Creates a bus, unless somebody was faster.
 fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenError> {
     let _lock = lock_directory(path, options.mode.unwrap_or(0o600))?;
@@ -184,7 +144,7 @@ fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenErro
             _ => Ok(()),
         };
     }
-    super::persist::create(options, path)
+    persist::create(options, path)
 }
 
 /// Makes way for a new region: one of an earlier boot may be torn and is set aside, what a dead
@@ -200,63 +160,11 @@ fn make_way(options: &Options, path: &Path) -> Result<bool, OpenError> {
             Ok(true)
         }
         Err(OpenError::Absent { .. }) => {
-            super::destroy::finish(&options.state_directory(), path)?;
+            destroy::finish(&options.state_directory(), path)?;
             Ok(true)
         }
         _ => Ok(false),
     }
-}
-
-/// Opens and checks the region's file: kind, owner, size.
-fn open_region(path: &Path, writable: bool) -> Result<(File, file::Stat), OpenError> {
-    let at = path.join("region");
-    let flags = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
-    let found = file::stat_path(&at).map_err(absent_or("looking at", &at, path))?;
-    if found.kind != Kind::Regular {
-        let (found, expected) = (found.kind.to_string(), "a regular file");
-        return Err(OpenError::WrongFile { path: at, found, expected });
-    }
-    let region = file::open_file(&at, flags, 0).map_err(absent_or("opening", &at, path))?;
-    let stat = file::stat(&region).map_err(io("looking at", &at))?;
-    check_owner(&at, &stat)?;
-    if stat.size < HEADER_SIZE {
-        let (found, expected) = (stat.size, HEADER_SIZE);
-        return Err(OpenError::Truncated { path: at, found, expected });
-    }
-    Ok((region, stat))
-}
-
-/// Maps the region, after every check: directory, file, owner, size, header, mode, boot.
-pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Stat), OpenError> {
-    check_directory(path, None)?;
-    path.parent().map_or(Ok(()), check_standard)?;
-    let (region, stat) = open_region(path, writable)?;
-    let at = path.join("region");
-    let extent = |file: &File| file.try_clone().map(FileExtent).map_err(io("opening", &at));
-    let first = Mapping::new(&region, HEADER_SIZE, false).map_err(io("mapping", &at))?;
-    let peek = Region::new(Memory::map(first, false, Box::new(extent(&region)?)));
-    let header = |source| OpenError::Header { path: at.clone(), source };
-    let geometry = Geometry::read(&peek).map_err(header)?;
-    if peek.load(header::DESTROYED, Relaxed) == Ok(1) {
-        // Its destroyer died before the file was gone.
-        return Err(OpenError::Absent { path: path.to_owned() });
-    }
-    let size = peek.load(header::SIZE, Relaxed).unwrap_or_default();
-    if size > stat.size || stat.size < geometry.capacity {
-        let expected = size.max(geometry.capacity);
-        return Err(OpenError::Truncated { path: at, found: stat.size, expected });
-    }
-    let mode = geometry.mode as u32 & 0o777;
-    if stat.mode & 0o777 != mode {
-        return Err(OpenError::Mode { path: at, found: stat.mode, expected: mode });
-    }
-    check_directory(path, Some(mode))?;
-    if geometry.boot_id != clock::boot_id().map_err(io("asking for the boot id for", &at))? {
-        return Err(OpenError::OtherBoot { path: at });
-    }
-    let map = Mapping::new(&region, geometry.max_capacity, writable).map_err(io("mapping", &at))?;
-    let whole = Region::new(Memory::map(map, writable, Box::new(extent(&region)?)));
-    Ok((Space::new(whole, geometry), region, stat))
 }
 
 fn differs(options: &Options, path: &Path, geometry: &Geometry) -> Result<(), OpenError> {
@@ -283,19 +191,6 @@ fn differs(options: &Options, path: &Path, geometry: &Geometry) -> Result<(), Op
         }
     }
     Ok(())
-}
-
-/// Opens the members file, and checks that it belongs to the region.
-pub(crate) fn open_members(path: &Path, geometry: &Geometry) -> Result<File, OpenError> {
-    use std::os::unix::fs::FileExt;
-    let at = path.join("members");
-    let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(absent_or("opening", &at, path))?;
-    let mut id = [0; 16];
-    let read = file.read_exact_at(&mut id, 0);
-    if read.is_err() || u128::from_le_bytes(id) != geometry.bus_id {
-        return Err(OpenError::BusId { path: at });
-    }
-    Ok(file)
 }
 
 /// Attaches to what is there.

@@ -1,12 +1,9 @@
 //! What a bus is opened with.
 
-use super::Bus;
-use super::reader::BusReader;
 use crate::config::Persist;
 use crate::error::OpenError;
 use crate::types::limits;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to open, create or attach to a bus. What is not set is taken from the bus that is there,
@@ -25,14 +22,6 @@ pub struct Options {
     pub(crate) persist: Option<Persist>,
     pub(crate) every: Option<Duration>,
     pub(crate) keep: Option<usize>,
-}
-
-/// What may be done when there is a bus, or none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Intent {
-    Open,
-    Create,
-    Attach,
 }
 
 impl Default for Options {
@@ -134,89 +123,6 @@ impl Options {
 
     pub(crate) fn state_directory(&self) -> PathBuf {
         self.state.clone().unwrap_or_else(crate::config::state_directory)
-    }
-
-    /// Removes a bus with its files. Handles that are still open say that it is gone.
-    ///
-    /// # Errors
-    /// [`OpenError::InUse`] while members live, unless `force`.
-    pub fn destroy(&self, name: &str, force: bool) -> Result<(), OpenError> {
-        super::destroy::destroy(&self.state_directory(), &self.path(name)?, force)
-    }
-    /// Like [`destroy`](Self::destroy), by path.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn destroy_at(&self, path: impl AsRef<Path>, force: bool) -> Result<(), OpenError> {
-        super::destroy::destroy(&self.state_directory(), path.as_ref(), force)
-    }
-
-    /// Where the bus with this name is: in the [`directory`](Self::directory) of all buses, else in
-    /// `$MEMBUS_DIR`, else in `/dev/shm/membus-UID`. It need not be there.
-    ///
-    /// # Errors
-    /// [`OpenError::Name`] for a name against the rules.
-    pub fn path(&self, name: &str) -> Result<PathBuf, OpenError> {
-        crate::name::check(name)?;
-        Ok(crate::name::directory(self.directory.as_deref()).join(name))
-    }
-
-    /// Attaches, or creates what is not there.
-    ///
-    /// # Errors
-    /// [`OpenError`] says what is in the way; nothing was changed then.
-    pub fn open(&self, name: &str) -> Result<Bus, OpenError> {
-        super::open::open(self, &self.path(name)?, Intent::Open)
-    }
-    /// Attaches; never creates.
-    ///
-    /// # Errors
-    /// [`OpenError::Absent`] when there is no such bus.
-    pub fn attach(&self, name: &str) -> Result<Bus, OpenError> {
-        super::open::open(self, &self.path(name)?, Intent::Attach)
-    }
-    /// Creates; never attaches to what is there.
-    ///
-    /// # Errors
-    /// [`OpenError::Exists`] when there is one.
-    pub fn create(&self, name: &str) -> Result<Bus, OpenError> {
-        super::open::open(self, &self.path(name)?, Intent::Create)
-    }
-    /// Like [`open`](Self::open), by path.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
-        super::open::open(self, path.as_ref(), Intent::Open)
-    }
-    /// Like [`attach`](Self::attach), by path.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn attach_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
-        super::open::open(self, path.as_ref(), Intent::Attach)
-    }
-    /// Like [`create`](Self::create), by path.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn create_at(&self, path: impl AsRef<Path>) -> Result<Bus, OpenError> {
-        super::open::open(self, path.as_ref(), Intent::Create)
-    }
-
-    /// Opens a bus for reading alone, by name; never creates.
-    ///
-    /// # Errors
-    /// [`OpenError::Absent`] when there is none, and each check of the files has its own.
-    pub fn reader(&self, name: &str) -> Result<BusReader, OpenError> {
-        self.reader_at(self.path(name)?)
-    }
-    /// Like [`reader`](Self::reader), by path.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn reader_at(&self, path: impl AsRef<Path>) -> Result<BusReader, OpenError> {
-        Ok(BusReader { inner: Arc::new(super::open::read_only(self, path.as_ref())?) })
     }
 
     /// Checks the settings against their limits.

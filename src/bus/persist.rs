@@ -1,9 +1,8 @@
 //! What outlives the region: configuration, snapshots, and the bus built anew from them.
 
+use super::counters::Counter;
 use super::create::{NewRegion, prepare, shape};
-use super::info::Counter;
-use super::keeper::KEEPER_BYTE;
-use super::open::io;
+use super::files::{SNAPSHOT_BYTE, io};
 use super::options::Options;
 use super::{Bus, Inner};
 use crate::backend::image::ImageDirectory;
@@ -26,8 +25,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The byte of the `members` file that is locked while a snapshot is taken.
-pub(crate) const SNAPSHOT_BYTE: u64 = KEEPER_BYTE + 1;
 /// How far above the old revisions a rebuilt bus goes on, so that no cursor or condition of a lost
 /// future ever matches.
 const REBUILD_GAP: u64 = 1 << 40;

@@ -1,18 +1,18 @@
 //! Reading, for both handles.
 
+use super::counters::Counter;
 use super::guard::Pinned;
-use super::info::Counter;
+use super::marks::Marks;
 use super::reader::BusReader;
+use super::scan::{EntryScan, Scan};
 use super::{Bus, Inner};
 use crate::error::ReadError;
 use crate::region::BadRegion;
-use crate::table::Clock;
 use crate::table::read::{ReadFailure, Seen};
+use crate::types::Key;
 use crate::types::limits::KEY_MAX;
-use crate::types::{Key, Kind, Revision, time_of};
 use crate::value::{Entry, Stat, decode};
 use serde::de::DeserializeOwned;
-use std::time::Duration;
 
 mod sealed {
     /// Only membus's own handles read.
@@ -123,45 +123,6 @@ impl Inner {
             Ok(())
         })?;
         Ok(if found { marks.stat(&self.core.clock, &who) } else { None })
-    }
-}
-
-/// The words of an entry that its [`Stat`] is made of.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Marks {
-    born: u64,
-    kind: u8,
-    size: u64,
-    time: u64,
-    deadline: u64,
-    owner: u64,
-}
-
-impl Marks {
-    #[inline]
-    pub(crate) fn of(seen: &Seen<'_>) -> Result<Self, BadRegion> {
-        Ok(Self {
-            born: seen.born,
-            kind: seen.header.kind,
-            size: seen.header.value_len as u64,
-            time: seen.entry.time()?,
-            deadline: seen.deadline,
-            owner: seen.entry.owner(&seen.header)?,
-        })
-    }
-
-    #[inline]
-    pub(crate) fn stat(&self, clock: &Clock, who: &[u8]) -> Option<Stat> {
-        let left = |deadline: u64| Duration::from_nanos(deadline.saturating_sub(clock.boot()));
-        Some(Stat {
-            revision: Revision::new(self.born)?,
-            kind: Kind::from_byte(self.kind),
-            who: (!who.is_empty()).then(|| String::from_utf8_lossy(who).into_owned()),
-            time: time_of(self.time),
-            size: self.size,
-            expires_in: (self.deadline != 0).then(|| left(self.deadline)),
-            ephemeral: self.owner != 0,
-        })
     }
 }
 
@@ -293,62 +254,3 @@ pub trait ReadBus: Sealed {
 
 impl ReadBus for Bus {}
 impl ReadBus for BusReader {}
-
-/// A walk over entries.
-#[derive(Debug)]
-pub struct EntryScan<'a> {
-    inner: &'a Inner,
-    prefix: Vec<u8>,
-    stripe: u64,
-    keys: Vec<Vec<u8>>,
-}
-
-impl<'a> EntryScan<'a> {
-    pub(crate) fn over(inner: &'a Inner, prefix: &[u8]) -> Self {
-        Self { inner, prefix: prefix.to_vec(), stripe: 0, keys: Vec::new() }
-    }
-}
-
-impl Iterator for EntryScan<'_> {
-    type Item = Result<Entry, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            while let Some(key) = self.keys.pop() {
-                let mut value = Vec::new();
-                match self.inner.lookup(&key, Some(&mut value), true) {
-                    Ok(Some(stat)) => return Some(Ok(Entry { key: Key::from(key), value, stat })),
-                    Ok(None) => {}
-                    Err(error) => return Some(Err(error)),
-                }
-            }
-            if self.stripe == self.inner.core.geometry.stripes {
-                return None;
-            }
-            match self.inner.core.stripe_keys(self.stripe, &self.prefix) {
-                Ok(keys) => self.keys = keys,
-                Err(error) => {
-                    self.stripe = self.inner.core.geometry.stripes;
-                    return Some(Err(error.into()));
-                }
-            }
-            self.stripe += 1;
-        }
-    }
-}
-
-/// A walk over values of a type.
-#[derive(Debug)]
-pub struct Scan<'a, T> {
-    entries: EntryScan<'a>,
-    kind: std::marker::PhantomData<fn() -> T>,
-}
-
-impl<T: DeserializeOwned> Iterator for Scan<'_, T> {
-    type Item = Result<(Key, T), ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.entries.next()?;
-        Some(entry.and_then(|entry| Ok((entry.key.clone(), entry.decode()?))))
-    }
-}

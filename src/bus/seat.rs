@@ -9,8 +9,8 @@
 //! A death leaves the slot to its next user or to a burial.
 
 use super::Inner;
-use super::info::Counter;
-use super::open::{CREATE_PATIENCE, io, open_members};
+use super::counters::Counter;
+use super::files::{CREATE_PATIENCE, io, open_members};
 use crate::error::OpenError;
 use crate::heap::Space;
 use crate::lock::{Liveness, LockError, Probe};

@@ -140,7 +140,7 @@ impl Watch {
     /// between, since its record would wipe out keys that were listed after it. A clear that was
     /// decided before and is not made visible, since its maker died, is none that came between.
     fn list(&mut self) -> Result<(), WatchError> {
-        use super::read::EntryScan;
+        use super::scan::EntryScan;
         let clear = || {
             // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
             self.inner.core.region.load(header::CLEARED_AT, Acquire).map_err(ReadError::from)

@@ -1,6 +1,6 @@
 //! Writing.
 
-use super::info::Counter;
+use super::counters::Counter;
 use super::{Bus, Inner};
 use crate::error::{Expected, WriteError};
 use crate::lock::LockError;

@@ -1,8 +1,9 @@
 //! Batches, clears and records without a key: the commits of more or less than one change.
 
 use super::Core;
+use super::plan::Plan;
 use super::wish::{Action, Condition, Done, Wish, WriteFailure};
-use super::write::{Basis, Plan, Site};
+use super::write::{Basis, Site};
 use crate::commit::Stored;
 use crate::heap::class::LIST;
 use crate::lock::Patience;

@@ -1,8 +1,8 @@
 //! The log records of a commit, made one by one from its plans.
 
 use super::Core;
+use super::plan::Plan;
 use super::wish::{Action, Wish};
-use super::write::Plan;
 use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
 use crate::region::BadRegion;
 use crate::region::layout::header;

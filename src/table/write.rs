@@ -6,6 +6,7 @@
 use super::array::{LOAD_MAX, Room};
 use super::entry::{Entry, Header, Note, size_of};
 use super::guard::CommitGuard;
+use super::plan::{Pair, Plan, Plans};
 use super::records::Logged;
 use super::wish::{Action, Condition, Done, KIND_COUNTER, Wish, WriteFailure};
 use super::{Core, free::FREE_BATCH};
@@ -32,62 +33,6 @@ pub(crate) struct Current<'r> {
     pub(crate) expired: bool,
     /// Neither cleared nor expired.
     pub(crate) live: bool,
-}
-
-/// A change that is decided and filled, but not committed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
-    pub(crate) wish: u32,
-    pub(crate) stripe: u32,
-    pub(crate) stored: Stored,
-    /// The new value of a counter.
-    pub(crate) number: [u8; 8],
-    pub(crate) kind: RecordKind,
-    pub(crate) value_kind: u8,
-    /// +1 or -1 to the stripe's count of entries.
-    pub(crate) grows: i8,
-}
-
-/// Takes the changes that a wish comes to: none, one, or two when an expired entry goes.
-pub(crate) trait Plans {
-    fn push(&mut self, plan: Plan);
-}
-
-impl Plans for Vec<Plan> {
-    fn push(&mut self, plan: Plan) {
-        self.push(plan);
-    }
-}
-
-/// The changes of one wish, in place.
-#[derive(Debug)]
-struct Pair {
-    plans: [Plan; 2],
-    len: usize,
-}
-
-impl Pair {
-    #[inline]
-    fn new() -> Self {
-        let stored = Stored { slot: 0, new: 0, old: 0 };
-        let (kind, number) = (RecordKind::Set, [0; 8]);
-        let none = Plan { wish: 0, stripe: 0, stored, number, kind, value_kind: 0, grows: 0 };
-        Self { plans: [none; 2], len: 0 }
-    }
-    #[inline]
-    fn as_slice(&self) -> &[Plan] {
-        self.plans.get(..self.len).unwrap_or_default()
-    }
-}
-
-impl Plans for Pair {
-    #[inline]
-    fn push(&mut self, plan: Plan) {
-        if let Some(place) = self.plans.get_mut(self.len) {
-            *place = plan;
-            self.len += 1;
-        }
-    }
 }
 
 /// What decisions depend on beyond the stripes that are locked: it is looked at again under the commit

@@ -1,0 +1,60 @@
+//! A change between its decision and its commit.
+
+use crate::commit::Stored;
+use crate::log::RecordKind;
+
+/// A change that is decided and filled, but not committed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) wish: u32,
+    pub(crate) stripe: u32,
+    pub(crate) stored: Stored,
+    /// The new value of a counter.
+    pub(crate) number: [u8; 8],
+    pub(crate) kind: RecordKind,
+    pub(crate) value_kind: u8,
+    /// +1 or -1 to the stripe's count of entries.
+    pub(crate) grows: i8,
+}
+
+/// Takes the changes that a wish comes to: none, one, or two when an expired entry goes.
+pub(crate) trait Plans {
+    fn push(&mut self, plan: Plan);
+}
+
+impl Plans for Vec<Plan> {
+    fn push(&mut self, plan: Plan) {
+        self.push(plan);
+    }
+}
+
+/// The changes of one wish, in place.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    plans: [Plan; 2],
+    len: usize,
+}
+
+impl Pair {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        let stored = Stored { slot: 0, new: 0, old: 0 };
+        let (kind, number) = (RecordKind::Set, [0; 8]);
+        let none = Plan { wish: 0, stripe: 0, stored, number, kind, value_kind: 0, grows: 0 };
+        Self { plans: [none; 2], len: 0 }
+    }
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[Plan] {
+        self.plans.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Plans for Pair {
+    #[inline]
+    fn push(&mut self, plan: Plan) {
+        if let Some(place) = self.plans.get_mut(self.len) {
+            *place = plan;
+            self.len += 1;
+        }
+    }
+}
