@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engines::{Fail, Name};
-use crate::measure::Pass;
+use crate::figure::Pass;
 
 /// Printed for `--help`.
 pub(crate) const HELP: &str = "\

@@ -6,9 +6,8 @@
 use std::io::{self, Write};
 
 use crate::engines::Name;
-use crate::measure::Pass;
+use crate::figure::{Pass, Setup};
 use crate::report::{Report, ValueReport};
-use crate::two::Setup;
 
 /// Which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,6 +23,7 @@
 
 mod args;
 mod engines;
+mod figure;
 mod goals;
 mod machine;
 mod measure;
@@ -84,6 +85,7 @@ fn run(words: &[String]) -> Result<ExitCode, Fail> {
         writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         report.print(&mut stdout().lock())?;
+        goals::print(&report, &mut stdout().lock())?;
     }
     let is_failure = plan.enforce && !goals::due_limits_hold(&report);
     Ok(if is_failure { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -5,68 +5,21 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::args::Plan;
 use crate::engines::{self, Engine, Fail, Memory};
+use crate::figure::{Column, Figure, Pass};
 use crate::machine;
 use crate::note;
-use crate::report::{Column, Figure, ValueReport};
+use crate::report::ValueReport;
 use crate::workload::{Data, Key, value};
 
-/// One kind of pass over an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Pass {
-    /// Gets of stored keys, evenly.
-    GetUniform,
-    /// Gets of stored keys, few of them often.
-    GetZipf,
-    /// Gets of absent keys.
-    GetMiss,
-    /// Sets of stored keys, evenly.
-    SetUniform,
-    /// Sets of stored keys, few of them often.
-    SetZipf,
-    /// Additions to one counter.
-    Add,
-}
-
-impl Pass {
-    /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::GetUniform,
-        Self::GetZipf,
-        Self::GetMiss,
-        Self::SetUniform,
-        Self::SetZipf,
-        Self::Add,
-    ];
-
-    /// The word for it, also in `--only`.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::GetUniform => "get-uniform",
-            Self::GetZipf => "get-zipf",
-            Self::GetMiss => "get-miss",
-            Self::SetUniform => "set-uniform",
-            Self::SetZipf => "set-zipf",
-            Self::Add => "add",
-        }
-    }
-
-    /// The pass that `word` names.
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|pass| pass.word() == word)
-    }
-
-    fn keys(self, data: &Data, length: usize, seed: u64) -> Vec<Key> {
-        match self {
-            Self::GetUniform | Self::SetUniform => data.uniform(length, seed),
-            Self::GetZipf | Self::SetZipf => data.zipf(length, seed),
-            Self::GetMiss => data.missing(length, seed),
-            Self::Add => vec![*b"a counter's name"; length],
-        }
+/// The keys of a pass, in their order.
+fn keys_of(pass: Pass, data: &Data, length: usize, seed: u64) -> Vec<Key> {
+    match pass {
+        Pass::GetUniform | Pass::SetUniform => data.uniform(length, seed),
+        Pass::GetZipf | Pass::SetZipf => data.zipf(length, seed),
+        Pass::GetMiss => data.missing(length, seed),
+        Pass::Add => vec![*b"a counter's name"; length],
     }
 }
 
@@ -132,7 +85,7 @@ fn measure_all(
         note(&format!("{} B, {}", report.value_size, pass.word()));
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); open.len()];
         for round in 0..plan.rounds {
-            let keys = pass.keys(data, plan.keys as usize, round as u64 + 1);
+            let keys = keys_of(*pass, data, plan.keys as usize, round as u64 + 1);
             for turn in 0..open.len() {
                 let place = (turn + round) % open.len();
                 samples[place].push(nanoseconds(&mut *open[place], *pass, &keys, &content)?);

@@ -1,83 +1,13 @@
 //! What a run found: kept for JSON, set as tables, held against the goals.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engines::{Memory, Name};
-use crate::goals;
+use crate::engines::Name;
+use crate::figure::{Column, MIXES, Pass, Setup, TwoReport};
 use crate::machine::Machine;
-use crate::measure::Pass;
-use crate::two::{MIXES, Setup};
 use crate::workload::KEY_SIZE;
-
-/// A median and the rounds it is the median of.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Figure {
-    /// The one in the middle, or the mean of the two there.
-    pub(crate) median: f64,
-    /// Every round's, in the order of running.
-    pub(crate) rounds: Vec<f64>,
-}
-
-impl Figure {
-    /// The figure of these rounds.
-    pub(crate) fn of(rounds: Vec<f64>) -> Self {
-        let mut sorted = rounds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let middle = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
-        let median =
-            f64::midpoint(middle(sorted.len().saturating_sub(1) / 2), middle(sorted.len() / 2));
-        Self { median, rounds }
-    }
-}
-
-/// One store's figures of one thread.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Column {
-    /// The store.
-    pub(crate) engine: Name,
-    /// What the load made it take.
-    pub(crate) memory: Memory,
-    /// Nanoseconds per operation.
-    pub(crate) figures: BTreeMap<Pass, Figure>,
-}
-
-impl Column {
-    /// A store without figures yet.
-    pub(crate) fn new(engine: Name, memory: Memory) -> Self {
-        Self { engine, memory, figures: BTreeMap::new() }
-    }
-}
-
-/// Operations per second of a setup and a mix, all processes together.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TwoFigure {
-    /// The store.
-    pub(crate) engine: Name,
-    /// What the processes share.
-    pub(crate) setup: Setup,
-    /// Reads in a hundred operations.
-    pub(crate) reads: u32,
-    /// Operations per second.
-    pub(crate) rate: Figure,
-}
-
-/// The figures of two processes.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct TwoReport {
-    /// Every one taken.
-    pub(crate) figures: Vec<TwoFigure>,
-}
-
-impl TwoReport {
-    /// Operations per second, when measured.
-    pub(crate) fn rate(&self, engine: Name, setup: Setup, reads: u32) -> Option<f64> {
-        let is_it = |f: &&TwoFigure| (f.engine, f.setup, f.reads) == (engine, setup, reads);
-        self.figures.iter().find(is_it).map(|figure| figure.rate.median)
-    }
-}
 
 /// All figures for one size of values.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -137,7 +67,7 @@ impl Report {
             print_memory(value, out)?;
             print_two(value, out)?;
         }
-        goals::print(self, out)
+        Ok(())
     }
 }
 
@@ -216,12 +146,8 @@ fn print_two(value: &ValueReport, out: &mut impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_median_is_in_the_middle() {
-        assert_eq!(Figure::of(vec![3.0, 1.0, 9.0]).median, 3.0);
-        assert_eq!(Figure::of(vec![3.0, 1.0, 9.0, 5.0]).median, 4.0);
-    }
+    use crate::engines::Memory;
+    use crate::figure::Figure;
 
     #[test]
     fn a_report_survives_json() {

@@ -11,44 +11,17 @@ use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use serde::{Deserialize, Serialize};
-
 use crate::args::{Plan, Worker};
 use crate::engines::{self, Engine, Fail, Name};
+use crate::figure::{Figure, MIXES, Setup, TwoFigure, TwoReport};
 use crate::machine;
 use crate::note;
-use crate::report::{Figure, TwoFigure, TwoReport};
 use crate::workload::{Data, value};
 
-/// Reads in a hundred operations, for each of the mixes.
-pub(crate) const MIXES: [u32; 3] = [100, 95, 50];
 /// Keys of one worker's sequence.
 const SEQUENCE_LENGTH: usize = 1_000_000;
 /// Under the run's directory, the store that only one of two processes uses.
 const APART: &str = "apart";
-
-/// How many processes there are, and what they share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Setup {
-    /// One process.
-    Alone,
-    /// Two processes, each with a store of its own.
-    Apart,
-    /// Two processes with one store.
-    Shared,
-}
-
-impl Setup {
-    /// The word for it.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Alone => "one process",
-            Self::Apart => "two, nothing shared",
-            Self::Shared => "two, one store",
-        }
-    }
-}
 
 /// Takes the figures of two processes for the stores among `open` that processes can share.
 pub(crate) fn two_processes(
