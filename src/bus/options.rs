@@ -102,7 +102,7 @@ impl Options {
         self
     }
     /// Where snapshots go (default: images in `NAME.snapshots` of the state directory, which go
-    /// with [`Bus::destroy`]; a place that was named here stays).
+    /// with [`Bus::destroy`](crate::Bus::destroy); a place that was named here stays).
     #[must_use]
     pub fn persist(mut self, persist: Persist) -> Self {
         self.persist = Some(persist);
