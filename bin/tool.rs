@@ -35,6 +35,11 @@ impl Tool {
         Ok(options.path(&name.to_string_lossy())?)
     }
 
+    /// The directory of all buses.
+    pub(crate) fn all_buses(&self) -> PathBuf {
+        membus::directory(self.directory.as_deref())
+    }
+
     /// A handle that only reads: no member slot, and the kernel holds it to that.
     pub(crate) fn reader(&self, name: &OsStr) -> Result<BusReader, Failure> {
         Ok(BusReader::open_at(self.path(name)?)?)

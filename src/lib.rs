@@ -79,6 +79,7 @@ pub use bus::counters::Operations;
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event};
 #[cfg(not(loom))]
 pub use bus::guard::ValueGuard;
+#[cfg(not(loom))]
 pub use bus::info::{BusEntry, Info, buses, check};
 #[cfg(not(loom))]
 pub use bus::members::MemberInfo;
@@ -90,6 +91,7 @@ pub use bus::persist::SnapshotInfo;
 pub use bus::read::ReadBus;
 #[cfg(not(loom))]
 pub use bus::reader::BusReader;
+#[cfg(not(loom))]
 pub use bus::scan::{EntryScan, Scan};
 #[cfg(not(loom))]
 pub use bus::watch::Watch;
@@ -101,6 +103,7 @@ pub use error::{
     BatchError, CloseError, Error, Expected, OpenError, ReadError, SnapshotError, WatchError,
     WriteError,
 };
+pub use name::directory;
 pub use region::BadRegion;
 pub use region::geometry::HeaderError;
 pub use types::{Cursor, CursorError, Key, Kind, Revision, limits};

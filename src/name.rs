@@ -15,8 +15,10 @@ pub(crate) fn check(name: &str) -> Result<(), OpenError> {
     Err(OpenError::Name { name: name.to_owned() })
 }
 
-/// The directory of all buses: `given`, `$MEMBUS_DIR`, or `/dev/shm/membus-UID`.
-pub(crate) fn directory(given: Option<&Path>) -> PathBuf {
+/// The directory of all buses: `given`, else `$MEMBUS_DIR`, else `/dev/shm/membus-UID`. It need not
+/// be there.
+#[must_use]
+pub fn directory(given: Option<&Path>) -> PathBuf {
     if let Some(given) = given {
         return given.to_owned();
     }

@@ -38,6 +38,7 @@ fn object(info: &Info) -> serde_json::Value {
         "capacity": info.capacity,
         "max_capacity": info.max_capacity,
         "used": info.used,
+        "free": info.free,
         "entries": info.entries,
         "stripes": info.stripes,
         "members": info.members,
@@ -54,13 +55,14 @@ fn object(info: &Info) -> serde_json::Value {
     })
 }
 
-fn operations(done: &Operations) -> [(String, serde_json::Value); 9] {
+fn operations(done: &Operations) -> [(String, serde_json::Value); 10] {
     [
         ("gets", done.gets),
         ("sets", done.sets),
         ("deletes", done.deletes),
         ("adds", done.adds),
         ("commits", done.commits),
+        ("changes", done.changes),
         ("conflicts", done.conflicts),
         ("burials", done.burials),
         ("snapshots", done.snapshots),
@@ -90,6 +92,7 @@ fn fields(info: &Info) -> Vec<(&'static str, String)> {
         ("capacity", show_size(info.capacity)),
         ("max capacity", show_size(info.max_capacity)),
         ("used", show_size(info.used)),
+        ("free", show_size(info.free)),
         ("stripes", info.stripes.to_string()),
         ("members", info.members.to_string()),
         ("watches", info.watches.to_string()),

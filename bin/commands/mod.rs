@@ -9,6 +9,7 @@ mod create;
 mod delete;
 mod demo;
 mod destroy;
+mod doctor;
 mod get;
 mod info;
 mod keep;
@@ -82,6 +83,7 @@ commands! {
     Info(info),
     Members(members),
     Check(check),
+    Doctor(doctor),
     Keep(keep),
     Destroy(destroy),
     Demo(demo),

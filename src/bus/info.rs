@@ -35,6 +35,8 @@ pub struct Info {
     pub max_capacity: u64,
     /// Bytes of blocks that are in use.
     pub used: u64,
+    /// Bytes of blocks that are free, without growth.
+    pub free: u64,
     /// Entries.
     pub entries: u64,
     /// Stripes of the table.
@@ -109,6 +111,7 @@ impl Inner {
             capacity: word(header::SIZE)?,
             max_capacity: geometry.max_capacity,
             used: (blocks - free) << geometry.block_shift,
+            free: free << geometry.block_shift,
             entries: core.count_entries()?,
             stripes: geometry.stripes as u32,
             members,

@@ -8,6 +8,7 @@ mod batch;
 mod changes;
 mod death;
 mod demo;
+mod doctor;
 mod errors;
 mod harness;
 mod keep;
