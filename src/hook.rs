@@ -17,15 +17,29 @@ pub(crate) fn dead() -> bool {
     false
 }
 
+/// A load of what others may store meanwhile: a place where a schedule may turn to another thread.
+#[cfg(not(all(test, not(loom))))]
+#[inline(always)]
+pub(crate) fn turn() {}
+
+/// Lets others go first; whether a schedule says who. If none does, the caller has to wait by itself.
+#[cfg(not(all(test, not(loom))))]
+#[inline(always)]
+pub(crate) fn give_way() -> bool {
+    false
+}
+
 #[cfg(test)]
 pub(crate) use armed::*;
+#[cfg(all(test, not(loom)))]
+pub(crate) use schedule::*;
 
 #[cfg(test)]
 mod armed {
     use std::cell::Cell;
 
     thread_local! {
-        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        pub(super) static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
         static SEEN: Cell<u64> = const { Cell::new(0) };
     }
 
@@ -36,6 +50,8 @@ mod armed {
     /// Whether the next step takes place. The first one that does not unwinds with [`Died`]; what
     /// runs while unwinding does nothing.
     pub(crate) fn step() -> bool {
+        #[cfg(not(loom))]
+        super::turn();
         SEEN.set(SEEN.get() + 1);
         match LEFT.get() {
             None => true,
@@ -70,5 +86,48 @@ mod armed {
         let before = SEEN.get();
         let value = operation();
         (SEEN.get() - before, value)
+    }
+}
+
+/// Threads of a schedule: shuttle runs them on one thread of the system, and turns from one to another
+/// only here.
+#[cfg(all(test, not(loom)))]
+mod schedule {
+    use super::armed::LEFT;
+    use std::cell::Cell;
+
+    thread_local! {
+        static SCHEDULED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Nobody stores to it: shuttle turns at each load.
+    static GATE: shuttle::sync::atomic::AtomicBool = shuttle::sync::atomic::AtomicBool::new(false);
+
+    /// The death that is ahead of a thread is its own: it is put aside while others go first.
+    fn aside(turn: impl FnOnce()) {
+        let left = LEFT.replace(None);
+        turn();
+        LEFT.set(left);
+    }
+
+    pub(crate) fn turn() {
+        if SCHEDULED.get() && LEFT.get() != Some(0) {
+            aside(|| _ = GATE.load(std::sync::atomic::Ordering::Relaxed));
+        }
+    }
+
+    pub(crate) fn give_way() -> bool {
+        if SCHEDULED.get() {
+            aside(shuttle::thread::yield_now);
+        }
+        SCHEDULED.get()
+    }
+
+    /// Runs what shuttle schedules.
+    pub(crate) fn scheduled<T>(run: impl FnOnce() -> T) -> T {
+        SCHEDULED.set(true);
+        let value = run();
+        SCHEDULED.set(false);
+        value
     }
 }

@@ -30,7 +30,7 @@ mod imp {
     enum Keep {
         Map(#[expect(dead_code, reason = "held for its Drop")] crate::sys::map::Mapping),
         #[cfg(test)]
-        Heap(#[expect(dead_code, reason = "held for its Drop")] Box<[AtomicU64]>),
+        Heap(#[expect(dead_code, reason = "held for its Drop")] std::sync::Arc<[AtomicU64]>),
     }
 
     // SAFETY: the bytes are only touched as atomics, and `Keep` lives as long as `base`.
@@ -50,7 +50,7 @@ mod imp {
         }
 
         #[cfg(test)]
-        pub(crate) fn heap(words: Box<[AtomicU64]>) -> Self {
+        pub(crate) fn heap(words: std::sync::Arc<[AtomicU64]>) -> Self {
             let size = words.len() as u64 * 8;
             let base = words.as_ptr().cast_mut().cast::<u8>();
             Self {

@@ -111,11 +111,13 @@ impl Region {
     /// The lock word at `at`, for the lock alone.
     #[inline]
     pub(crate) fn half(&self, at: u64) -> Result<&AtomicU32, BadRegion> {
+        hook::turn();
         self.memory.half(at).ok_or_else(|| outside(at))
     }
 
     #[inline]
     pub(crate) fn load(&self, at: u64, order: Ordering) -> Result<u64, BadRegion> {
+        hook::turn();
         Ok(self.word(at)?.load(order))
     }
 

@@ -56,6 +56,7 @@ impl<'r> Words<'r> {
 
     #[inline]
     pub(crate) fn load(&self, index: usize, order: Ordering) -> Result<u64, BadRegion> {
+        hook::turn();
         Ok(self.word(index)?.load(order))
     }
 
@@ -83,6 +84,7 @@ impl<'r> Words<'r> {
     /// Whether the bytes it begins with are `bytes`.
     #[inline]
     pub(crate) fn equals(&self, bytes: &[u8]) -> bool {
+        hook::turn();
         let mut words = self.run.iter();
         let mut chunks = bytes.chunks_exact(8);
         for chunk in &mut chunks {
@@ -98,11 +100,18 @@ impl<'r> Words<'r> {
             })
     }
 
-    /// Appends the first `len` bytes to `into`, read word by word.
+    /// Appends the first `len` bytes to `into`, read word by word. A schedule may turn before it and
+    /// half-way.
     #[inline]
     pub(crate) fn copy_into(&self, len: usize, into: &mut Vec<u8>) {
-        let start = into.len();
-        copy::append(all(&self.run), into);
+        let (start, words) = (into.len(), all(&self.run));
+        let (first, second) = words.split_at(if cfg!(test) { words.len() / 2 } else { 0 });
+        if !first.is_empty() {
+            hook::turn();
+            copy::append(first, into);
+        }
+        hook::turn();
+        copy::append(second, into);
         into.truncate(start + len);
     }
 

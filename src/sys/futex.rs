@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Sleeps while the word is `expected`, until woken or for `timeout`; may return early.
 #[cfg(not(loom))]
 pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Duration) {
+    if crate::hook::give_way() {
+        return;
+    }
     let time = libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),

@@ -31,6 +31,9 @@ pub(crate) mod repair;
 pub(crate) mod scan;
 #[cfg(test)]
 #[cfg(not(loom))]
+mod schedule_tests;
+#[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod testing;
 pub(crate) mod wish;
 pub(crate) mod write;
@@ -38,18 +41,19 @@ pub(crate) mod write;
 use crate::heap::Space;
 use crate::lock::{Liveness, Probe};
 use crate::sync::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the time comes from; tests set it by hand.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Clock {
-    fixed: Option<AtomicU64>,
+    fixed: Option<Arc<AtomicU64>>,
 }
 
 impl Clock {
     #[cfg(test)]
     pub(crate) fn fixed(now: u64) -> Self {
-        Self { fixed: Some(AtomicU64::new(now)) }
+        Self { fixed: Some(Arc::new(AtomicU64::new(now))) }
     }
     #[cfg(test)]
     pub(crate) fn advance(&self, by: u64) {

@@ -3,6 +3,7 @@
 use super::wish::{Action, Condition, KIND_BYTES, Wish};
 use super::{Clock, Core};
 use crate::heap::Space;
+use crate::hook;
 use crate::lock::{Liveness, Probe};
 use crate::region::geometry::{Geometry, Shape};
 use crate::region::layout::header;
@@ -10,7 +11,7 @@ use crate::region::{Memory, Region};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::{AtomicU64, fence};
 use crate::table::entry::Note;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 /// Dead slots, as a bit set, and the mutex that probing takes.
@@ -20,6 +21,11 @@ pub(crate) struct Graveyard(Arc<(AtomicU64, Mutex<()>)>);
 impl Graveyard {
     pub(crate) fn dies(&self, slot: u32) {
         self.0.0.fetch_or(1 << slot, Relaxed);
+    }
+    /// Takes the byte of a dead slot: whether it was free.
+    pub(crate) fn take(&self, slot: u32) -> bool {
+        let _nobody_probes = self.probe();
+        self.0.0.fetch_and(!(1 << slot), Relaxed) & 1 << slot != 0
     }
     pub(crate) fn lives(&self, slot: u32) {
         self.0.0.fetch_and(!(1 << slot), Relaxed);
@@ -33,8 +39,19 @@ struct Held<'a>(
 
 impl Liveness for Graveyard {
     fn probe(&self) -> Option<Box<dyn Probe + '_>> {
-        let held = self.0.1.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Some(Box::new(Held(self, held)))
+        loop {
+            let held = match self.0.1.try_lock() {
+                Ok(held) => held,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    if !hook::give_way() {
+                        std::thread::yield_now();
+                    }
+                    continue;
+                }
+            };
+            return Some(Box::new(Held(self, held)));
+        }
     }
 }
 

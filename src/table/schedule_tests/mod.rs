@@ -1,0 +1,393 @@
+//! Random schedules of whole operations, with deaths.
+//!
+//! Three writers, a reader, and whoever buries the dead do random operations on one region; shuttle
+//! says at each of their accesses who goes on. A writer may die at any store; the others go on. In the
+//! end the log must tell one history which all that was answered agrees with ([`history`]), the region
+//! must hold what that history ends with, and nothing may be wrong or left.
+//!
+//! Size: `MEMBUS_SCHEDULES` (20,000); a failure names the schedule, which `shuttle::replay` repeats,
+//! and the seed of the run (`MEMBUS_SEED`).
+//!
+//! Plants, each seen to fail here: PLANTS
+
+mod history;
+
+use super::entry::Note;
+use super::testing::{Graveyard, small};
+use super::wish::{Action, Condition, Done, Wish, WriteFailure};
+use super::{Clock, Core};
+use crate::heap::Space;
+use crate::hook;
+use crate::lock::{LockError, Probe};
+use crate::region::layout::header;
+use crate::region::{Memory, Region};
+use crate::snapshot::{Walk, WalkError};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::Relaxed;
+use crate::table::read::ReadFailure;
+use crate::table::wish::KIND_BYTES;
+use history::{History, Saw};
+use shuttle::rand::Rng;
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Keys of values, then one that is a counter.
+const KEYS: u64 = 4;
+const COUNTER: u64 = KEYS;
+const WRITERS: u32 = 3;
+/// The slot of whoever walks and of whoever buries.
+const WALKER: u32 = 3;
+const UNDERTAKER: u32 = 4;
+const LAST: u32 = 5;
+
+fn key(number: u64) -> String {
+    format!("key{number}")
+}
+
+/// What operation `id` sets: told by its first word, and the same throughout.
+fn value(id: u64) -> Vec<u8> {
+    let words = [2, 5, 12, 31][(id % 4) as usize];
+    id.to_le_bytes().repeat(words)
+}
+
+/// One run: the bytes, who is dead, what was answered.
+struct Stage {
+    words: Arc<[AtomicU64]>,
+    yard: Graveyard,
+    clock: Clock,
+    next_id: AtomicU64,
+    history: Mutex<History>,
+}
+
+impl Stage {
+    /// A process of its own: what it knows by itself is known to nobody else.
+    fn core(&self) -> Core {
+        let region = Region::new(Memory::heap(Arc::clone(&self.words)));
+        Core {
+            space: Space::new(region, small(BYTES)),
+            liveness: Box::new(self.yard.clone()),
+            clock: self.clock.clone(),
+            known_head: AtomicU64::new(0),
+            patience: Duration::from_secs(60),
+        }
+    }
+
+    fn id(&self) -> u64 {
+        self.next_id.fetch_add(1, Relaxed)
+    }
+
+    fn note(&self, note: impl FnOnce(&mut History)) {
+        note(&mut self.history.lock().unwrap());
+    }
+}
+
+const BYTES: u64 = 640 << 10;
+
+/// The bytes that every schedule begins with: some keys, one of them a counter.
+fn image() -> Vec<u64> {
+    let (core, _yard) = super::testing::bus(small(BYTES));
+    for number in 0..2 {
+        core.write_one(0, &set(&key(number), &value(number + 1), number + 1, 0)).unwrap();
+    }
+    core.write_one(0, &add(&key(COUNTER), 3)).unwrap();
+    (0..BYTES / 8).map(|index| core.region.load(8 * index, Relaxed).unwrap()).collect()
+}
+
+fn set<'a>(key: &'a str, value: &'a [u8], id: u64, deadline: u64) -> Wish<'a> {
+    let note = Note { kind: KIND_BYTES, time: id, deadline, ..Note::default() };
+    Wish { key: key.as_bytes(), action: Action::Set { value, note }, condition: Condition::Any }
+}
+
+fn add(key: &str, id: u64) -> Wish<'_> {
+    let action = Action::Add { by: 1, time: id, who: b"" };
+    Wish { key: key.as_bytes(), action, condition: Condition::Any }
+}
+
+fn delete(key: &str, id: u64) -> Wish<'_> {
+    let action = Action::Delete { time: id, who: b"" };
+    Wish { key: key.as_bytes(), action, condition: Condition::Any }
+}
+
+/// One operation of a writer.
+fn write(stage: &Stage, core: &Core, me: u32) -> Result<(), WriteFailure> {
+    let mut random = shuttle::rand::thread_rng();
+    let (id, before) = (stage.id(), core.head()?);
+    let number = random.gen_range(0..KEYS);
+    let (name, other) = (key(number), key((number + 1) % KEYS));
+    let (bytes, counter) = (value(id), key(COUNTER));
+    let changed = |done: Done, count: u64| {
+        stage.note(|history| history.changed(id, done, count, before));
+        Ok(())
+    };
+    match random.gen_range(0..16) {
+        0..=4 => changed(core.write_one(me, &set(&name, &bytes, id, 0))?, 1),
+        5 => {
+            let deadline = core.clock.boot() + 300;
+            stage.note(|history| history.expires(id, deadline));
+            changed(core.write_one(me, &set(&name, &bytes, id, deadline))?, 1)
+        }
+        6 | 7 => {
+            let done = core.write_one(me, &delete(&name, id))?;
+            let heads = before..=core.head()?;
+            stage.note(|history| history.deleted(id, number, done, heads));
+            Ok(())
+        }
+        8 | 9 => changed(core.write_one(me, &add(&counter, id))?, 1),
+        10 | 11 => {
+            let wishes = [set(&name, &bytes, id, 0), add(&counter, id), set(&other, &bytes, id, 0)];
+            stage.note(|history| history.together(id, 3));
+            changed(core.write_batch(me, &wishes)?, 3)
+        }
+        12 => {
+            let wish = Wish { condition: Condition::Absent, ..set(&name, &bytes, id, 0) };
+            match core.write_one(me, &wish) {
+                Ok(done) => changed(done, 1),
+                Err(WriteFailure::Conflict { found: Some(found), .. }) => {
+                    let heads = before..=core.head()?;
+                    stage.note(|history| history.saw_revision(number, found, heads));
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
+            }
+        }
+        13 => {
+            let revision = core.clear(me, id, b"")?;
+            stage.note(|history| history.cleared(id, revision, before));
+            Ok(())
+        }
+        14 => {
+            stage.clock.advance(200);
+            for stripe in core.timed_stripes()? {
+                core.expire_stripe(me, stripe)?;
+            }
+            Ok(())
+        }
+        _ => {
+            let stripe = random.gen_range(0..core.geometry.stripes);
+            core.sweep_cleared(me, stripe)?;
+            let guard = core.lock_stripe(stripe, me, &core.patience())?;
+            core.sweep_retired(stripe)?;
+            if random.gen_bool(0.3) {
+                core.double(stripe)?;
+            }
+            drop(guard);
+            Ok(())
+        }
+    }
+}
+
+/// Lets a process die after so many steps. Who is past its last one is dead, whatever it returns: it
+/// waited for nothing, and left out what it could not take.
+fn dies_after<T>(steps: u64, operation: impl FnOnce() -> T) -> Option<T> {
+    let end = hook::dying_after(steps, || {
+        let value = operation();
+        (!hook::dead()).then_some(value)
+    });
+    end.flatten()
+}
+
+/// A writer's life.
+fn live(stage: &Stage, me: u32) {
+    let core = stage.core();
+    let operations = || (0..3).try_for_each(|_| write(stage, &core, me));
+    let mut random = shuttle::rand::thread_rng();
+    let dies = random.gen_bool(0.4).then(|| random.gen_range(0..400));
+    let end = match dies {
+        None => Some(operations()),
+        Some(steps) => dies_after(steps, operations),
+    };
+    match end {
+        Some(end) => end.unwrap(),
+        None => stage.yard.dies(me),
+    }
+}
+
+/// Looks at keys.
+fn look(stage: &Stage) {
+    let core = stage.core();
+    let mut random = shuttle::rand::thread_rng();
+    for _ in 0..4 {
+        let number = random.gen_range(0..=KEYS);
+        let (from, clock) = (core.head().unwrap(), core.clock.boot());
+        let mut seen = Saw::default();
+        let found = core.read(key(number).as_bytes(), |entry| {
+            seen = Saw { revision: entry.born, ..Saw::default() };
+            entry.entry.copy_value(&entry.header, &mut seen.value)
+        });
+        let heads = from..=core.head().unwrap();
+        let clocks = clock..=core.clock.boot();
+        match found {
+            Ok(found) => {
+                let seen = found.then_some(seen);
+                stage.note(|history| history.read(number, seen, heads, clocks));
+            }
+            Err(ReadFailure::Contended { .. }) => stage.note(|history| history.contended += 1),
+            Err(failure) => panic!("{failure:?}"),
+        }
+    }
+}
+
+/// Walks over a snapshot.
+fn walk(stage: &Stage) {
+    let core = stage.core();
+    let mut walk = Walk::begin(&core, WALKER, u64::from(WALKER) + 1).unwrap();
+    let mut entries = Vec::new();
+    let end = loop {
+        match walk.next_entry() {
+            Ok(Some(entry)) => entries.push((entry.key, entry.value, entry.revision)),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    match end {
+        Ok(()) => stage.note(|history| history.snapshot(walk.head.revision, entries)),
+        Err(WalkError::Aborted) => {}
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Bytes of dead slots, as an undertaker holds them; those of whom it does not bury are given back.
+struct Holds<'a> {
+    yard: &'a Graveyard,
+    buried: u32,
+    others: Vec<u32>,
+}
+
+impl Probe for Holds<'_> {
+    fn acquire(&mut self, slot: u32) -> bool {
+        if slot != self.buried && !self.others.contains(&slot) {
+            if !self.yard.take(slot) {
+                return false;
+            }
+            self.others.push(slot);
+        }
+        true
+    }
+}
+
+impl Drop for Holds<'_> {
+    fn drop(&mut self) {
+        self.others.iter().for_each(|slot| self.yard.dies(*slot));
+    }
+}
+
+/// Buries a writer whose byte was taken.
+fn bury_one(core: &Core, yard: &Graveyard, buried: u32, me: u32) -> Result<(), LockError> {
+    let mut probe = Holds { yard, buried, others: Vec::new() };
+    core.clear_pins(buried)?;
+    core.mend_slot(buried, me, &core.patience(), &mut probe)?;
+    core.abort_snapshot_of(me, u64::from(buried) + 1)?;
+    Ok(())
+}
+
+/// Buries the dead; dies at it, perhaps.
+fn bury(stage: &Stage) {
+    let core = stage.core();
+    let mut random = shuttle::rand::thread_rng();
+    for slot in 0..WRITERS {
+        if !stage.yard.take(slot) {
+            hook::give_way();
+            continue;
+        }
+        let burial = || bury_one(&core, &stage.yard, slot, UNDERTAKER);
+        let end = match random.gen_bool(0.3) {
+            false => Some(burial()),
+            true => dies_after(random.gen_range(0..60), burial),
+        };
+        match end {
+            Some(end) => end.unwrap(),
+            None => {
+                stage.yard.dies(slot);
+                stage.yard.dies(UNDERTAKER);
+                return;
+            }
+        }
+    }
+}
+
+/// All who are dead at the end are buried; then everything must be whole.
+fn end(stage: &Stage) {
+    let core = stage.core();
+    for slot in 0..LAST {
+        if stage.yard.take(slot) {
+            bury_one(&core, &stage.yard, slot, LAST).unwrap();
+        }
+    }
+    let report = core.check();
+    assert!(report.is_clean() && report.locks_held == 0, "{report:?}");
+    for stripe in 0..core.geometry.stripes {
+        core.sweep_cleared(LAST, stripe).unwrap();
+        let guard = core.lock_stripe(stripe, LAST, &core.patience()).unwrap();
+        core.sweep_retired(stripe).unwrap();
+        drop(guard);
+    }
+    let report = core.check();
+    assert!(report.is_clean() && report.retired == 0, "swept: {report:?}");
+    assert_eq!(core.count_entries().unwrap(), report.entries, "the count");
+    assert_eq!(
+        core.region.load(header::READY, Relaxed).unwrap(),
+        0,
+        "a commit that nobody finished"
+    );
+    stage.history.lock().unwrap().verify(&core);
+}
+
+fn run(scheduler: impl Scheduler + 'static) -> History {
+    let (image, sum) = (image(), Arc::new(Mutex::new(History::default())));
+    let total = Arc::clone(&sum);
+    let mut config = shuttle::Config::default();
+    config.stack_size = 256 << 10;
+    config.silence_warnings = true;
+    config.failure_persistence = shuttle::FailurePersistence::None;
+    config.max_steps = shuttle::MaxSteps::FailAfter(1_000_000);
+    let runner = shuttle::Runner::new(scheduler, config);
+    hook::scheduled(|| {
+        runner.run(move || {
+            let stage = Arc::new(Stage {
+                words: image.iter().map(|word| AtomicU64::new(*word)).collect(),
+                yard: Graveyard::default(),
+                clock: Clock::fixed(1_000_000),
+                next_id: AtomicU64::new(100),
+                history: Mutex::default(),
+            });
+            let act = |role: fn(&Stage)| {
+                let stage = Arc::clone(&stage);
+                shuttle::thread::spawn(move || role(&stage))
+            };
+            let roles: [fn(&Stage); 6] = [
+                |stage| live(stage, 0),
+                |stage| live(stage, 1),
+                |stage| live(stage, 2),
+                look,
+                walk,
+                bury,
+            ];
+            for thread in roles.map(act) {
+                thread.join().unwrap();
+            }
+            end(&stage);
+            total.lock().unwrap().count(&stage.history.lock().unwrap());
+        })
+    });
+    std::mem::take(&mut sum.lock().unwrap())
+}
+
+fn parameter(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn random_schedules_tell_one_history() {
+    let schedules = parameter("MEMBUS_SCHEDULES", 20_000) as usize / 4;
+    let seed = parameter("MEMBUS_SEED", 1);
+    println!("MEMBUS_SEED={seed}");
+    for (name, done) in [
+        ("random", run(RandomScheduler::new_from_seed(seed, schedules))),
+        ("3 changes of priority", run(PctScheduler::new_from_seed(seed, 3, schedules))),
+        ("10 changes of priority", run(PctScheduler::new_from_seed(seed, 10, schedules))),
+        ("40 changes of priority", run(PctScheduler::new_from_seed(seed, 40, schedules))),
+    ] {
+        println!("{schedules} schedules, {name}: {done}");
+    }
+}
