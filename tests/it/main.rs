@@ -1,0 +1,36 @@
+//! membus as its users have it: the public interface, real files in `/dev/shm`, real processes.
+//!
+//! | module | promise |
+//! | --- | --- |
+//! | `values` | what goes in comes out; limits, conditions, revisions, batches, time to live |
+//! | `kill` | whoever is killed when: nothing torn, lost or leaked, and the others go on |
+//! | `watch` | no gap, no repeat, an honest `Lagged`, no lost wake-up |
+//! | `environment` | stopped members, forks, `exec`, namespaces, many members, files that go away |
+//! | `files` | each bad file has its own error; creators that die stop nobody |
+//! | `space` | full is an error with the old value intact |
+//! | `snapshots` | of one revision, whole or refused; a bus that is rebuilt goes on |
+//! | `model` | any sequence of operations does what a map would; real time is respected |
+//! | `threads` | one handle, many threads |
+//!
+//! Each test says first which promise it keeps, and names the faults that were planted to see it fail.
+//! Longer runs by the environment:
+//!
+//! | variable | what | default |
+//! | --- | --- | --- |
+//! | `MEMBUS_IT_SEED` | the seed of a randomised test, as it told it | a fresh one |
+//! | `MEMBUS_IT_KILLS` | processes killed under load | 300 |
+//! | `MEMBUS_IT_SLEEPS` | sleeps of watches | 20,000 |
+//! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 200,000 |
+//! | `MEMBUS_IT_CREATORS` | creators killed | 100 |
+//! | `PROPTEST_CASES` | sequences of operations against the model | 200 |
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
+
+mod harness;
+mod values;
+
+/// The other processes of the tests: this binary, run anew. Does nothing unless it is told a part.
+#[test]
+fn actor() {
+    harness::part::play(&[]);
+}
