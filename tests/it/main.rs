@@ -26,11 +26,24 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
 
+mod environment;
 mod harness;
 mod values;
 
 /// The other processes of the tests: this binary, run anew. Does nothing unless it is told a part.
 #[test]
 fn actor() {
-    harness::part::play(&[]);
+    harness::part::play(&[
+        ("writer", environment::stopped::writer),
+        ("keeper", environment::stopped::keeper),
+        ("fork_holder", environment::fork::holder),
+        ("fork_orphan", environment::fork::orphan),
+        ("fork_crowd", environment::fork::crowd),
+        ("fork_becomes", environment::fork::becomes),
+        ("members_many", environment::members::many),
+        ("members_come_and_go", environment::members::comes_and_goes),
+        ("gone_user", environment::gone::user),
+        ("watch_sleeper", environment::gone::sleeper),
+        ("native", environment::namespaces::native),
+    ]);
 }

@@ -19,11 +19,11 @@ pub(crate) enum Fork {
     Bare,
 }
 
-/// Runs `child` in a forked process, which ends with it: 0, or 101 when it panicked.
-pub(crate) fn fork(how: Fork, child: impl FnOnce()) -> Pid {
-    // SAFETY: the child runs `child` and ends by `_exit`. Whether it may allocate with threads about
-    // is the C library's business for `fork`; a bare fork is made where nobody else is in the
-    // allocator.
+/// Forks: the child's id in the parent, nothing in the child, which goes on [`in_child`].
+pub(crate) fn fork(how: Fork) -> Option<Pid> {
+    // SAFETY: the child goes on with code that ends by `_exit`. Whether it may allocate with other
+    // threads about is the C library's business for `fork`; a bare fork is made where nobody else
+    // is in the allocator.
     let made = unsafe {
         match how {
             Fork::Library => libc::fork(),
@@ -31,11 +31,13 @@ pub(crate) fn fork(how: Fork, child: impl FnOnce()) -> Pid {
         }
     };
     assert!(made >= 0, "fork: {}", io::Error::last_os_error());
-    if made == 0 {
-        let end = std::panic::catch_unwind(AssertUnwindSafe(child));
-        exit_at_once(if end.is_ok() { 0 } else { 101 });
-    }
-    Pid::from_raw(made)
+    (made > 0).then(|| Pid::from_raw(made))
+}
+
+/// What a forked child does; it ends with it: 0, or 101 when it panicked.
+pub(crate) fn in_child(play: impl FnOnce()) -> ! {
+    let end = std::panic::catch_unwind(AssertUnwindSafe(play));
+    exit_at_once(if end.is_ok() { 0 } else { 101 })
 }
 
 /// Ends the process: no destructor runs, no lock is waited for.
