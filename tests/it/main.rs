@@ -29,6 +29,7 @@
 mod environment;
 mod harness;
 mod values;
+mod watch;
 
 /// The other processes of the tests: this binary, run anew. Does nothing unless it is told a part.
 #[test]
@@ -44,6 +45,11 @@ fn actor() {
         ("members_come_and_go", environment::members::comes_and_goes),
         ("gone_user", environment::gone::user),
         ("watch_sleeper", environment::gone::sleeper),
+        ("watch_writer", watch::writer),
+        ("watch_on_demand", watch::bells::on_demand),
+        ("sleep_half", watch::sleep::half),
+        ("sleep_many", watch::sleep::sleeper),
+        ("sleep_dier", watch::sleep::dier),
         ("native", environment::namespaces::native),
     ]);
 }
