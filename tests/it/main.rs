@@ -28,6 +28,7 @@
 
 mod environment;
 mod harness;
+mod kill;
 mod values;
 mod watch;
 
@@ -50,6 +51,8 @@ fn actor() {
         ("sleep_half", watch::sleep::half),
         ("sleep_many", watch::sleep::sleeper),
         ("sleep_dier", watch::sleep::dier),
+        ("load", kill::load::load),
+        ("takeover_waiter", kill::takeover::waiter),
         ("native", environment::namespaces::native),
     ]);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Keys of [`writer`]: enough for every stripe.
 const KEYS: u32 = 64;
 
-fn batch(value: u32) -> Batch {
+pub(crate) fn batch(value: u32) -> Batch {
     let mut batch = Batch::new();
     for key in 0..KEYS {
         batch.set(format!("w/{key}"), &value).unwrap();

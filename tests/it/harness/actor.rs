@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// An actor that is not yet there.
@@ -94,10 +94,12 @@ impl Actor {
 
     /// The next line, when it has said one.
     pub(crate) fn try_line(&self) -> Option<String> {
-        match self.lines.try_recv() {
-            Ok(line) => Some(line),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.lines.try_recv().ok()
+    }
+
+    /// The next line, when it says one in this time.
+    pub(crate) fn line_within(&self, time: Duration) -> Option<String> {
+        self.lines.recv_timeout(time).ok()
     }
 
     /// All that it has still said; waits for its end.
@@ -154,6 +156,10 @@ impl Actor {
     pub(crate) fn kill_after(&mut self, delay: Duration) {
         std::thread::sleep(delay);
         self.kill();
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end.

@@ -1,0 +1,6 @@
+//! SIGKILL at any moment: nothing torn, lost or leaked, and the others go on.
+
+pub(crate) mod load;
+mod oracle;
+pub(crate) mod takeover;
+mod under_load;
