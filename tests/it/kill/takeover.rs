@@ -3,7 +3,7 @@
 use crate::environment::stopped::{batch, stop_inside_a_lock};
 use crate::harness::actor::actor;
 use crate::harness::part::Part;
-use crate::harness::{Place, assert_whole, eventually, heavy, os, quantile, spread, tell};
+use crate::harness::{Place, Seed, assert_whole, eventually, heavy, os, quantile, spread, tell};
 use membus::WriteError;
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
@@ -36,6 +36,8 @@ pub(crate) fn waiter(part: &Part) {
 #[test]
 fn the_others_go_on_soon() {
     let _alone = heavy();
+    let seed = Seed::of("the_others_go_on_soon");
+    let mut rng = seed.rng();
     let place = Place::new();
     let bus = place.small().keeper(false).open_at(place.bus()).unwrap();
     let options = place.options().keeper(false).deadline(Duration::from_millis(10));
@@ -51,7 +53,7 @@ fn the_others_go_on_soon() {
         let WriteError::Stalled { member, .. } = stalled else { panic!("{stalled}") };
         // One key of the writer's, which may or may not wait for what it holds.
         waiter.tell("w/0");
-        let done = waiter.line_within(Duration::from_millis(20));
+        let done = waiter.line_within(Duration::from_millis(15) + rng.micros(10_000));
         writer.signal(Signal::SIGKILL);
         let slot = u64::from(member);
         while os::is_alive(&members, slot) {
