@@ -27,6 +27,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
 
 mod environment;
+mod files;
 mod harness;
 mod kill;
 mod values;
@@ -53,6 +54,8 @@ fn actor() {
         ("sleep_dier", watch::sleep::dier),
         ("load", kill::load::load),
         ("takeover_waiter", kill::takeover::waiter),
+        ("files_nobody", files::bad::nobody),
+        ("files_creator", files::create::creator),
         ("native", environment::namespaces::native),
     ]);
 }
