@@ -30,6 +30,7 @@ mod environment;
 mod files;
 mod harness;
 mod kill;
+mod space;
 mod values;
 mod watch;
 
@@ -56,6 +57,7 @@ fn actor() {
         ("takeover_waiter", kill::takeover::waiter),
         ("files_nobody", files::bad::nobody),
         ("files_creator", files::create::creator),
+        ("space_neighbour", space::neighbour),
         ("native", environment::namespaces::native),
     ]);
 }

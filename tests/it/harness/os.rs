@@ -21,14 +21,12 @@ pub(crate) enum Fork {
 
 /// Forks: the child's id in the parent, nothing in the child, which goes on [`in_child`].
 pub(crate) fn fork(how: Fork) -> Option<Pid> {
-    // SAFETY: the child goes on with code that ends by `_exit`. Whether it may allocate with other
-    // threads about is the C library's business for `fork`; a bare fork is made where nobody else
-    // is in the allocator.
-    let made = unsafe {
-        match how {
-            Fork::Library => libc::fork(),
-            Fork::Bare => libc::syscall(libc::SYS_fork) as libc::pid_t,
-        }
+    let made = match how {
+        // SAFETY: the child goes on with code that ends by `_exit`; whether it may allocate with other
+        // threads about is the C library's business.
+        Fork::Library => unsafe { libc::fork() },
+        // SAFETY: the same; it is made where nobody else is in the allocator.
+        Fork::Bare => unsafe { libc::syscall(libc::SYS_fork) as libc::pid_t },
     };
     assert!(made >= 0, "fork: {}", io::Error::last_os_error());
     (made > 0).then(|| Pid::from_raw(made))
@@ -88,14 +86,24 @@ pub(crate) struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// Mounts one of so many bytes on a directory.
     pub(crate) fn mount(on: &Path, bytes: u64) -> io::Result<Self> {
+        Self::call(on, bytes, 0)?;
+        Ok(Self(on.to_owned()))
+    }
+
+    /// Gives it another size.
+    pub(crate) fn resize(&self, bytes: u64) -> io::Result<()> {
+        Self::call(&self.0, bytes, libc::MS_REMOUNT)
+    }
+
+    fn call(on: &Path, bytes: u64, flags: libc::c_ulong) -> io::Result<()> {
         let text = |text: &str| CString::new(text).map_err(io::Error::other);
         let (kind, size) = (text("tmpfs")?, text(&format!("size={bytes},mode=700"))?);
         let target = text(&on.to_string_lossy())?;
         // SAFETY: all four are strings that end and live until the call returns.
         let mounted = unsafe {
-            libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, size.as_ptr().cast())
+            libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, size.as_ptr().cast())
         };
-        if mounted == 0 { Ok(Self(on.to_owned())) } else { Err(io::Error::last_os_error()) }
+        if mounted == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     pub(crate) fn path(&self) -> &Path {
