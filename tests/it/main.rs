@@ -30,6 +30,7 @@ mod environment;
 mod files;
 mod harness;
 mod kill;
+mod snapshots;
 mod space;
 mod values;
 mod watch;
@@ -58,6 +59,8 @@ fn actor() {
         ("files_nobody", files::bad::nobody),
         ("files_creator", files::create::creator),
         ("space_neighbour", space::neighbour),
+        ("snapshots_opener", snapshots::damaged::opener),
+        ("snapshots_saver", snapshots::damaged::saver),
         ("native", environment::namespaces::native),
     ]);
 }
