@@ -22,7 +22,7 @@
 //! | `MEMBUS_IT_SLEEPS` | sleeps of watches | 20,000 |
 //! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 200,000 |
 //! | `MEMBUS_IT_CREATORS` | creators killed | 100 |
-//! | `PROPTEST_CASES` | sequences of operations against the model | 200 |
+//! | `PROPTEST_CASES` | sequences of operations against the model | 2,000 |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
 
@@ -30,6 +30,7 @@ mod environment;
 mod files;
 mod harness;
 mod kill;
+mod model;
 mod snapshots;
 mod space;
 mod values;
