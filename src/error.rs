@@ -130,16 +130,24 @@ pub enum OpenError {
         source: HeaderError,
     },
     /// The members file belongs to another life of the bus.
-    #[error("{} belongs to another life of this bus", path.display())]
+    #[error("{} belongs to another life of this bus: its id is {found:032x}, the region's is {expected:032x}", path.display())]
     BusId {
         /// Which file.
         path: PathBuf,
+        /// The id in it; 0 when it has none.
+        found: u128,
+        /// The region's.
+        expected: u128,
     },
     /// The region was made before the host was started anew.
-    #[error("{} was made in an earlier boot of this host, so its last changes may be missing; open the bus with its backend to rebuild it, or destroy it", path.display())]
+    #[error("{} was made in an earlier boot of this host ({found:032x}, now it is {expected:032x}), so its last changes may be missing; open the bus with its backend to rebuild it, or destroy it", path.display())]
     OtherBoot {
         /// Which file.
         path: PathBuf,
+        /// The boot's id that is noted there.
+        found: u128,
+        /// This one's, as in `/proc/sys/kernel/random/boot_id`.
+        expected: u128,
     },
     /// No space for the region.
     #[error("no space to reserve {asked} bytes at {}; on /dev/shm in a container see its shm-size setting: {source}", path.display())]

@@ -200,8 +200,10 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
         return Err(OpenError::Mode { path: at, found: stat.mode, expected: mode });
     }
     check_directory(path, Some(mode))?;
-    if geometry.boot_id != clock::boot_id().map_err(io("asking for the boot id for", &at))? {
-        return Err(OpenError::OtherBoot { path: at });
+    let (found, expected) = (geometry.boot_id, clock::boot_id());
+    let expected = expected.map_err(io("asking for the boot id for", &at))?;
+    if found != expected {
+        return Err(OpenError::OtherBoot { path: at, found, expected });
     }
     let map = Mapping::new(&region, geometry.max_capacity, writable).map_err(io("mapping", &at))?;
     let whole = Region::new(Memory::map(map, writable, Box::new(extent(&region)?)));
@@ -215,8 +217,9 @@ pub(crate) fn open_members(path: &Path, geometry: &Geometry) -> Result<File, Ope
     let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(absent_or("opening", &at, path))?;
     let mut id = [0; 16];
     let read = file.read_exact_at(&mut id, 0);
-    if read.is_err() || u128::from_le_bytes(id) != geometry.bus_id {
-        return Err(OpenError::BusId { path: at });
+    let (found, expected) = (read.map_or(0, |()| u128::from_le_bytes(id)), geometry.bus_id);
+    if found == 0 || found != expected {
+        return Err(OpenError::BusId { path: at, found, expected });
     }
     Ok(file)
 }

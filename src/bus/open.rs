@@ -154,7 +154,7 @@ fn make_way(options: &Options, path: &Path) -> Result<bool, OpenError> {
         return Ok(true);
     }
     match map(path, false) {
-        Err(OpenError::OtherBoot { path: region }) => {
+        Err(OpenError::OtherBoot { path: region, .. }) => {
             let aside = path.join("region.torn");
             file::rename(&region, &aside).map_err(io("setting aside", &region))?;
             Ok(true)

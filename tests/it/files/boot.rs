@@ -13,11 +13,12 @@ fn reboot(place: &Place) {
 
 fn is_other_boot(place: &Place, end: Result<(), OpenError>) {
     let error = end.unwrap_err();
-    assert!(
-        matches!(&error, OpenError::OtherBoot { path } if *path == place.region()),
-        "{error:?}"
-    );
-    assert!(error.to_string().contains("earlier boot"), "{error}");
+    let OpenError::OtherBoot { path, found, expected } = &error else { panic!("{error:?}") };
+    let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!(format!("{expected:032x}"), now.trim().replace('-', ""));
+    assert_eq!((path, *found), (&place.region(), expected ^ 1));
+    let text = error.to_string();
+    assert!(text.contains("earlier boot") && text.contains(&format!("{found:032x}")), "{text}");
 }
 
 fn told_by_all(place: &Place, options: &Options) {
