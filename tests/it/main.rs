@@ -21,7 +21,7 @@
 //! | `MEMBUS_IT_KILLS` | processes killed under load | 300 |
 //! | `MEMBUS_IT_SLEEPS` | sleeps of watches | 20,000 |
 //! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 200,000 |
-//! | `MEMBUS_IT_CREATORS` | creators killed | 100 |
+//! | `MEMBUS_IT_CREATORS` | creators killed, and destroyers | 100 |
 //! | `PROPTEST_CASES` | sequences of operations against the model | 2,000 |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
@@ -59,6 +59,7 @@ fn actor() {
         ("takeover_waiter", kill::takeover::waiter),
         ("files_nobody", files::bad::nobody),
         ("files_creator", files::create::creator),
+        ("files_destroyer", files::destroy::destroyer),
         ("space_neighbour", space::neighbour),
         ("snapshots_opener", snapshots::damaged::opener),
         ("snapshots_saver", snapshots::damaged::saver),

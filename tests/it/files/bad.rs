@@ -4,7 +4,7 @@
 use crate::harness::actor::actor;
 use crate::harness::layout::{Header, LAYOUT_PRINT, LAYOUT_VERSION, MAGIC, header};
 use crate::harness::part::Part;
-use crate::harness::{Place, os, skipped};
+use crate::harness::{Place, os, skipped, tree};
 use membus::{BusReader, HeaderError, OpenError, ReadBus};
 use nix::sys::stat::Mode;
 use std::fs::Permissions;
@@ -291,5 +291,53 @@ fn members_of_another_life() {
     let reader = BusReader::open_at(place.bus()).unwrap();
     assert_eq!(reader.get::<String>("k").unwrap().as_deref(), Some("v"));
     std::fs::write(&members, &good).unwrap();
+    is_back(&place, "its own again");
+}
+
+/// Promise (files): a link, a directory or a file where the lock, the doorbells or the configuration belong is told
+/// with its path, by whoever needs it, and is left as it is.
+/// Plant: a configuration that can't be read taken for none.
+#[test]
+fn things_where_other_files_belong() {
+    let place = Place::new();
+    let options = place.options().keeper(false);
+    #[track_caller]
+    fn is_io<T>(end: Result<T, OpenError>, at: &Path) {
+        let error = end.err().unwrap();
+        assert!(matches!(&error, OpenError::Io { path, .. } if path == at), "{error:?}");
+        assert!(error.to_string().contains(at.to_str().unwrap()), "{error}");
+    }
+    let (lock, bell) = (place.bus().join("lock"), place.bus().join("bell"));
+    std::fs::create_dir(place.bus()).unwrap();
+    std::fs::set_permissions(place.bus(), Permissions::from_mode(0o700)).unwrap();
+    symlink(place.path().join("nothing"), &lock).unwrap();
+    is_io(options.open_at(place.bus()), &lock);
+    assert!(!place.path().join("nothing").exists(), "no link is followed");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    is_io(options.open_at(place.bus()), &lock);
+    is_io(options.destroy_at(place.bus(), true), &lock);
+    std::fs::remove_dir(&lock).unwrap();
+    let bus = options.open_at(place.bus()).unwrap();
+    bus.set("k", &"v").unwrap();
+    drop(bus);
+    std::fs::remove_dir(&bell).unwrap();
+    std::fs::write(&bell, b"").unwrap();
+    is_io(options.attach_at(place.bus()), &bell);
+    std::fs::remove_file(&bell).unwrap();
+    std::fs::create_dir(&bell).unwrap();
+    let [kept] = &tree(&place.state())[..] else { panic!("one file is kept of a bus") };
+    let good = std::fs::read(kept).unwrap();
+    for bad in [&b"\xff\xfe"[..], b"max_capacity = [", b"", &good[..good.len() / 2]] {
+        std::fs::write(kept, bad).unwrap();
+        is_io(options.attach_at(place.bus()), kept);
+        is_io(options.open_at(place.bus()), kept);
+        assert_eq!(std::fs::read(kept).unwrap(), bad, "left as it is");
+    }
+    std::fs::remove_file(kept).unwrap();
+    std::fs::create_dir(kept).unwrap();
+    is_io(options.attach_at(place.bus()), kept);
+    std::fs::remove_dir(kept).unwrap();
+    std::fs::write(kept, good).unwrap();
     is_back(&place, "its own again");
 }

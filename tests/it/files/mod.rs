@@ -3,3 +3,4 @@
 pub(crate) mod bad;
 mod boot;
 pub(crate) mod create;
+pub(crate) mod destroy;

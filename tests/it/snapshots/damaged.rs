@@ -94,6 +94,27 @@ fn when_all_are_damaged_there_is_no_bus() {
     assert!(content(&quiet(&place)) == older);
 }
 
+/// Promise "durable as asked": a directory, a link to nowhere or a FIFO with the name of an image is refused like a
+/// damaged one: nothing is waited for, and the one before is used.
+/// Plant: an image opened without `O_NONBLOCK` waits for a writer of the FIFO.
+#[test]
+fn what_is_no_image_is_refused() {
+    let (place, older) = two_images();
+    let newest = place.image_files()[0].clone();
+    let make: [&dyn Fn(); 3] = [
+        &|| std::fs::create_dir(&newest).unwrap(),
+        &|| std::os::unix::fs::symlink(place.path().join("nowhere"), &newest).unwrap(),
+        &|| nix::unistd::mkfifo(&newest, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+    ];
+    std::fs::remove_file(&newest).unwrap();
+    for make in make {
+        make();
+        lose(&place);
+        assert!(content(&quiet(&place)) == older);
+        std::fs::remove_file(&newest).or_else(|_| std::fs::remove_dir(&newest)).unwrap();
+    }
+}
+
 /// Tells by the log that the program has what is told there as an error.
 struct Loud(std::sync::mpsc::Sender<String>);
 
