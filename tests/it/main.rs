@@ -20,7 +20,7 @@
 //! | `MEMBUS_IT_SEED` | the seed of a randomised test, as it told it | a fresh one |
 //! | `MEMBUS_IT_KILLS` | processes killed under load | 300 |
 //! | `MEMBUS_IT_SLEEPS` | sleeps of watches | 20,000 |
-//! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 200,000 |
+//! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 600,000 |
 //! | `MEMBUS_IT_CREATORS` | creators killed, and destroyers | 100 |
 //! | `PROPTEST_CASES` | sequences of operations against the model | 2,000 |
 
@@ -63,6 +63,7 @@ fn actor() {
         ("space_neighbour", space::neighbour),
         ("snapshots_opener", snapshots::damaged::opener),
         ("snapshots_saver", snapshots::damaged::saver),
+        ("order_client", model::order::client),
         ("native", environment::namespaces::native),
     ]);
 }

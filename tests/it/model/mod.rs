@@ -3,6 +3,7 @@
 
 mod map;
 mod operations;
+pub(crate) mod order;
 
 mod stage;
 
