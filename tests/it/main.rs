@@ -33,6 +33,7 @@ mod kill;
 mod model;
 mod snapshots;
 mod space;
+mod threads;
 mod values;
 mod watch;
 
