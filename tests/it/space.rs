@@ -252,3 +252,25 @@ fn the_keeper_tries_again() {
     until("a snapshot", &|info| info.last_snapshot_revision == revision);
     drop(bus);
 }
+
+/// Promise "bounded": a bus grows from its first size, array by array and block by block, and every handle sees what
+/// any of them wrote.
+/// Plant: `double` that forgets the overflow buckets.
+#[test]
+fn a_bus_grows_and_is_shared_by_handles() {
+    let place = Place::new();
+    let (one, two) = (place.open(), place.open());
+    let value = vec![7; 200];
+    for number in 0..100_000_u32 {
+        one.set_bytes(number.to_le_bytes(), &value).unwrap();
+    }
+    for number in (0..100_000_u32).step_by(97) {
+        assert_eq!(two.get_bytes(number.to_le_bytes()).unwrap().unwrap(), value);
+    }
+    assert_eq!((two.len().unwrap(), two.scan_entries(b"").count()), (100_000, 100_000));
+    assert!(two.info().unwrap().capacity > membus::limits::DEFAULT_CAPACITY);
+    assert_whole(&two);
+    two.clear().unwrap();
+    assert!(one.is_empty().unwrap());
+    assert_whole(&one);
+}

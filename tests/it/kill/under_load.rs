@@ -5,11 +5,12 @@ use super::oracle::Oracle;
 use crate::harness::actor::{Actor, actor};
 use crate::harness::{
     Place, Rng, Seed, assert_report, assert_whole, eventually, heavy, os, parameter, quantile,
-    spread, tell,
+    spread, tell, tree,
 };
 use membus::Bus;
 use nix::sys::signal::Signal;
 use std::fs::File;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Processes at a time.
@@ -177,6 +178,10 @@ impl Stage {
             let last = if self.plan.keeps { attached.len() } else { 1 };
             (last == 1).then_some(())
         });
+        if self.plan.keeps {
+            assert_eq!(self.bus.info().unwrap().watches, 0, "watches of the dead are left");
+            assert_eq!(tree(&self.place.bus().join("bell")), [""; 0].map(PathBuf::from));
+        }
         totals.changes += self.oracle.changes;
         totals.in_doubt += self.oracle.in_doubt;
         totals.happened += self.oracle.happened;
@@ -194,7 +199,7 @@ impl Stage {
 /// one or two at a time are killed at a random moment. They say through a pipe what they begin and what is
 /// acknowledged; after each kill the others pause, everything is compared, and the region is checked.
 /// Plants: `READY` stored after the finish; `retired &= occupied` alone as the repair; a burial without
-/// `delete_owned`; `take_back` left out.
+/// `delete_owned`, or that leaves the bells; `take_back` left out.
 #[test]
 fn killed_at_any_moment_under_load() {
     let _alone = heavy();

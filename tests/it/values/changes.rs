@@ -2,7 +2,7 @@
 
 use crate::harness::{Place, assert_whole, from_now, next_change};
 use membus::{
-    Batch, ChangeKind, Cursor, Expected, Kind, ReadBus, Revision, Update, Updated, WriteError,
+    Batch, Bus, ChangeKind, Cursor, Expected, Kind, ReadBus, Revision, Update, Updated, WriteError,
 };
 use std::time::{Duration, SystemTime};
 
@@ -161,6 +161,36 @@ fn update_sees_what_is_there_and_keeps_what_it_does_not_change() {
     assert_eq!(bus.update("k", |_: Option<u32>| Update::Delete).unwrap(), Updated::Kept);
     let made = bus.update("k", |old: Option<u32>| Update::Set(old.map_or(7, |_| 0))).unwrap();
     assert!(matches!(made, Updated::Set(7, _)));
+}
+
+/// Promise (safety): user code, a closure or a `Serialize`, runs under no lock: others write the same key meanwhile,
+/// and when it panics this handle and others go on.
+/// Plant: `encode` called under the stripe's lock.
+#[test]
+fn user_code_that_panics_leaves_nothing_behind() {
+    struct Panics<'a>(&'a Bus);
+    impl serde::Serialize for Panics<'_> {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            self.0.set("k", &2).unwrap();
+            panic!("on purpose")
+        }
+    }
+    let place = Place::new();
+    let (bus, other) = (place.open(), place.attach());
+    bus.set("k", &1).unwrap();
+    let panics = std::panic::AssertUnwindSafe(|| bus.set("k", &Panics(&other)));
+    assert!(std::panic::catch_unwind(panics).is_err());
+    let update = |_: Option<u32>| -> Update<u32> { panic!("on purpose") };
+    let panics = std::panic::AssertUnwindSafe(|| bus.update("k", update));
+    assert!(std::panic::catch_unwind(panics).is_err());
+    for bus in [&bus, &other] {
+        assert!(matches!(
+            bus.update("k", |n| Update::Set(n.unwrap_or(0) + 1)),
+            Ok(Updated::Set(..))
+        ));
+    }
+    assert_eq!(other.get::<u32>("k").unwrap(), Some(4));
+    assert_whole(&bus);
 }
 
 /// Promise (changes): an update that is overtaken again and again ends at the handle's deadline as a

@@ -1,7 +1,7 @@
 //! Bytes, structures, counters, and what one gets who asks for another.
 
-use crate::harness::{Place, assert_whole};
-use membus::{Bus, BusReader, Kind, ReadBus, ReadError, Update, WriteError};
+use crate::harness::{Place, assert_whole, caught_up, next, next_change};
+use membus::{Bus, BusReader, Event, Kind, ReadBus, ReadError, Update, WriteError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -203,4 +203,28 @@ fn a_scan_gives_each_entry_once() {
     assert_eq!(bus.delete_prefix("stays/").unwrap(), 20_000);
     assert_eq!(bus.scan_entries("stays/").count(), 0);
     assert_whole(&bus);
+}
+
+/// Promise (readers): a reader reads, scans, follows and asks what the bus is; it is no member, and what it can't
+/// do it has no method for.
+/// Plant: a reader that takes a slot.
+#[test]
+fn a_reader_is_no_member() {
+    let place = Place::new();
+    let bus = place.open();
+    bus.set("k", &7).unwrap();
+    let reader = place.options().reader_at(place.bus()).unwrap();
+    assert_eq!(reader.get::<i32>("k").unwrap(), Some(7));
+    assert_eq!(reader.keys("").unwrap().len(), 1);
+    let mut watch = reader.watch("").unwrap();
+    assert!(matches!(next(&mut watch), Event::Current(_)));
+    caught_up(&mut watch);
+    bus.set("k", &8).unwrap();
+    assert_eq!(next_change(&mut watch).decode::<i32>().unwrap(), Some(8));
+    let info = reader.info().unwrap();
+    assert_eq!((info.members, info.entries, info.revision, info.log_oldest), (1, 1, 2, 1));
+    assert_eq!((info.watches, reader.members().unwrap().len()), (0, 1));
+    assert!(membus::check(place.bus()).unwrap().is_clean());
+    drop(bus);
+    assert_eq!(reader.get::<i32>("k").unwrap(), Some(8), "nobody need be there");
 }
