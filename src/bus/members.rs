@@ -28,7 +28,7 @@ pub struct MemberInfo {
     pub label: Option<String>,
     /// When it attached.
     pub joined: SystemTime,
-    /// Whether it lives.
+    /// Whether it lives. A dead one seems to as long as it is being buried.
     pub alive: bool,
     /// Whether it is the keeper.
     pub keeper: bool,

@@ -4,7 +4,7 @@
 use crate::harness::actor::{Actor, actor};
 use crate::harness::os::{Fork, fork, in_child};
 use crate::harness::part::Part;
-use crate::harness::{Place, assert_whole, caught_up, eventually, heavy, next_change};
+use crate::harness::{Place, assert_whole, caught_up, eventually, heavy, living, next_change};
 use membus::{Bus, Cursor, Event, ReadBus, ValueGuard, Watch, WatchError};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -150,16 +150,15 @@ fn a_parent_that_is_killed_is_dead_although_its_child_lives() {
         eventually("the end of the dead parent's key", || {
             (!bus.contains("mine").unwrap()).then_some(())
         });
+        eventually("the end of its burial", || {
+            (bus.members().unwrap().iter().all(|m| m.pid != parent.pid())).then_some(())
+        });
         let members = bus.members().unwrap();
-        assert!(members.iter().all(|m| m.pid != parent.pid() || !m.alive), "{members:?}");
-        let living = members.iter().any(|m| m.pid == child.as_raw() as u32 && m.alive);
-        assert_eq!(living, !reads, "{how:?} {members:?}");
+        let lives = members.iter().any(|m| m.pid == child.as_raw() as u32 && m.alive);
+        assert_eq!(lives, !reads, "{how:?} {members:?}");
         kill(child, Signal::SIGKILL).unwrap();
         assert_eq!(parent.rest(), [""; 0]);
-        eventually("the child's end", || {
-            let members = bus.members().unwrap();
-            (members.iter().filter(|m| m.alive).count() == 1).then_some(())
-        });
+        eventually("the child's end", || (living(&bus) == 1).then_some(()));
         assert_whole(&bus);
     }
 }
@@ -253,8 +252,7 @@ fn nothing_of_a_bus_outlives_exec() {
     let fresh = String::from_utf8(shell.output().unwrap().stdout).unwrap();
     assert_eq!(descriptors.len(), fresh.matches("@fd").count(), "{descriptors:?} {fresh}");
     eventually("the end of its key", || (!bus.contains("mine").unwrap()).then_some(()));
-    let members = bus.members().unwrap();
-    assert_eq!(members.iter().filter(|m| m.alive).count(), 1, "{members:?}");
+    eventually("the end of its burial", || (living(&bus) == 1).then_some(()));
     other.end();
     assert_whole(&bus);
 }

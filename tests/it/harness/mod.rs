@@ -159,6 +159,11 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     }
 }
 
+/// Members that live, and those that are being buried: whoever buries holds the dead one's lock.
+pub(crate) fn living(bus: &Bus) -> usize {
+    bus.members().unwrap().iter().filter(|member| member.alive).count()
+}
+
 /// The next event of a watch, which must come.
 #[track_caller]
 pub(crate) fn next(watch: &mut Watch) -> Event {
