@@ -28,6 +28,7 @@ pub(crate) mod write;
 use crate::error::{OpenError, WriteError};
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sys::lock::unlock_all;
 use crate::sys::socket::Ringer;
 use crate::table::Core;
 use keeper::KeeperThread;
@@ -164,7 +165,7 @@ impl Drop for Inner {
     /// Detaches: what belongs to this member goes, and its slot is free.
     fn drop(&mut self) {
         // The seat of a forked child's parent is not the child's to give up.
-        let Some(slot) = self.seat().map(|seat| seat.slot) else { return };
+        let Some(seat) = self.seat() else { return };
         if self.is_gone() {
             return;
         }
@@ -172,6 +173,8 @@ impl Drop for Inner {
             // Nobody needs it to succeed.
             let _end = self.tend_unkept();
         }
-        let _end = self.bury(slot, slot);
+        let _end = self.bury(seat.slot, seat.slot);
+        // A child that another thread is starting has a copy of the description until its `exec`.
+        let _end = unlock_all(&seat.file);
     }
 }

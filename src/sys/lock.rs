@@ -40,6 +40,14 @@ pub(crate) fn unlock_byte(file: &impl AsFd, byte: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Unlocks every byte that this description holds, also where a copy of it lives on.
+pub(crate) fn unlock_all(file: &impl AsFd) -> io::Result<()> {
+    gate(Call::Lock)?;
+    // A length of 0 goes to the end of all files.
+    fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range(libc::F_UNLCK, 0, 0)))?;
+    Ok(())
+}
+
 /// Bytes of `from..to` that one other description holds; of several, any.
 pub(crate) fn locked_range(file: &impl AsFd, from: u64, to: u64) -> io::Result<Option<(u64, u64)>> {
     if from >= to {

@@ -45,6 +45,7 @@ fn actor() {
         ("keeper", environment::stopped::keeper),
         ("fork_holder", environment::fork::holder),
         ("fork_orphan", environment::fork::orphan),
+        ("fork_leaver", environment::fork::leaver),
         ("fork_crowd", environment::fork::crowd),
         ("fork_becomes", environment::fork::becomes),
         ("members_many", environment::members::many),

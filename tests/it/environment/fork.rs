@@ -163,6 +163,34 @@ fn a_parent_that_is_killed_is_dead_although_its_child_lives() {
     }
 }
 
+/// Detaches while a child has copies of all its descriptors, and destroys the bus.
+pub(crate) fn leaver(part: &Part) {
+    let bus = part.options().keeper(true).open_at(part.place.bus()).unwrap();
+    eventually("the keeper's first turn", || bus.info().unwrap().keeper);
+    let child = match fork(Fork::Bare) {
+        Some(child) => child,
+        None => in_child(nix::unistd::pause),
+    };
+    drop(bus);
+    let end = part.options().destroy_at(part.place.bus(), false);
+    kill(child, Signal::SIGKILL).unwrap();
+    waitpid(child, None).unwrap();
+    part.say(&format!("{end:?}"));
+}
+
+/// Promise (life): whoever detaches is gone at once, also while another thread starts a process, which has a copy of
+/// every descriptor until its `exec`.
+/// Method: a child made past the C library stands where such a process does for a moment.
+/// Plant: the bytes left to the descriptor's end: a bus that nobody uses can't be destroyed.
+#[test]
+fn who_detaches_while_a_process_is_started_is_gone() {
+    let place = Place::new();
+    let leaver = actor("fork_leaver", &place).start();
+    assert_eq!(leaver.line().as_deref(), Some("Ok(())"));
+    leaver.end();
+    assert!(!place.bus().exists());
+}
+
 /// Forks again and again while its threads read, write and watch.
 pub(crate) fn crowd(part: &Part) {
     let bus = part.options().keeper(true).open_at(part.place.bus()).unwrap();
