@@ -13,7 +13,7 @@ use crate::heap::Space;
 use crate::region::geometry::Geometry;
 use crate::region::layout::{HEADER_SIZE, header};
 use crate::region::{Extent, Memory, Region};
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sys::file::{self, Kind};
 use crate::sys::lock::try_lock_byte;
 use crate::sys::map::Mapping;
@@ -190,10 +190,13 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
         // Its destroyer died before the file was gone.
         return Err(OpenError::Absent { path: path.to_owned() });
     }
-    let size = peek.load(header::SIZE, Relaxed).unwrap_or_default();
-    if size > stat.size || stat.size < geometry.capacity {
-        let expected = size.max(geometry.capacity);
-        return Err(OpenError::Truncated { path: at, found: stat.size, expected });
+    // ORDERING: [header.size] Acquire; pairs with the Release store of who grew the file.
+    let size = peek.load(header::SIZE, Acquire).unwrap_or_default();
+    // Looked at after the word: it may have grown since it was opened.
+    let found = file::stat(&region).map_err(io("looking at", &at))?.size;
+    let expected = size.max(geometry.capacity);
+    if found < expected {
+        return Err(OpenError::Truncated { path: at, found, expected });
     }
     let mode = geometry.mode as u32 & 0o777;
     if stat.mode & 0o777 != mode {

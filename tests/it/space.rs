@@ -4,8 +4,11 @@
 use crate::harness::actor::actor;
 use crate::harness::os::SmallDisk;
 use crate::harness::part::Part;
-use crate::harness::{Place, assert_whole, skipped, tree};
-use membus::{Batch, BatchError, Bus, OpenError, Persist, ReadBus, SnapshotError, WriteError};
+use crate::harness::{Place, assert_whole, heavy, skipped, tree};
+use membus::{
+    Batch, BatchError, Bus, BusReader, OpenError, Persist, ReadBus, SnapshotError, WriteError,
+};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -251,6 +254,34 @@ fn the_keeper_tries_again() {
     let revision = bus.set_bytes("large", b"small now").unwrap().get();
     until("a snapshot", &|info| info.last_snapshot_revision == revision);
     drop(bus);
+}
+
+/// Promise (attach): whoever comes while others make the file longer finds a whole bus.
+/// Method: one thread fills a bus to its maximum, others open it again and again.
+/// Plant: the file's size asked for before the region's size word is read: a file that grows is told as truncated.
+#[test]
+fn who_comes_while_the_file_grows() {
+    let _alone = heavy();
+    for _ in 0..20 {
+        let place = Place::new();
+        let options = place.small().keeper(false).max_capacity(64 * MIB);
+        let bus = options.open_at(place.bus()).unwrap();
+        let full = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let filled = scope.spawn(|| {
+                let (_, error) = fill(&bus, 10_000);
+                full.store(true, Relaxed);
+                error
+            });
+            while !full.load(Relaxed) {
+                BusReader::open_at(place.bus()).unwrap();
+                place.attach();
+            }
+            let error = filled.join().unwrap();
+            assert!(matches!(error, WriteError::Full { .. }), "{error}");
+        });
+        assert!(bus.info().unwrap().capacity > 60 * MIB);
+    }
 }
 
 /// Promise "bounded": a bus grows from its first size, array by array and block by block, and every handle sees what
