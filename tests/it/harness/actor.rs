@@ -57,6 +57,7 @@ pub(crate) fn actor_under(starter: &[&str], part: &'static str, place: &Place) -
     };
     command.args(["actor", "--exact", "--nocapture", "--test-threads=1"]);
     command.env("MEMBUS_IT_PART", part).env("MEMBUS_IT_PLACE", place.path());
+    command.env("RUST_BACKTRACE", "0");
     Casting { part, command }
 }
 

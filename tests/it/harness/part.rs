@@ -41,6 +41,12 @@ pub(crate) fn play(parts: &[(&str, Play)]) {
     let heard = Arc::<Heard>::default();
     let listener = Arc::clone(&heard);
     std::thread::spawn(move || listen(&listener));
+    // At once: while a backtrace is written the test may kill it, and take it for one that went on.
+    let tells = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tells(panic);
+        super::os::exit_at_once(101);
+    }));
     let place = Place::of(PathBuf::from(std::env::var_os("MEMBUS_IT_PLACE").unwrap()));
     // What the test runner has begun to write is a line of its own.
     std::io::stdout().write_all(b"\n").unwrap();
