@@ -150,6 +150,7 @@ fn crash(name: &str, shop: &mut Workshop, stride: u64, operation: Operation<'_>)
         }
     }
     println!("{name}: {stores} stores, {points} crash points");
+    crate::earned(points, "crash points");
     points
 }
 
@@ -300,6 +301,7 @@ fn crash_files(
         }
     }
     println!("{name}: {steps} steps, {points} crash points");
+    crate::earned(points, "crash points");
     points
 }
 

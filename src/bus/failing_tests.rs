@@ -77,6 +77,7 @@ fn refuse_each<T>(
         }
     }
     println!("{name}: {refused} calls refused");
+    crate::earned(refused as u64, "refused system calls");
     assert!(refused >= ERRORS.len(), "{name}: its calls pass the seam");
 }
 

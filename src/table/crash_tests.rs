@@ -137,6 +137,7 @@ fn crash_by(
         }
     }
     println!("{name}: {stores} stores, {points} crash points");
+    crate::earned(points, "crash points");
     points
 }
 

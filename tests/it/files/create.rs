@@ -2,7 +2,7 @@
 
 use crate::harness::actor::actor;
 use crate::harness::part::Part;
-use crate::harness::{Place, Seed, assert_report, heavy, parameter, tell, tree};
+use crate::harness::{Place, Seed, assert_report, earned, heavy, parameter, tell, tree};
 use membus::{Bus, OpenError, ReadBus};
 use std::os::unix::net::UnixDatagram;
 
@@ -102,6 +102,7 @@ fn creators_that_are_killed_at_any_moment() {
         place.options().destroy_at(place.bus(), false).unwrap();
         assert!(!place.bus().exists(), "round {round}: {:?}", names(&place));
     }
+    earned(kills, "killed creators");
     tell(&format!("creators killed: {kills}; {whole} had made a bus, {half} were in the middle"));
     assert!(whole > 0 && half > 0);
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::actor::actor;
 use crate::harness::part::Part;
-use crate::harness::{Place, Seed, assert_whole, heavy, parameter, tell, tree};
+use crate::harness::{Place, Seed, assert_whole, earned, heavy, parameter, tell, tree};
 use membus::{Bus, OpenError, Options, ReadBus};
 
 const KEYS: u64 = 200;
@@ -64,6 +64,7 @@ fn destroyers_that_are_killed_at_any_moment() {
         assert!(!place.bus().exists(), "round {round}: {:?}", tree(&place.bus()));
         assert_eq!(tree(&place.state()), [""; 0].map(std::path::PathBuf::from), "round {round}");
     }
+    earned(kills, "killed destroyers");
     tell(&format!("destroyers killed: {kills}; {whole} buses were there, {half} half gone"));
     assert!(whole + half > 0, "all were killed too late");
 }

@@ -205,6 +205,11 @@ pub(crate) fn tell(line: &str) {
     let _told = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
+/// Says what a test proved, in the form that `tests/release` adds up.
+pub(crate) fn earned(count: u64, what: &str) {
+    tell(&format!("earned {count} {what}"));
+}
+
 /// Says that the machine can't do what a test needs.
 pub(crate) fn skipped(test: &str, reason: &str) {
     tell(&format!("skipped: {test}: {reason}"));

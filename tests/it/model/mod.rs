@@ -7,7 +7,7 @@ pub(crate) mod order;
 
 mod stage;
 
-use crate::harness::{Seed, heavy, parameter, tell};
+use crate::harness::{Seed, earned, heavy, parameter, tell};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::time::Instant;
 
@@ -36,5 +36,6 @@ fn any_sequence_does_what_a_map_does() {
     if let Err(failure) = end {
         panic!("{failure}");
     }
+    earned(cases.into(), "model sequences");
     tell(&format!("model: {cases} sequences of operations in {:?}", begun.elapsed()));
 }

@@ -3,7 +3,7 @@
 
 use crate::harness::actor::actor;
 use crate::harness::part::Part;
-use crate::harness::{Place, Rng, Seed, assert_whole, eventually, heavy, parameter, tell};
+use crate::harness::{Place, Rng, Seed, assert_whole, earned, eventually, heavy, parameter, tell};
 use membus::{
     Batch, Bus, ChangeKind, ChangeValue, Cursor, Event, Expected, ReadBus, Revision, WriteError,
 };
@@ -371,6 +371,7 @@ fn what_was_answered_has_one_order() {
         done += count;
         changes += history.count;
     }
+    earned(done, "operations held against one order");
     tell(&format!("order: {done} operations, {changes} changes, {:?}", begun.elapsed()));
 }
 

@@ -5,7 +5,8 @@ use super::bells::readable;
 use crate::harness::actor::{Actor, actor};
 use crate::harness::part::Part;
 use crate::harness::{
-    PATIENCE, Place, Rng, Seed, assert_whole, caught_up, eventually, heavy, parameter, spread, tell,
+    PATIENCE, Place, Rng, Seed, assert_whole, caught_up, earned, eventually, heavy, parameter,
+    spread, tell,
 };
 use membus::{Bus, Cursor, Event, Watch};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -126,6 +127,7 @@ fn no_sleep_outlasts_its_change() {
             half.end();
         }
     }
+    earned(slept, "sleeps of watches");
     tell(&format!(
         "sleeps: {slept} of watches in four processes, none lost, {:?}",
         begun.elapsed()
@@ -218,6 +220,8 @@ fn the_death_of_a_writer_loses_no_wake_up() {
         waits.push(killed.elapsed());
     }
     let sleeps: u64 = last.iter().map(|last| last.1).sum();
+    earned(sleeps, "sleeps of watches");
+    earned(deaths, "kills while ringing");
     tell(&format!(
         "deaths of writers: {deaths}, {sleeps} sleeps, none lost; until all are woken: {}",
         spread(&mut waits)
