@@ -1,11 +1,7 @@
 //! Zero-copy reads: an entry that is pinned by a hazard slot, and its bytes in place.
 //!
-//! 1. The hazard slot names the entry before a SeqCst fence, and the entry is seen to be still in
-//!    its slot after it; who frees fences between taking the entry out and reading hazard slots.
-//!    So either the pin sees the entry gone, or the free sees the pin (Michael, "Hazard Pointers",
-//!    2004).
-//! 2. A pinned entry is not written: its bytes are those of a finished change, and its room is not
-//!    used anew before the pin is gone.
+//! 1. The room of a pinned entry is not used anew before the pin is gone (`table::pin`).
+//! 2. A pinned entry is not written: its bytes are those of a finished change.
 //! 3. Bytes are only handed out in place on a bus that no other user may write; others get a copy.
 //!
 //! A death leaves pins in the dead slot; its burial, or the slot's next user, clears them.
@@ -17,10 +13,10 @@ use super::seat::Seat;
 use super::{Bus, Inner};
 use crate::error::ReadError;
 use crate::region::BadRegion;
-use crate::region::layout::{PINS_MAX, member};
-use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use crate::sync::fence;
-use crate::table::read::{ATTEMPTS, ReadFailure, Seen, Track};
+use crate::region::layout::PINS_MAX;
+use crate::sync::Ordering::{AcqRel, Acquire};
+use crate::table::pin::Pinned;
+use crate::table::read::{ReadFailure, Seen};
 use crate::types::Kind;
 use crate::types::Revision;
 use crate::value::Stat;
@@ -30,16 +26,6 @@ use std::fmt;
 enum Held<'a> {
     Pinned { bytes: &'a [u8], pin: (&'a Seat, u64) },
     Copied(Vec<u8>),
-}
-
-/// How a look at an entry with a pin ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pinned {
-    Absent,
-    /// What was taken stays as it is until the pin goes.
-    Held,
-    /// What was taken was good when it was taken.
-    Passed,
 }
 
 /// A value that is read in place. As long as the guard lives, its entry is not used anew, whoever
@@ -99,10 +85,6 @@ impl Drop for ValueGuard<'_> {
 }
 
 impl Inner {
-    fn pin_at(&self, seat: &Seat, pin: u64) -> u64 {
-        self.member_at(u64::from(seat.slot)) + member::PINS + 8 * pin
-    }
-
     /// A hazard slot that no thread of this handle uses; a reader has none.
     pub(crate) fn take_pin(&self) -> Option<(&Seat, u64)> {
         let seat = self.seat()?;
@@ -115,11 +97,7 @@ impl Inner {
                 Err(now) => used = now,
             }
         };
-        let slot = u64::from(seat.slot);
-        let (bitmap, bit) = (self.core.geometry.pinned(slot), 1 << (slot % 64));
-        let marked = self.core.region.load(bitmap, Relaxed).is_ok_and(|bits| bits & bit != 0);
-        // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
-        if marked || self.core.region.set_bits(bitmap, bit, Release).is_ok() {
+        if self.core.may_pin(u64::from(seat.slot)).is_ok() {
             return Some((seat, pin));
         }
         seat.pins.fetch_and(!(1 << pin), AcqRel);
@@ -129,53 +107,19 @@ impl Inner {
     pub(crate) fn unpin(&self, seat: &Seat, pin: u64) {
         // A forked child's copy of a guard leaves the parent's pin alone.
         if !seat.is_forked() {
-            // ORDERING: [pin] Release: reads of the guard come before it; pairs with the Acquire
-            // load of who frees.
-            let _unpinned = self.core.region.store(self.pin_at(seat, pin), 0, Release);
+            let _unpinned = self.core.unpin(self.core.pin_at(u64::from(seat.slot), pin));
         }
         seat.pins.fetch_and(!(1 << pin), AcqRel);
     }
 
-    /// PIN: announces an entry, and looks whether it is still there.
-    fn announce(&self, place: u64, at: u64, track: &Track) -> Result<bool, BadRegion> {
-        // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
-        self.core.region.store(place, at, Release)?;
-        // ORDERING: [pin.scan] SeqCst fence: the pin comes before the second look; pairs with the
-        // SeqCst fence in `needed`.
-        fence(SeqCst);
-        self.core.leads_still(track)
-    }
-
-    /// Looks a key up and calls `take` with the entry pinned, so that nothing overtakes it. A
-    /// predecessor is about to be retired and can't be pinned: it is taken as in any read.
+    /// Looks a key up and calls `take` with the entry pinned, so that nothing overtakes it.
     pub(crate) fn find_pinned(
         &self,
         key: &[u8],
         (seat, pin): (&Seat, u64),
         take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
     ) -> Result<Pinned, ReadFailure> {
-        let core = &self.core;
-        for _ in 0..ATTEMPTS {
-            let (mut track, mut deadline) = (None, 0);
-            let found = core.read(key, |seen| {
-                track = seen.trail.map(|trail| trail.track());
-                deadline = seen.deadline;
-                Ok(())
-            })?;
-            if !found {
-                return Ok(Pinned::Absent);
-            }
-            let Some(track) = track else {
-                return Ok(if core.read(key, take)? { Pinned::Passed } else { Pinned::Absent });
-            };
-            let entry = &core.tracked(&track)?;
-            if self.announce(self.pin_at(seat, pin), entry.at(), &track)? {
-                let (header, born) = (entry.header()?, track.born);
-                take(&Seen { entry, header, born, deadline, trail: None })?;
-                return Ok(Pinned::Held);
-            }
-        }
-        Err(ReadFailure::Contended { attempts: ATTEMPTS })
+        self.core.find_pinned(key, self.core.pin_at(u64::from(seat.slot), pin), take)
     }
 
     /// Whether no other user may write the bus.

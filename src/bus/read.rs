@@ -1,13 +1,13 @@
 //! Reading, for both handles.
 
 use super::counters::Counter;
-use super::guard::Pinned;
 use super::marks::Marks;
 use super::reader::BusReader;
 use super::scan::{EntryScan, Scan};
 use super::{Bus, Inner};
 use crate::error::ReadError;
 use crate::region::BadRegion;
+use crate::table::pin::Pinned;
 use crate::table::read::{ReadFailure, Seen};
 use crate::types::Key;
 use crate::types::limits::KEY_MAX;

@@ -24,6 +24,7 @@ pub(crate) mod load;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod model_tests;
+pub(crate) mod pin;
 pub(crate) mod plan;
 pub(crate) mod read;
 pub(crate) mod records;
