@@ -1,4 +1,4 @@
-//! Atomics from `std`, or from loom when the protocols are explored under `cfg(loom)`.
+//! Atomics and mutexes from `std`, or from loom when the protocols are explored under `cfg(loom)`.
 //!
 //! Everything shared between processes goes through these names, so that a model check runs the
 //! real code. They are aliases and not re-exports, so that clippy can forbid the originals.
@@ -12,6 +12,7 @@ mod primitive {
     /// A 32-bit word, for locks: the kernel's futexes are 32 bits wide.
     pub(crate) type AtomicU32 = std::sync::atomic::AtomicU32;
     pub(crate) use std::sync::atomic::fence;
+    pub(crate) use std::sync::{Mutex, MutexGuard};
 }
 
 #[cfg(loom)]
@@ -21,7 +22,8 @@ mod primitive {
     /// A 32-bit word, for locks: the kernel's futexes are 32 bits wide.
     pub(crate) type AtomicU32 = loom::sync::atomic::AtomicU32;
     pub(crate) use loom::sync::atomic::fence;
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
-pub(crate) use primitive::{AtomicU32, AtomicU64, fence};
+pub(crate) use primitive::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence};
 pub(crate) use std::sync::atomic::Ordering;

@@ -34,10 +34,10 @@ pub(crate) struct Seat {
     pub(crate) generation: u64,
     /// The description that holds the slot's byte, and the keeper's.
     pub(crate) file: Private,
-    pub(crate) prober: Prober,
+    pub(crate) prober: Prober<Private>,
     /// Holds the bytes of the dead while they are buried: a description of its own, so that locks
     /// can be probed meanwhile.
-    pub(crate) undertaker: Prober,
+    pub(crate) undertaker: Prober<Private>,
     /// Hazard slots of the member that are in use, a bit each.
     pub(crate) pins: AtomicU64,
     fork: WipeOnFork,
