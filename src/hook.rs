@@ -38,9 +38,17 @@ pub(crate) use schedule::*;
 mod armed {
     use std::cell::Cell;
 
+    #[cfg(not(loom))]
     thread_local! {
         pub(super) static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
         static SEEN: Cell<u64> = const { Cell::new(0) };
+    }
+
+    // The threads of a model share one thread of the system.
+    #[cfg(loom)]
+    loom::thread_local! {
+        static LEFT: Cell<Option<u64>> = Cell::new(None);
+        static SEEN: Cell<u64> = Cell::new(0);
     }
 
     /// Thrown out of a thread that died.
@@ -52,13 +60,13 @@ mod armed {
     pub(crate) fn step() -> bool {
         #[cfg(not(loom))]
         super::turn();
-        SEEN.set(SEEN.get() + 1);
-        match LEFT.get() {
+        SEEN.with(|seen| seen.set(seen.get() + 1));
+        match LEFT.with(Cell::get) {
             None => true,
             Some(0) if std::thread::panicking() => false,
             Some(0) => std::panic::resume_unwind(Box::new(Died)),
             Some(left) => {
-                LEFT.set(Some(left - 1));
+                LEFT.with(|cell| cell.set(Some(left - 1)));
                 true
             }
         }
@@ -66,14 +74,14 @@ mod armed {
 
     /// Whether this thread is past its last step.
     pub(crate) fn dead() -> bool {
-        LEFT.get() == Some(0)
+        LEFT.with(Cell::get) == Some(0)
     }
 
     /// Runs `operation` and lets it die after so many steps: `None` when it died.
     pub(crate) fn dying_after<T>(steps: u64, operation: impl FnOnce() -> T) -> Option<T> {
-        LEFT.set(Some(steps));
+        LEFT.with(|left| left.set(Some(steps)));
         let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(operation));
-        LEFT.set(None);
+        LEFT.with(|left| left.set(None));
         match end {
             Ok(value) => Some(value),
             Err(cause) if cause.is::<Died>() => None,
@@ -83,9 +91,9 @@ mod armed {
 
     /// Steps that `operation` makes.
     pub(crate) fn count<T>(operation: impl FnOnce() -> T) -> (u64, T) {
-        let before = SEEN.get();
+        let before = SEEN.with(Cell::get);
         let value = operation();
-        (SEEN.get() - before, value)
+        (SEEN.with(Cell::get) - before, value)
     }
 }
 

@@ -56,10 +56,8 @@ mod value;
 
 mod name;
 
-#[cfg(not(loom))]
 mod member;
 
-#[cfg(not(loom))]
 mod snapshot;
 
 #[cfg(not(loom))]

@@ -61,18 +61,36 @@ impl From<BadRegion> for LockError {
 pub(crate) struct Patience {
     most: Duration,
     until: Cell<Option<Instant>>,
+    #[cfg(loom)]
+    last: Cell<Option<Instant>>,
 }
 
 impl Patience {
     pub(crate) fn new(most: Duration) -> Self {
-        Self { most, until: Cell::new(None) }
+        Self {
+            most,
+            until: Cell::new(None),
+            #[cfg(loom)]
+            last: Cell::new(None),
+        }
     }
     /// What is left of it.
     pub(crate) fn left(&self) -> Duration {
-        let now = Instant::now();
+        let now = self.now();
         let until = self.until.get().unwrap_or(now + self.most);
         self.until.set(Some(until));
         until.saturating_duration_since(now)
+    }
+    #[cfg(not(loom))]
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    /// In a model, one wait passes from each look to the next.
+    #[cfg(loom)]
+    fn now(&self) -> Instant {
+        let last = self.last.get().map_or_else(Instant::now, |last| last + PROBE_AFTER);
+        self.last.set(Some(last));
+        last
     }
 }
 
@@ -143,6 +161,7 @@ impl<'r> RobustLock<'r> {
         mut on_dead: impl FnMut(u32) -> Result<bool, E>,
     ) -> Result<LockOutcome, E> {
         let word = self.region.half(self.at).map_err(LockError::Bad)?;
+        #[cfg_attr(loom, expect(clippy::reversed_empty_ranges, reason = "a model does not spin"))]
         for _ in 0..SPINS {
             if word.load(Relaxed) == FREE && self.swap_in(FREE, me + 1).map_err(LockError::Bad)? {
                 return Ok(LockOutcome::Clean);

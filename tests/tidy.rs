@@ -393,6 +393,8 @@ mod tests {
         let count = |text: &str| findings(files_are_short, &[("src/lock.rs", text)]).len();
         assert_eq!(count(&line.repeat(LINES_MAX)), 0);
         assert_eq!(count(&line.repeat(LINES_MAX + 1)), 1);
+        let long = line.repeat(LINES_MAX + 1);
+        assert_eq!(findings(files_are_short, &[("src/lock_tests/mod.rs", &long)]).len(), 0);
         let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", line.repeat(LINES_MAX));
         assert_eq!(count(&format!("{}{tests}", line.repeat(LINES_MAX))), 0);
         assert_eq!(count(&format!("{tests}{}", line.repeat(LINES_MAX + 1))), 1);

@@ -172,20 +172,22 @@ mod imp {
 #[cfg(loom)]
 mod imp {
     use super::super::{AtomicU32, AtomicU64};
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
-    /// A few words at chosen offsets, each a loom atomic.
-    #[derive(Debug, Default)]
+    /// A few words at chosen offsets, each a loom atomic; clones are the same words, as when several
+    /// processes map them.
+    #[derive(Debug, Clone)]
     pub(crate) struct Memory {
-        words: BTreeMap<u64, AtomicU64>,
-        halves: BTreeMap<u64, AtomicU32>,
+        words: Arc<[(u64, AtomicU64)]>,
+        halves: Arc<[(u64, AtomicU32)]>,
     }
 
     impl Memory {
-        pub(crate) fn of(words: &[(u64, u64)], halves: &[u64]) -> Self {
+        /// Words with their values, and lock words with theirs, both by rising offset.
+        pub(crate) fn of(words: &[(u64, u64)], halves: &[(u64, u32)]) -> Self {
             Self {
                 words: words.iter().map(|(at, value)| (*at, AtomicU64::new(*value))).collect(),
-                halves: halves.iter().map(|at| (*at, AtomicU32::new(0))).collect(),
+                halves: halves.iter().map(|(at, value)| (*at, AtomicU32::new(*value))).collect(),
             }
         }
         pub(crate) fn writable(&self) -> bool {
@@ -195,10 +197,12 @@ mod imp {
             size
         }
         pub(crate) fn word(&self, at: u64) -> Option<&AtomicU64> {
-            self.words.get(&at)
+            let index = self.words.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+            Some(&self.words[index].1)
         }
         pub(crate) fn half(&self, at: u64) -> Option<&AtomicU32> {
-            self.halves.get(&at)
+            let index = self.halves.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+            Some(&self.halves[index].1)
         }
         pub(crate) fn prefetch(&self, _: u64) {}
     }

@@ -232,6 +232,7 @@ impl Core {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::table::testing::{bus, delete, set, small};

@@ -135,6 +135,7 @@ impl Core {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::super::Clock;
     use super::super::testing::{bus, small};

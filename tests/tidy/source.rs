@@ -53,8 +53,9 @@ impl Source {
         Source { path: path.to_owned(), text: text.to_owned(), tokens, comments }
     }
 
+    /// Whether the file, or a directory below the topmost one, is named after its tests.
     pub(crate) fn is_test_file(&self) -> bool {
-        self.path.rsplit('/').next().is_some_and(|name| name.contains("tests"))
+        self.path.split('/').skip(1).any(|name| name.contains("tests"))
     }
 
     pub(crate) fn finding(&self, line: usize, what: &str) -> String {
@@ -306,6 +307,13 @@ pub(crate) fn tree() -> io::Result<Vec<Source>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn test_files_are_told_by_their_path() {
+        let is_test = |path| Source::new(path, "").is_test_file();
+        assert!(is_test("src/table/crash_tests.rs") && is_test("src/loom_tests/read.rs"));
+        assert!(!is_test("src/table/read.rs") && !is_test("tests/tidy.rs"));
+    }
 
     #[test]
     fn lexer_tells_code_from_literals() {

@@ -1,0 +1,76 @@
+//! A watch that falls asleep against a writer that looks who sleeps.
+
+use super::{Image, commit, explore, geometry};
+use crate::doorbell::bell_name;
+use crate::region::layout::{header, watch};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::Relaxed;
+use crate::table::Core;
+use loom::sync::Arc;
+use loom::thread;
+
+/// A bus with `k`, and one watch slot that another watch has left; its filter was `x`.
+fn image() -> Image {
+    let at = geometry().watch(0);
+    Image::with_entries(2)
+        .words([header::WATCHES_HIGH, geometry().asleep(0)], 0)
+        .run(at, (watch::PREFIX + 8) / 8)
+        .after(|core| {
+            assert_eq!(core.watch_take(1, 1, b"x").unwrap(), Some(0));
+            core.watch_give(0).unwrap();
+        })
+}
+
+/// A change of `k` that its bell follows, and a watch that falls asleep meanwhile.
+fn sleep(name: &str, image: Image, fall_asleep: fn(&Core)) {
+    explore(name, 3, move || {
+        let (bus, rung) = (image.start(), Arc::new(AtomicU64::new(0)));
+        let (sleeper, bell) = (bus.core(), Arc::clone(&rung));
+        let sleeper = thread::spawn(move || {
+            fall_asleep(&sleeper);
+            sleeper.head().unwrap() == 1
+        });
+        let writer = bus.core();
+        commit(&writer, &[(b"k", Some(10))]);
+        let matches = |index| writer.watch_matches(index, b"k");
+        let ring = |name: &str| {
+            assert_eq!(name, bell_name(0, 2), "rings at another watch's door");
+            bell.store(1, Relaxed);
+        };
+        writer.each_sleeper(&matches, &ring).unwrap();
+        let awake = sleeper.join().unwrap();
+        assert!(awake || rung.load(Relaxed) == 1, "it sleeps, and nobody rang");
+    });
+}
+
+/// Promise "no wake-up is lost": a watch sets its bit and looks at the head once more, while a change
+/// is committed.
+/// Plants: either SeqCst fence of the bell left out.
+#[test]
+fn no_wake_up_is_lost() {
+    let image = image().after(|core| {
+        assert_eq!(core.watch_take(1, 2, b"k").unwrap(), Some(0));
+    });
+    sleep("no_wake_up_is_lost", image, |core| core.falls_asleep(0).unwrap());
+}
+
+fn register_and_sleep(core: &Core) {
+    assert_eq!(core.watch_take(1, 2, b"k").unwrap(), Some(0));
+    core.falls_asleep(0).unwrap();
+}
+
+/// The same from the registration on, in a slot that nobody had before.
+/// Plant: the slot is not counted.
+#[test]
+fn a_new_slot_is_counted() {
+    let image = image().words([header::WATCHES_HIGH], 0);
+    sleep("a_new_slot_is_counted", image, register_and_sleep);
+}
+
+/// The same in a slot that another watch has left: who rings sees this watch's filter and door, not
+/// those of the slot's last user.
+/// Plants: no fence behind the filter and Relaxed for the bit; Relaxed for both looks at the bits.
+#[test]
+fn a_filter_stands_before_its_bit() {
+    sleep("a_filter_stands_before_its_bit", image(), register_and_sleep);
+}

@@ -1,0 +1,52 @@
+//! Blocks that go from one stripe to another, each under its own lock only.
+
+use super::{Image, ROOM, explore, shape};
+use crate::heap::{HeapError, Space};
+use crate::region::geometry::{Geometry, Shape};
+use crate::region::layout::{entry, header};
+use crate::sync::Ordering::Relaxed;
+use loom::thread;
+
+/// An entry of `stripe`, born with this revision.
+fn bear(space: &Space, stripe: u64, born: u64) -> Result<u64, HeapError> {
+    let room = space.allocate(stripe, ROOM, false)?;
+    space.entry_in(room)?.set_born(born)?;
+    Ok(room.at)
+}
+
+/// Promise "no block is lost or given twice, and what was written there before does not come back":
+/// one stripe ends its span, another one makes a span of the same block.
+/// Plants: Relaxed in `block_word`; Relaxed in `set_block_word`.
+#[test]
+fn a_block_changes_hands() {
+    let geometry = Geometry::new(Shape { stripes: 2, ..shape() });
+    let image = Image::of(geometry.clone())
+        .commit()
+        .pins()
+        .stripe(0)
+        .stripe(1)
+        .words([header::SIZE], geometry.block(1))
+        .words([geometry.block_word(0)], 0)
+        .entries(0, 1)
+        .after(|core| {
+            let at = bear(core, 0, 1).unwrap();
+            core.entry(at).unwrap().set_died(2).unwrap();
+        });
+    explore("a_block_changes_hands", 3, move || {
+        let bus = image.start();
+        let (here, there) = (bus.core(), bus.core());
+        let there = thread::spawn(move || match bear(&there, 1, 3) {
+            Ok(at) => Some(at),
+            Err(HeapError::NoRoom(_)) => None,
+            Err(HeapError::Bad(bad)) => panic!("{bad}"),
+        });
+        assert_eq!(here.sweep_retired(0).unwrap(), 1);
+        let Some(at) = there.join().unwrap() else { return };
+        assert_eq!(
+            here.region.load(at + entry::BORN, Relaxed),
+            Ok(3),
+            "what stood there came back"
+        );
+        assert_eq!(here.spans(1).unwrap().len(), 1);
+    });
+}
