@@ -57,7 +57,8 @@ impl Space {
         self.region.store(header::TAIL, tail, Relaxed)?;
         self.region.store(header::CLEARED, cleared, Relaxed)?;
         self.region.store(header::LIST, list, Relaxed)?;
-        // ORDERING: [commit.ready] Release; pairs with the Acquire load in `finish`.
+        // ORDERING: [commit.ready] Release; pairs with the Acquire load in `finish`. For the order
+        // of a death alone: who reads it has the lock.
         self.region.store(header::READY, last, Release)
     }
 
@@ -80,7 +81,8 @@ impl Space {
     /// FINISH: carries the committed record out. Nothing to do is nothing done.
     #[inline]
     pub(crate) fn finish(&self) -> Result<(), BadRegion> {
-        // ORDERING: [commit.ready] Acquire; pairs with the Release store in `commit_record`.
+        // ORDERING: [commit.ready] Acquire; pairs with the Release store in `commit_record`. Relaxed
+        // would do: the lock carries it, or the kernel's proof of a death.
         let last = self.region.load(header::READY, Acquire)?;
         if last == 0 {
             return Ok(());
@@ -96,7 +98,8 @@ impl Space {
         }
         let cleared = self.region.load(header::CLEARED, Relaxed)?;
         if cleared != 0 {
-            // ORDERING: [cleared] Release; pairs with the Acquire loads of readers.
+            // ORDERING: [cleared] Release; pairs with the Acquire loads of readers. For the order of
+            // a death alone, as `died`.
             self.region.store(header::CLEARED_AT, cleared, Release)?;
         }
         let tail = self.region.load(header::TAIL, Relaxed)?;
@@ -125,7 +128,8 @@ impl Space {
             self.region.store(offset_of(new) + entry::BORN, revision, Release)?;
         }
         if old != 0 {
-            // ORDERING: [entry.died] Release; pairs with the Acquire loads of readers.
+            // ORDERING: [entry.died] Release; pairs with the Acquire loads of readers. For the order
+            // of a death alone: the head carries it to readers.
             self.region.store(offset_of(old) + entry::DIED, revision, Release)?;
         }
         if slot != 0 && new != 0 {

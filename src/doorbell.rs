@@ -49,7 +49,7 @@ impl Space {
                 }
             }
             // ORDERING: [watch.filter] SeqCst fence: the filter comes before any bit; pairs with
-            // the Acquire load of the bits in `each_sleeper`.
+            // the Acquire load of the bits in `each_sleeper`. So does the bit's own AcqRel.
             fence(SeqCst);
             return Ok(Some(index));
         }
@@ -99,7 +99,9 @@ impl Space {
         // the SeqCst fence in `falls_asleep`.
         fence(SeqCst);
         for first in (0..self.watches()?).step_by(64) {
-            // ORDERING: [watch.filter] Acquire; pairs with the SeqCst fence in `watch_take`.
+            // ORDERING: [watch.filter] Acquire; pairs with the SeqCst fence in `watch_take`. `wakes`
+            // acquires it before the door's name is read; a filter that is not seen yet belongs to
+            // a watch that sees the head.
             let mut bits = self.region.load(self.geometry.asleep(first), Acquire)?;
             while bits != 0 {
                 let index = first + u64::from(bits.trailing_zeros());

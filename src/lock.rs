@@ -128,7 +128,8 @@ impl<'r> RobustLock<'r> {
 
     /// The slot that holds it, if any.
     pub(crate) fn owner(self) -> Result<Option<u32>, BadRegion> {
-        // ORDERING: [lock.word] Acquire; pairs with the Release swap in `unlock`.
+        // ORDERING: [lock.word] Acquire; pairs with the Release swap in `unlock`. Relaxed would do:
+        // who takes it over acquires it then.
         Ok(owner_of(self.region.half(self.at)?.load(Acquire)))
     }
 

@@ -190,7 +190,8 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
         // Its destroyer died before the file was gone.
         return Err(OpenError::Absent { path: path.to_owned() });
     }
-    // ORDERING: [header.size] Acquire; pairs with the Release store of who grew the file.
+    // ORDERING: [header.size] Acquire; pairs with the Release store of who grew the file. Not for loom
+    // to show: what comes after it is a system call.
     let size = peek.load(header::SIZE, Acquire).unwrap_or_default();
     // Looked at after the word: it may have grown since it was opened.
     let found = file::stat(&region).map_err(io("looking at", &at))?.size;

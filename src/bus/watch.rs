@@ -142,7 +142,9 @@ impl Watch {
     fn list(&mut self) -> Result<(), WatchError> {
         use super::scan::EntryScan;
         let clear = || {
-            // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
+            // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`. Relaxed would do:
+            // the head, loaded before, shows every clear up to it; one that is met too early counts
+            // as come between.
             self.inner.core.region.load(header::CLEARED_AT, Acquire).map_err(ReadError::from)
         };
         loop {

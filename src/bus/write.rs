@@ -141,7 +141,8 @@ impl Inner {
         if let Err(error) = reserved {
             return Ok(Err(error.to_string()));
         }
-        // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`.
+        // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`. For the order of
+        // a death alone: others ask the kernel.
         core.region.store(header::SIZE, size + step, Release)?;
         Ok(Ok(()))
     }

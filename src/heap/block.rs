@@ -109,7 +109,8 @@ impl Space {
 
     /// Blocks that the file holds by now, as far as the kernel confirms it.
     pub(crate) fn blocks(&self) -> Result<u64, BadRegion> {
-        // ORDERING: [header.size] Acquire; pairs with the Release store of who grew the file.
+        // ORDERING: [header.size] Acquire; pairs with the Release store of who grew the file. Relaxed
+        // would do: the kernel confirms the size, and its pages are zero.
         let size = self.region.load(header::SIZE, Acquire)?;
         Ok(self.geometry.blocks_in(self.region.confirmed(size)))
     }
@@ -163,6 +164,7 @@ impl Space {
             let word = self.block_word(block)?;
             let claimed = BlockWord::new(State::Claimed, class, stripe, 0, word.generation() + 1);
             let at = self.geometry.block_word(block);
+            // Relaxed would do: this word was acquired, and `make_span` fences before new bytes.
             if word.state() != State::Free
                 || self.region.exchange(at, word.0, claimed.0, AcqRel)?.is_err()
             {

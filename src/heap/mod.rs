@@ -293,7 +293,8 @@ impl Space {
     /// with room in its class. Nobody names or needs the entry.
     pub(crate) fn vacate(&self, place: &Place) -> Result<(), BadRegion> {
         let at = self.entry_at(place.block, &place.cut, place.index);
-        // ORDERING: [entry.born] Release; pairs with the Acquire loads of readers.
+        // ORDERING: [entry.born] Release; pairs with the Acquire loads of readers. Relaxed would do:
+        // what was ever born comes here behind the fence in `needed`.
         self.region.store(at + entry::BORN, 0, Release)?;
         self.region.store(at + entry::DIED, 0, Release)?;
         self.mark(place, false)?;
@@ -361,7 +362,8 @@ impl Space {
                 let expected = "a spare entry of this stripe and class";
                 return Err(BadRegion::new(at, word.0, expected));
             }
-            // ORDERING: [entry.born] Release; pairs with the Acquire loads of readers.
+            // ORDERING: [entry.born] Release: the slot word left the entry before; pairs with the
+            // Acquire loads of readers, who look at the slot word again.
             self.region.store(at + entry::BORN, 0, Release)?;
             self.region.store(at + entry::DIED, 0, Release)?;
             // ORDERING: [entry.refill] Release fence, as in `occupy`.

@@ -224,7 +224,8 @@ impl Core {
         let guard = self.lock_commit(me, &self.patience())?;
         self.region.store(header::SNAP_ON, 0, Relaxed)?;
         // ORDERING: [snap] Release fence: the end comes before any reuse; pairs with the Acquire
-        // fence in `still_on`.
+        // fence in `still_on`. So do the fence in `needed` and the Release store of `born` := 0, with
+        // which a reuse begins.
         fence(Release);
         drop(guard);
         Ok(true)

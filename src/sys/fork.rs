@@ -57,7 +57,8 @@ fn hold() {
     if DEPTH.get() > 1 {
         return;
     }
-    // ORDERING: [fork.busy] Acquire; pairs with the Release store in `release`.
+    // ORDERING: [fork.busy] Acquire; pairs with the Release store in `release`. Not for loom to show:
+    // a word of the process, for `pthread_atfork`.
     while BUSY.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
         std::thread::yield_now();
     }
@@ -68,7 +69,8 @@ fn release() {
     if DEPTH.get() > 0 {
         return;
     }
-    // ORDERING: [fork.busy] Release; pairs with the Acquire exchange in `hold`.
+    // ORDERING: [fork.busy] Release; pairs with the Acquire exchange in `hold`. Not for loom to show,
+    // as there.
     BUSY.store(0, Release);
 }
 

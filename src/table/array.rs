@@ -73,7 +73,8 @@ impl Space {
     /// The overflow bucket after the one in `line`, if any.
     #[inline]
     fn next_bucket(&self, array: ArrayWord, line: &Words<'_>) -> Result<Option<u64>, BadRegion> {
-        // ORDERING: [link] Acquire; pairs with the Release store in `append_bucket`.
+        // ORDERING: [link] Acquire; pairs with the Release store in `append_bucket`. Relaxed would
+        // do, as said there.
         let link = line.load(LINK, Acquire)?;
         Ok((link != 0).then(|| self.bucket(array, link)))
     }
@@ -192,7 +193,8 @@ impl Space {
         }
         // Before the link: a death between leaves a line that nobody uses, never one with two links.
         self.region.store(array.at() + array::USED, used + 1, Release)?;
-        // ORDERING: [link] Release; pairs with the Acquire load in `next_bucket`.
+        // ORDERING: [link] Release; pairs with the Acquire load in `next_bucket`. For the order of a
+        // death alone: the bucket was zero before its array was published.
         self.region.store(bucket + 8 * BUCKET_SLOTS, used, Release)?;
         Ok(Some(self.bucket(array, used)))
     }
@@ -282,7 +284,8 @@ impl Space {
             }
             self.publish_array(stripe, new)?;
             // ORDERING: [array.reuse] Release fence: the array word comes before new bytes in the
-            // old array; pairs with the Acquire fence of readers before they look at it again.
+            // old array; pairs with the Acquire fence of readers before they look at it again. A
+            // second time: whoever cuts the block anew fences in `make_span`.
             fence(Release);
             self.free_span(self.geometry.block_of(old.at())?)?;
             return Ok(());

@@ -50,7 +50,8 @@ impl Space {
         fence(SeqCst);
         let mut pinned = Vec::new();
         for first in (0..self.geometry.members_max).step_by(64) {
-            // ORDERING: [pin] Acquire; pairs with the Release stores of pins.
+            // ORDERING: [pin] Acquire; pairs with the Release stores of pins. The fence suffices: of
+            // a pin whose fence came before it, the bit is seen here.
             let mut slots = self.region.load(self.geometry.pinned(first), Acquire)?;
             while slots != 0 {
                 let slot = first + u64::from(slots.trailing_zeros());
@@ -74,7 +75,8 @@ impl Space {
         }
         for pin in 0..PINS_MAX {
             let at = self.geometry.member(slot) + member::PINS + 8 * pin;
-            // ORDERING: [pin] Acquire; pairs with the Release store that unpins.
+            // ORDERING: [pin] Acquire; pairs with the Release store that unpins. Not for loom to
+            // show: it would have to let a guard's load wait for the store that unpins.
             let entry = self.region.load(at, Acquire)?;
             if entry != 0 {
                 pinned.push(entry);

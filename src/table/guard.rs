@@ -167,11 +167,13 @@ impl Core {
         let (bitmap, bit) = (self.geometry.pinned(u64::from(slot)), 1 << (slot % 64));
         for pin in 0..PINS_MAX {
             let at = self.geometry.member(u64::from(slot)) + member::PINS + 8 * pin;
-            // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
+            // ORDERING: [pin] Release; pairs with the Acquire load of who frees. For the order of a
+            // death alone: the dead read nothing through their pins.
             self.region.store(at, 0, Release)?;
         }
         if self.region.load(bitmap, Relaxed)? & bit != 0 {
-            // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
+            // ORDERING: [pin] Release; pairs with the Acquire load of who frees. For the order of a
+            // death alone: a pin that is still seen only holds an entry back.
             self.region.clear_bits(bitmap, bit, Release)?;
         }
         Ok(())

@@ -36,7 +36,8 @@ impl Core {
     pub(crate) fn may_pin(&self, slot: u64) -> Result<(), BadRegion> {
         let (bitmap, bit) = (self.geometry.pinned(slot), 1 << (slot % 64));
         if self.region.load(bitmap, Relaxed)? & bit == 0 {
-            // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
+            // ORDERING: [pin] Release; pairs with the Acquire load of who frees. The fence in
+            // `announce` suffices, also for a thread that saw the bit set by another one.
             self.region.set_bits(bitmap, bit, Release)?;
         }
         Ok(())
@@ -45,13 +46,13 @@ impl Core {
     /// Takes a pin away.
     pub(crate) fn unpin(&self, place: u64) -> Result<(), BadRegion> {
         // ORDERING: [pin] Release: reads of the guard come before it; pairs with the Acquire
-        // load of who frees.
+        // load of who frees. Not for loom to show: it lets no load wait for a later store.
         self.region.store(place, 0, Release)
     }
 
     /// PIN: announces an entry, and looks whether it is still there.
     fn announce(&self, place: u64, at: u64, track: &Track) -> Result<bool, BadRegion> {
-        // ORDERING: [pin] Release; pairs with the Acquire load of who frees.
+        // ORDERING: [pin] Release; pairs with the Acquire load of who frees. The fence suffices.
         self.region.store(place, at, Release)?;
         // ORDERING: [pin.scan] SeqCst fence: the pin comes before the second look; pairs with the
         // SeqCst fence in `needed`.

@@ -49,7 +49,7 @@ impl Spot<'_> {
     #[inline]
     fn is_same(&self) -> Result<bool, BadRegion> {
         // ORDERING: [slot] [array] Acquire; pairs with the Release stores in `finish` and
-        // `publish_array`.
+        // `publish_array`. Relaxed would do: a fence follows before the last look at `born`.
         Ok(self.line.load(self.index, Acquire)? == self.word
             && self.lane.load(0, Acquire)? == self.array.0)
     }
@@ -124,7 +124,7 @@ impl Core {
     pub(crate) fn head(&self) -> Result<u64, BadRegion> {
         // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
         let head = self.region.load(header::HEAD, Acquire)?;
-        // ORDERING: [known] AcqRel; pairs with the Acquire load in `visible`.
+        // ORDERING: [known] AcqRel; pairs with the Acquire load in `look`.
         self.known_head.fetch_max(head, AcqRel);
         Ok(head)
     }
@@ -179,6 +179,7 @@ impl Core {
                 Ok(Look::Mismatch) => Ok(None),
                 Ok(look) => Ok(Some(look)),
                 Err(bad) => {
+                    // For the size of a big entry, which stands in its span.
                     fence(Acquire);
                     if spot.is_same()? { Err(bad) } else { Ok(Some(Look::Again)) }
                 }
@@ -190,7 +191,8 @@ impl Core {
         // ORDERING: [array.reuse] Acquire fence: the slot words come before this look; pairs with
         // the Release fence in `double`.
         fence(Acquire);
-        // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
+        // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`. Relaxed would
+        // do: nothing is read through this word.
         let same = lane.load(0, Acquire)? == array.0;
         Ok(if same { Look::Absent } else { Look::Again })
     }
@@ -235,7 +237,8 @@ impl Core {
         if found.born > known && found.born > self.head()? {
             return self.look_before(key, spot, &found, take);
         }
-        // ORDERING: [entry.died] Acquire; pairs with the Release stores in `finish`.
+        // ORDERING: [entry.died] Acquire; pairs with the Release stores in `finish`. Relaxed would
+        // do: the head, loaded after it, decides.
         let died = found.entry.died(Acquire)?;
         let gone = died != 0 && (died <= known || died <= self.head()?);
         let trail = Some(Trail { spot, found: &found });
@@ -294,7 +297,8 @@ impl Core {
         // A mismatch must not look like the absence of the key: it is told first.
         let other = !entry.has_key(&header, key)?;
         let deadline = entry.deadline(&header)?;
-        // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
+        // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`. Relaxed would do:
+        // nothing else is read on its word, and it comes before the head.
         let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
         let gone = gone || found.born < cleared || self.is_past(deadline);
         // Before the copy: who trusted a hit or a mismatch without this look would tell of an entry
@@ -323,7 +327,8 @@ impl Core {
     pub(crate) fn leads_still(&self, track: &Track) -> Result<bool, BadRegion> {
         let entry = self.tracked(track)?;
         Ok(self.slot(track.slot)? == track.word
-            // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
+            // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`. Relaxed
+            // would do: the fence shows what left the entry before it was looked for in the pins.
             && self.region.load(track.lane, Acquire)? == track.array.0
             && entry.born(Acquire)? == track.born
             && self.block_word(track.block_index)? == track.block)
