@@ -77,9 +77,10 @@ impl Patience {
     /// What is left of it.
     pub(crate) fn left(&self) -> Duration {
         let now = self.now();
-        let until = self.until.get().unwrap_or(now + self.most);
-        self.until.set(Some(until));
-        until.saturating_duration_since(now)
+        let until = self.until.get().or_else(|| now.checked_add(self.most));
+        self.until.set(until);
+        // Beyond the clock's end is for ever.
+        until.map_or(self.most, |until| until.saturating_duration_since(now))
     }
     #[cfg(not(loom))]
     fn now(&self) -> Instant {
@@ -176,8 +177,9 @@ impl<'r> RobustLock<'r> {
                 return Err(LockError::Stalled { owner: me, what: self.what }.into());
             }
             let Some(owner) = owner_of(seen) else {
-                // Somebody may still sleep: the contended bit is kept.
-                if self.swap_in(FREE, (me + 1) | CONTENDED).map_err(LockError::Bad)? {
+                // Somebody may still sleep: the contended bit is kept. From what was seen: a word that
+                // names nobody is free, whatever bit somebody gone mad has set in it.
+                if self.swap_in(seen, (me + 1) | CONTENDED).map_err(LockError::Bad)? {
                     return Ok(LockOutcome::Clean);
                 }
                 continue;

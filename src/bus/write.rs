@@ -14,7 +14,7 @@ use crate::types::limits::{KEY_MAX, LABEL_MAX};
 use crate::types::{Key, Kind, Revision};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Why nothing was written, and why the file did not grow for it.
 #[derive(Debug)]
@@ -464,7 +464,7 @@ impl Bus {
     ) -> Result<Updated<T>, WriteError> {
         use super::read::ReadBus;
         let (inner, key) = (&self.inner, key.as_ref());
-        let deadline = Instant::now() + inner.core.patience;
+        let patience = inner.core.patience();
         loop {
             let entry = self.get_entry(key)?;
             let condition = match &entry {
@@ -491,7 +491,7 @@ impl Bus {
                     }
                 }
             };
-            if !matches!(end, WriteError::Conflict { .. }) || Instant::now() >= deadline {
+            if !matches!(end, WriteError::Conflict { .. }) || patience.left().is_zero() {
                 return Err(end);
             }
         }
