@@ -83,7 +83,7 @@ impl Space {
     pub(crate) fn finish(&self) -> Result<(), BadRegion> {
         // ORDERING: [commit.ready] Acquire; pairs with the Release store in `commit_record`. Relaxed
         // would do: the lock carries it, or the kernel's proof of a death.
-        let last = self.region.load(header::READY, Acquire)?;
+        let last = self.region.load_count(header::READY, Acquire)?;
         if last == 0 {
             return Ok(());
         }
@@ -96,13 +96,13 @@ impl Space {
         for index in 0..count {
             self.finish_change(list, index, last - count + 1 + index)?;
         }
-        let cleared = self.region.load(header::CLEARED, Relaxed)?;
+        let cleared = self.region.load_count(header::CLEARED, Relaxed)?;
         if cleared != 0 {
             // ORDERING: [cleared] Release; pairs with the Acquire loads of readers. For the order of
             // a death alone, as `died`.
             self.region.store(header::CLEARED_AT, cleared, Release)?;
         }
-        let tail = self.region.load(header::TAIL, Relaxed)?;
+        let tail = self.region.load_count(header::TAIL, Relaxed)?;
         self.region.store(header::LOG_TAIL, tail, Relaxed)?;
         // ORDERING: [head] Release; pairs with the Acquire loads of readers and watches.
         self.region.store(header::HEAD, last, Release)?;

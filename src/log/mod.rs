@@ -118,7 +118,7 @@ impl Space {
 
     /// Moves the intent word to `end`, before older bytes are overwritten.
     pub(crate) fn log_intend(&self, end: u64) -> Result<(), BadRegion> {
-        let intent = self.region.load(header::LOG_INTENT, Relaxed)?;
+        let intent = self.region.load_count(header::LOG_INTENT, Relaxed)?;
         if end > intent {
             self.region.store(header::LOG_INTENT, end, Relaxed)?;
         }
@@ -168,7 +168,7 @@ impl Space {
     /// Asks for the ring's next lines, before any lock is taken.
     #[inline]
     pub(crate) fn log_prefetch(&self) {
-        let Ok(tail) = self.region.load(header::LOG_TAIL, Relaxed) else { return };
+        let Ok(tail) = self.region.load_count(header::LOG_TAIL, Relaxed) else { return };
         for ahead in 0..PREFETCH_LINES {
             self.region.prefetch(self.ring(tail + LINE * ahead));
         }
@@ -179,7 +179,7 @@ impl Space {
         // ORDERING: [log.intent] Acquire fence: the copy comes before the look at the intent; pairs
         // with the Release fence in `log_intend`.
         fence(Acquire);
-        let intent = self.region.load(header::LOG_INTENT, Relaxed)?;
+        let intent = self.region.load_count(header::LOG_INTENT, Relaxed)?;
         Ok(intent <= position + self.geometry.log_size)
     }
 
@@ -226,7 +226,7 @@ impl Space {
     /// Leaves the records of a commit out: too many bytes for the ring. Whoever is not beyond the
     /// revision `last` is told that it missed them. Gives the new tail.
     pub(crate) fn log_skip(&self, last: u64) -> Result<u64, BadRegion> {
-        let tail = self.region.load(header::LOG_TAIL, Relaxed)?;
+        let tail = self.region.load_count(header::LOG_TAIL, Relaxed)?;
         // Beyond the next round, no byte that was written before counts as still there.
         let new = self.next_round(self.next_round(tail));
         self.log_intend(new)?;
@@ -278,7 +278,7 @@ impl Space {
     pub(crate) fn log_find(&self, revision: u64) -> Result<Result<u64, u64>, BadRegion> {
         let first = self.geometry.first_revision + 1;
         // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
-        let head = self.region.load(header::HEAD, Acquire)?;
+        let head = self.region.load_count(header::HEAD, Acquire)?;
         if revision > head {
             return self.log_end(head, first);
         }
@@ -316,7 +316,7 @@ impl Space {
     fn log_first(&self, base: u64) -> Result<Option<(u64, u64)>, BadRegion> {
         let position = self.region.load(self.geometry.index(base), Relaxed)?;
         // What was noted for a commit that did not come about.
-        if position >= self.region.load(header::LOG_TAIL, Acquire)? {
+        if position >= self.region.load_count(header::LOG_TAIL, Acquire)? {
             return Ok(None);
         }
         Ok(match self.log_at(position) {

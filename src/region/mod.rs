@@ -121,6 +121,14 @@ impl Region {
         Ok(self.word(at)?.load(order))
     }
 
+    /// A word that counts up from something small and can't come near its end: revisions, log
+    /// positions. Whoever adds to it needs no look at an overflow.
+    #[inline]
+    pub(crate) fn load_count(&self, at: u64, order: Ordering) -> Result<u64, BadRegion> {
+        let count = self.load(at, order)?;
+        if count >> 63 == 0 { Ok(count) } else { Err(BadRegion::new(at, count, "a count so far")) }
+    }
+
     #[inline]
     pub(crate) fn store(&self, at: u64, value: u64, order: Ordering) -> Result<(), BadRegion> {
         let word = self.word(at)?;

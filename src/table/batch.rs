@@ -114,7 +114,7 @@ impl Core {
         clears: bool,
     ) -> Result<u64, WriteFailure> {
         let guard = self.lock_commit(me, &self.patience())?;
-        let head = self.region.load(header::HEAD, Relaxed)?;
+        let head = self.region.load_count(header::HEAD, Relaxed)?;
         let tail = self.write_records(head, std::iter::once(record))?;
         let cleared = if clears { head + 1 } else { 0 };
         self.commit_record(std::iter::once(Stored::default()), 0, head + 1, tail, cleared)?;
@@ -144,7 +144,7 @@ impl Core {
     /// Retires what the last clear made absent in one stripe.
     pub(crate) fn sweep_cleared(&self, me: u32, index: u64) -> Result<(), WriteFailure> {
         let base = self.geometry.stripe(index);
-        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
         if self.region.load(base + stripe::SWEPT_TO, Relaxed)? >= cleared {
             return Ok(());
         }

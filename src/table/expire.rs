@@ -35,7 +35,7 @@ impl Space {
         index: u64,
         mut visit: impl FnMut(&Entry<'_>, &Header) -> Result<(), BadRegion>,
     ) -> Result<(), BadRegion> {
-        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
         for (first, word) in self.spans(index)? {
             if !class::is_timed(word.class()) {
                 continue;

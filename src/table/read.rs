@@ -123,7 +123,7 @@ impl Core {
     #[inline]
     pub(crate) fn head(&self) -> Result<u64, BadRegion> {
         // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
-        let head = self.region.load(header::HEAD, Acquire)?;
+        let head = self.region.load_count(header::HEAD, Acquire)?;
         // ORDERING: [known] AcqRel; pairs with the Acquire load in `look`.
         self.known_head.fetch_max(head, AcqRel);
         Ok(head)
@@ -299,7 +299,7 @@ impl Core {
         let deadline = entry.deadline(&header)?;
         // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`. Relaxed would do:
         // nothing else is read on its word, and it comes before the head.
-        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
         let gone = gone || found.born < cleared || self.is_past(deadline);
         // Before the copy: who trusted a hit or a mismatch without this look would tell of an entry
         // that came to stand here later.

@@ -60,7 +60,7 @@ impl Core {
         head: u64,
         records: impl Iterator<Item = NewRecord<'a>> + Clone,
     ) -> Result<u64, BadRegion> {
-        let first = self.region.load(header::LOG_TAIL, Relaxed)?;
+        let first = self.region.load_count(header::LOG_TAIL, Relaxed)?;
         let mut end = first;
         for record in records.clone() {
             let size = record.size();

@@ -72,7 +72,7 @@ impl Space {
             } else {
                 used = true;
                 if entry.died(Acquire)? == 0 {
-                    entry.set_died(self.region.load(header::HEAD, Acquire)?)?;
+                    entry.set_died(self.region.load_count(header::HEAD, Acquire)?)?;
                 }
             }
         }

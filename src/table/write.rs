@@ -70,14 +70,14 @@ impl Core {
     /// As of now.
     #[inline]
     pub(crate) fn basis(&self) -> Result<Basis, BadRegion> {
-        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
         Ok(Basis { cleared, until: Cell::new(0) })
     }
 
     /// Whether decisions stand. The commit lock is held.
     #[inline]
     fn stands(&self, basis: &Basis) -> Result<bool, BadRegion> {
-        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
         Ok(cleared == basis.cleared && !self.is_past(basis.until.get()))
     }
 
@@ -105,7 +105,7 @@ impl Core {
             let born = entry.born(Acquire)?;
             let deadline = entry.deadline(&header)?;
             let expired = self.is_past(deadline);
-            let cleared = born < self.region.load(header::CLEARED_AT, Acquire)?;
+            let cleared = born < self.region.load_count(header::CLEARED_AT, Acquire)?;
             let owner = entry.owner(&header)?;
             let live = !expired && !cleared;
             let expired = expired && !cleared;
@@ -310,7 +310,7 @@ impl Core {
         if !self.stands(basis)? {
             return Err(WriteFailure::Again);
         }
-        let head = self.region.load(header::HEAD, Relaxed)?;
+        let head = self.region.load_count(header::HEAD, Relaxed)?;
         let last = head + plans.len() as u64;
         let tail = self.write_plans(head, wishes, plans, logged)?;
         self.commit_record(plans.iter().map(|plan| plan.stored), list, last, tail, 0)?;
