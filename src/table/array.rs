@@ -14,6 +14,9 @@ const LINK: usize = BUCKET_SLOTS as usize;
 /// Entries per bucket from which on an array is doubled.
 pub(crate) const LOAD_MAX: u64 = 5;
 
+/// No region has room for as many buckets, as a power of two.
+const LOG2_MAX: u64 = 32;
+
 /// How a walk along a chain of buckets ended.
 enum Chain<T> {
     Found(T),
@@ -55,7 +58,12 @@ impl Space {
     #[inline]
     pub(crate) fn array_word(&self, stripe: u64) -> Result<ArrayWord, BadRegion> {
         // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
-        Ok(ArrayWord(self.lane(stripe)?.load(0, Acquire)?))
+        let word = ArrayWord(self.lane(stripe)?.load(0, Acquire)?);
+        if word.log2() > LOG2_MAX {
+            let at = self.geometry.stripe(stripe) + stripe::ARRAY;
+            return Err(BadRegion::new(at, word.0, "an array of possible size"));
+        }
+        Ok(word)
     }
 
     #[inline]
@@ -76,6 +84,9 @@ impl Space {
         // ORDERING: [link] Acquire; pairs with the Release store in `append_bucket`. Relaxed would
         // do, as said there.
         let link = line.load(LINK, Acquire)?;
+        if link > self.geometry.max_capacity / LINE {
+            return Err(BadRegion::new(line.at(), link, "a line of the array"));
+        }
         Ok((link != 0).then(|| self.bucket(array, link)))
     }
 
@@ -188,7 +199,11 @@ impl Space {
 
     fn append_bucket(&self, array: ArrayWord, bucket: u64) -> Result<Option<u64>, BadRegion> {
         let used = self.region.load(array.at() + array::USED, Relaxed)?;
-        if used >= self.region.load(array.at() + array::LINES, Relaxed)? {
+        let lines = self.region.load(array.at() + array::LINES, Relaxed)?;
+        if lines > self.geometry.max_capacity / LINE {
+            return Err(BadRegion::new(array.at() + array::LINES, lines, "an array's lines"));
+        }
+        if used >= lines {
             return Ok(None);
         }
         // Before the link: a death between leaves a line that nobody uses, never one with two links.
@@ -309,5 +324,21 @@ impl Space {
             self.publish_array(index, array)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::testing::{bus, small};
+    use super::*;
+
+    /// Plant: without the bound on an array's word, doubling shifts by more bits than there are.
+    #[test]
+    fn an_array_of_impossible_size_is_not_doubled() {
+        let (core, _graves) = bus(small(1 << 20));
+        let word = core.array_word(1).unwrap();
+        let at = core.geometry.stripe(1) + stripe::ARRAY;
+        core.region.store(at, word.0 | 63 << 48, Release).unwrap();
+        assert!(matches!(core.double(1), Err(HeapError::Bad(bad)) if bad.offset() == at));
     }
 }
