@@ -70,7 +70,7 @@ impl Core {
     fn check_words(&self, report: &mut CheckReport) -> Result<(), BadRegion> {
         let word = |at| self.region.load(at, Acquire);
         let (head, cleared) = (word(header::HEAD)?, word(header::CLEARED_AT)?);
-        if cleared > head + 1 {
+        if cleared > head.saturating_add(1) {
             report.say(format!("cleared_at {cleared} lies beyond the head {head}"));
         }
         if word(header::READY)? != 0 && self.commit_lock().owner()?.is_none() {
@@ -168,7 +168,7 @@ impl Core {
             }
             Ok(())
         })?;
-        let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
         for at in named.keys() {
             report.entries += u64::from(self.entry(*at)?.born(Acquire)? >= cleared);
         }
@@ -281,8 +281,8 @@ impl Core {
         }
         let entry = self.entry(at).map_err(fail)?;
         let (born, died) = (entry.born(Acquire).map_err(fail)?, entry.died(Acquire).map_err(fail)?);
-        let head = self.region.load(header::HEAD, Acquire).map_err(fail)?;
-        let ready = self.region.load(header::READY, Acquire).map_err(fail)?;
+        let head = self.region.load_count(header::HEAD, Acquire).map_err(fail)?;
+        let ready = self.region.load_count(header::READY, Acquire).map_err(fail)?;
         if born == 0 || born > head.max(ready) {
             return Err(format!("its entry {at:#x} was born at {born}, the head is {head}"));
         }
@@ -361,7 +361,7 @@ impl Core {
     }
 
     fn check_log(&self, report: &mut CheckReport) -> Result<(), BadRegion> {
-        let head = self.region.load(header::HEAD, Acquire)?;
+        let head = self.region.load_count(header::HEAD, Acquire)?;
         let mut next = self.geometry.first_revision + 1;
         let mut position = match self.log_find(next)? {
             Ok(position) => position,
@@ -382,8 +382,8 @@ impl Core {
             next += 1;
         }
         let (tail, intent) = (
-            self.region.load(header::LOG_TAIL, Acquire)?,
-            self.region.load(header::LOG_INTENT, Acquire)?,
+            self.region.load_count(header::LOG_TAIL, Acquire)?,
+            self.region.load_count(header::LOG_INTENT, Acquire)?,
         );
         if tail > intent {
             report.say(format!("the log's tail {tail} lies beyond its intent {intent}"));

@@ -72,9 +72,9 @@ impl Inner {
     /// The sums over the slots below `high`.
     pub(crate) fn operations(&self, high: u64) -> Result<Operations, BadRegion> {
         let sum = |counter| -> Result<u64, BadRegion> {
-            let words =
+            let mut words =
                 (0..high).map(|slot| self.core.region.load(self.counter(slot, counter), Relaxed));
-            words.sum()
+            words.try_fold(0_u64, |sum, word| Ok(sum.saturating_add(word?)))
         };
         Ok(Operations {
             gets: sum(Counter::Gets)?,

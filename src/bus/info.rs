@@ -110,7 +110,7 @@ impl Inner {
             revision: core.head()?,
             capacity: word(header::SIZE)?,
             max_capacity: geometry.max_capacity,
-            used: (blocks - free) << geometry.block_shift,
+            used: blocks.saturating_sub(free) << geometry.block_shift,
             free: free << geometry.block_shift,
             entries: core.count_entries()?,
             stripes: geometry.stripes as u32,

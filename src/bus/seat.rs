@@ -91,7 +91,7 @@ impl Seat {
         let bad = |source| OpenError::Bad { path: path.join("region"), source };
         Ok(Self {
             slot: slot as u32,
-            generation: generation.map_err(bad)? + 1,
+            generation: generation.map_err(bad)?.wrapping_add(1),
             file,
             prober: Prober::new(members()?),
             undertaker: Prober::new(members()?),

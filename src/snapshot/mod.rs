@@ -72,9 +72,9 @@ impl<'a> Walk<'a> {
     pub(crate) fn begin(core: &'a Core, me: u32, owner: u64) -> Result<Self, WalkError> {
         let guard = core.lock_commit(me, &core.patience())?;
         let region = &core.region;
-        let id = region.load(header::SNAP_ID, Relaxed)? + 1;
-        let revision = region.load(header::HEAD, Relaxed)?;
-        let cleared = region.load(header::CLEARED_AT, Relaxed)?;
+        let id = region.load_count(header::SNAP_ID, Relaxed)? + 1;
+        let revision = region.load_count(header::HEAD, Relaxed)?;
+        let cleared = region.load_count(header::CLEARED_AT, Relaxed)?;
         region.store(header::SNAP_ON, 0, Release)?;
         region.store(header::SNAP_ID, id, Release)?;
         region.store(header::SNAP_REVISION, revision, Release)?;
@@ -148,7 +148,8 @@ impl<'a> Walk<'a> {
         entry.copy_key(header, &mut key)?;
         entry.copy_value(header, &mut value)?;
         entry.copy_who(header, &mut who)?;
-        let expires = if deadline == 0 { 0 } else { core.clock.wall() + (deadline - now) };
+        let expires =
+            if deadline == 0 { 0 } else { core.clock.wall().saturating_add(deadline - now) };
         let (kind, time) = (header.kind, entry.time()?);
         Ok(Some(SnapshotEntry { key, value, kind, revision: 0, time, who, expires }))
     }

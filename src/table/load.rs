@@ -41,7 +41,11 @@ impl Core {
         if from.expires != 0 && from.expires <= now {
             return Ok(());
         }
-        let deadline = if from.expires == 0 { 0 } else { self.clock.boot() + (from.expires - now) };
+        let deadline = if from.expires == 0 {
+            0
+        } else {
+            self.clock.boot().saturating_add(from.expires - now)
+        };
         let note = Note { kind: from.kind, time: from.time, deadline, owner: 0, who: &from.who };
         let mut site = self.site(&from.key, &|_| false);
         if self.current(&from.key, site.hash, site.stripe)?.is_some() {
