@@ -4,7 +4,7 @@ use super::event::{Change, ChangeValue, Event};
 use super::{Bus, Inner};
 use crate::doorbell::bell_name;
 use crate::error::{ReadError, WatchError};
-use crate::log::{Read, Record, RecordKind};
+use crate::log::{RECORD_FIXED, Read, Record, RecordKind};
 use crate::region::BadRegion;
 use crate::region::layout::header;
 use crate::sync::Ordering::Acquire;
@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 const SPIN: Duration = Duration::from_micros(20);
 /// How long a sleeper trusts its doorbell; then it looks by itself.
 const SELF_LOOK: Duration = Duration::from_secs(1);
+
+/// How often a listing begins anew since everything was cleared meanwhile.
+const LISTINGS_MAX: u32 = 64;
 
 /// What wakes a watch.
 #[derive(Debug)]
@@ -145,9 +148,9 @@ impl Watch {
             // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`. Relaxed would do:
             // the head, loaded before, shows every clear up to it; one that is met too early counts
             // as come between.
-            self.inner.core.region.load(header::CLEARED_AT, Acquire).map_err(ReadError::from)
+            self.inner.core.region.load_count(header::CLEARED_AT, Acquire).map_err(ReadError::from)
         };
-        loop {
+        for _ in 0..LISTINGS_MAX {
             let last_clear = clear()?;
             let before = self.head()?;
             self.queue.clear();
@@ -166,6 +169,7 @@ impl Watch {
                 return Ok(());
             }
         }
+        Err(ReadError::Contended { attempts: LISTINGS_MAX }.into())
     }
 
     /// Begins to follow after a cursor.
@@ -300,13 +304,18 @@ impl Watch {
             return Ok(Some(event));
         }
         let head = self.head()?;
-        while self.next <= head {
+        // Named bound: as many records as the ring has room for, and as often overtaken.
+        for _ in 0..self.inner.core.geometry.log_size / RECORD_FIXED * 2 {
+            if self.next > head {
+                return Ok(None);
+            }
             let event = self.step()?;
             if event.is_some() {
                 return Ok(event);
             }
         }
-        Ok(None)
+        let bad = BadRegion::new(header::HEAD, head, "a revision to which the log leads");
+        Err(ReadError::from(bad).into())
     }
 
     /// Reads one record: an event, or nothing for this watch.
@@ -339,7 +348,7 @@ impl Watch {
 
     fn lagged(&mut self, oldest: u64) -> Option<Event> {
         let missed = oldest.saturating_sub(self.next);
-        self.next = oldest;
+        self.next = oldest.max(self.next);
         self.position = None;
         self.listed.clear();
         (missed > 0).then(|| Event::Lagged { missed, resume: self.inner.cursor(oldest - 1) })
