@@ -32,6 +32,10 @@ impl Space {
     ) -> Result<Option<u64>, BadRegion> {
         for index in 0..self.geometry.watches_max {
             let at = self.geometry.watch(index);
+            if self.region.load(at + watch::STATE, Relaxed)? != 0 {
+                continue;
+            }
+            self.reach_watch(index)?;
             if self.region.exchange(at + watch::STATE, 0, owner, AcqRel)?.is_err() {
                 continue;
             }
@@ -41,19 +45,25 @@ impl Space {
             if known > 0 {
                 self.region.write(at + watch::PREFIX, &prefix[..known])?;
             }
-            let mut high = self.region.load(header::WATCHES_HIGH, Acquire)?;
-            while high <= index {
-                match self.region.exchange(header::WATCHES_HIGH, high, index + 1, AcqRel)? {
-                    Ok(_) => break,
-                    Err(now) => high = now,
-                }
-            }
             // ORDERING: [watch.filter] SeqCst fence: the filter comes before any bit; pairs with
             // the Acquire load of the bits in `each_sleeper`. So does the bit's own AcqRel.
             fence(SeqCst);
             return Ok(Some(index));
         }
         Ok(None)
+    }
+
+    /// Lets whoever looks at the watches look at this one too. Before it is taken: a death between leaves
+    /// a slot that is looked at in vain, and never one that no burial finds.
+    fn reach_watch(&self, index: u64) -> Result<(), BadRegion> {
+        let mut high = self.region.load(header::WATCHES_HIGH, Acquire)?;
+        while high <= index {
+            match self.region.exchange(header::WATCHES_HIGH, high, index + 1, AcqRel)? {
+                Ok(_) => break,
+                Err(now) => high = now,
+            }
+        }
+        Ok(())
     }
 
     /// Gives a watch slot back.
