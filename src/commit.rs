@@ -63,7 +63,7 @@ impl Space {
     }
 
     /// Changes that the list at `list` can hold.
-    fn list_room(&self, list: u64) -> Result<u64, BadRegion> {
+    pub(crate) fn list_room(&self, list: u64) -> Result<u64, BadRegion> {
         if list == 0 {
             return Ok(INLINE_CHANGES);
         }

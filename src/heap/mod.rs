@@ -160,7 +160,7 @@ impl Space {
         self.region.store(at, if on { word | bit } else { word & !bit }, Release)
     }
 
-    fn list_head(&self, stripe: u64, class: u64) -> u64 {
+    pub(crate) fn list_head(&self, stripe: u64, class: u64) -> u64 {
         let lists = if class < TIMED { stripe::CLASSES } else { stripe::TIMED };
         self.geometry.stripe(stripe) + lists + 8 * (class % TIMED)
     }

@@ -313,7 +313,7 @@ impl Space {
     }
 
     /// The first record that the index knows of the revisions from `base` on, with its position.
-    fn log_first(&self, base: u64) -> Result<Option<(u64, u64)>, BadRegion> {
+    pub(crate) fn log_first(&self, base: u64) -> Result<Option<(u64, u64)>, BadRegion> {
         let position = self.region.load(self.geometry.index(base), Relaxed)?;
         // What was noted for a commit that did not come about.
         if position >= self.region.load_count(header::LOG_TAIL, Acquire)? {

@@ -71,6 +71,10 @@ impl Space {
         array.at() + array::FIRST + line * LINE
     }
 
+    /// Where the link of the bucket in `line` stands.
+    pub(crate) fn link_at(&self, array: ArrayWord, line: u64) -> u64 {
+        self.bucket(array, line) + 8 * BUCKET_SLOTS
+    }
     /// The slot word at `slot`, as readers see it.
     #[inline]
     pub(crate) fn slot(&self, slot: u64) -> Result<u64, BadRegion> {
