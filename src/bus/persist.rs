@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 /// How far above the old revisions a rebuilt bus goes on, so that no cursor or condition of a lost
 /// future ever matches.
 const REBUILD_GAP: u64 = 1 << 40;
+/// A revision that no bus reaches; a rebuilt one must begin below 2^62.
+const REVISION_MAX: u64 = 1 << 61;
 /// How often a snapshot is begun again after it gave way to a writer.
 const TRIES: u32 = 5;
 /// Snapshot interval when nobody says.
@@ -118,6 +120,8 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         options.keep = options.keep.or(Some(kept.keep));
         let found = kept.persist().map_err(|error| setting(&error, path))?;
         persist = persist.or(Some(found));
+        // What is kept may have been edited.
+        options.check()?;
     }
     let persist = match persist {
         Some(persist) => persist.absolute().map_err(io("resolving the backend of", path))?,
@@ -152,6 +156,12 @@ fn build(options: &Options, path: &Path, backend: &ImageDirectory) -> Result<New
     let empty = shape(options).map_err(io("preparing", path))?;
     let built: std::cell::RefCell<Option<(NewRegion, Core)>> = std::cell::RefCell::new(None);
     let mut begin = |head: &SnapshotHead| {
+        // No bus gets near it, so nothing above has to look at an overflow.
+        if head.revision >= REVISION_MAX {
+            let reason = format!("revision {} is beyond what any bus reaches", head.revision);
+            let path = backend.directory.clone();
+            return Err(OpenError::Snapshot(SnapshotError::Damaged { path, reason }));
+        }
         let first_revision = head.revision + REBUILD_GAP;
         let mut new = prepare(Shape { first_revision, ..empty.clone() }, path)?;
         if let Some(space) = new.space.take() {
