@@ -273,7 +273,8 @@ impl Geometry {
             seed: word(header::SEED)?,
             capacity: word(header::CAPACITY)?,
             max_capacity: word(header::MAX_CAPACITY)?,
-            block_shift: word(header::BLOCK_SHIFT)? as u32,
+            // All of the word counts: what does not fit is beyond every limit, and no checksum's.
+            block_shift: u32::try_from(word(header::BLOCK_SHIFT)?).unwrap_or(u32::MAX),
             stripes: word(header::STRIPES)?,
             members_max: word(header::MEMBERS_MAX)?,
             watches_max: word(header::WATCHES_MAX)?,

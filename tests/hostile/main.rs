@@ -27,6 +27,7 @@ mod planted;
 mod regions;
 mod rng;
 mod scribble;
+mod sealed;
 
 #[expect(dead_code, reason = "all constants are here, and not all are needed")]
 #[path = "../../src/region/layout.rs"]
