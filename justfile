@@ -20,6 +20,10 @@ tidy:
 test:
     tests/all test
 
+# a million damaged regions, and a minute of hostile input
+hostile:
+    MEMBUS_HOSTILE=1000000 MEMBUS_FUZZ_SECONDS=60 cargo test --release --test hostile
+
 # the examples in the documentation
 examples:
     tests/all examples

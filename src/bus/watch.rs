@@ -304,6 +304,11 @@ impl Watch {
             return Ok(Some(event));
         }
         let head = self.head()?;
+        self.ready_to(head)
+    }
+
+    /// The next event up to a head.
+    fn ready_to(&mut self, head: u64) -> Result<Option<Event>, WatchError> {
         // Named bound: as many records as the ring has room for, and as often overtaken.
         for _ in 0..self.inner.core.geometry.log_size / RECORD_FIXED * 2 {
             if self.next > head {
@@ -464,6 +469,24 @@ mod tests {
         bus.inner.core.region.store(header::CLEARED_AT, head + 1, Release).unwrap();
         let mut watch = bus.watch("").unwrap();
         assert!(matches!(watch.try_recv().unwrap(), Some(Event::CaughtUp(_))));
+    }
+
+    /// Plant: without the bound of `ready_to` it looks for ever.
+    #[test]
+    fn a_head_that_is_set_back_is_not_looked_for_for_ever() {
+        let (bus, _place) = bus();
+        let mut watch = bus.watch_from("k", Cursor::NOW).unwrap();
+        while watch.try_recv().unwrap().is_some() {}
+        for number in 0..10 {
+            bus.set("k", &number).unwrap();
+        }
+        let (core, head) = (&bus.inner.core, bus.inner.core.head().unwrap());
+        core.region.store(header::HEAD, head - 5, Release).unwrap();
+        core.region.store(core.geometry.index(head), u64::MAX, Release).unwrap();
+        while let Ok(Some(_)) = watch.ready_to(head) {}
+        watch.next = head;
+        watch.position = None;
+        assert!(matches!(watch.ready_to(head), Err(WatchError::Read(ReadError::Bad(_)))));
     }
 
     /// Plant: a watch that drains its bell only when a writer cleared its mark is readable for ever.

@@ -96,8 +96,9 @@ fn place(image: &Image, rng: &mut Rng) -> u64 {
 /// What a word becomes.
 fn value(image: &Image, at: u64, rng: &mut Rng) -> u64 {
     let old = image.word(at);
-    match rng.below(16) {
+    match rng.below(17) {
         0 => 0,
+        16 => rng.below(256),
         1 => u64::MAX,
         2 => old.wrapping_add(1),
         3 => old.wrapping_sub(1),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// A piece of damage, and the shape in which it is done.
 type Known = (&'static str, &'static str, fn(&mut Image));
 
-const KNOWN: [Known; 11] = [
+const KNOWN: [Known; 12] = [
     // `head + 1` overflowed; without overflow checks a walk along the index never came to the head.
     ("head at its end", "full of small entries", |i| i.set(header::HEAD, u64::MAX)),
     // Positions of the log overflowed when a record's length was added.
@@ -25,6 +25,14 @@ const KNOWN: [Known; 11] = [
         for index in 0..i.stripes() {
             for line in 0..i.buckets(index) {
                 i.set(i.bucket(index, line) + 8 * BUCKET_SLOTS, u64::MAX);
+            }
+        }
+    }),
+    // Held by the bound of a chain.
+    ("links in a circle", "full of small entries", |i| {
+        for index in 0..i.stripes() {
+            for line in 0..i.buckets(index) {
+                i.set(i.bucket(index, line) + 8 * BUCKET_SLOTS, 1);
             }
         }
     }),
@@ -75,7 +83,7 @@ const KNOWN: [Known; 11] = [
 
 /// Plants: each was what the library did. Without `load_count`, without the bound of a bucket's link or
 /// of an array's lines, with sums that are added plainly, with `swap_in(FREE, …)` in place of the word
-/// that was seen in `lock_contended`, a line fails.
+/// that was seen in `lock_contended`, or without the bound of a chain, a line fails.
 #[test]
 fn damage_that_is_known_gives_errors_or_answers() {
     let root = tempfile::tempdir_in("/dev/shm").unwrap();

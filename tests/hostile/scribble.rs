@@ -87,8 +87,7 @@ fn child() {
     }
 }
 
-/// Plant: a listing that begins anew for as long as there are clears (`LISTINGS_MAX` gone), or a watch
-/// that follows the log for as long as the head is ahead of it.
+/// Plant: accesses whose bounds are not checked (`inside` in `region::memory` says yes to all).
 #[test]
 fn scribbling_gives_errors_or_answers() {
     let report = crew::work("scribble::child", 6);
