@@ -276,6 +276,46 @@ fn snapshots_survive_every_double_crash() {
     assert!(points > 20, "{points}");
 }
 
+/// Plant: records that go to the tail although the dead left the intent beyond it: watches are told
+/// that they missed what was set afterwards.
+#[test]
+fn a_death_while_records_are_left_out_costs_no_later_one() {
+    let mut shop = Workshop::new(fill);
+    let mut batch = Batch::new();
+    for number in 0..200 {
+        batch.set_bytes(format!("k{number}"), [1; 40]);
+    }
+    let reference = shop.copy();
+    let bus = shop.attach(reference);
+    let (stores, _) = hook::count(|| bus.commit(&batch).unwrap());
+    drop(bus);
+    shop.remove(reference);
+    for n in (0..stores).rev().step_by(7).chain(stores - 20..=stores) {
+        let copy = shop.copy();
+        let (bus, victim) = (shop.attach(copy), shop.attach(copy));
+        let mut watch = bus.watch_from("", crate::Cursor::NOW).unwrap();
+        assert!(matches!(watch.try_recv().unwrap(), Some(crate::Event::CaughtUp(_))));
+        let _end = hook::dying_after(n, || victim.commit(&batch).unwrap());
+        Victim { bus: Some(victim), watches: Vec::new() }.kill();
+        for number in 0..10 {
+            bus.set_bytes("after", [number]).unwrap();
+        }
+        let is_done = bus.contains("k199").unwrap();
+        let mut told = Vec::new();
+        while let Some(event) = watch.try_recv().unwrap() {
+            match event {
+                crate::Event::Lagged { missed: 200, .. } if is_done && told.is_empty() => {}
+                crate::Event::Change(change) => told.push(change.value),
+                other => panic!("death after {n} of {stores}: {other:?}"),
+            }
+        }
+        let values: Vec<_> = (0..10).map(|number| crate::ChangeValue::Here(vec![number])).collect();
+        assert_eq!(told, values, "death after {n} of {stores}");
+        drop((watch, bus));
+        shop.remove(copy);
+    }
+}
+
 /// Runs `operation` on files, lets it die after every step, and a second time; then `whole` must find
 /// all well. `prepare` makes what the operation begins with.
 fn crash_files(

@@ -116,6 +116,20 @@ impl Space {
         if left < size { tail + left } else { tail }
     }
 
+    /// Where the next record goes, that of `revision`: to the tail. Whoever died while it left records
+    /// out has moved the intent so far that bytes at the tail count as overwritten: then to the first
+    /// place that does not.
+    pub(crate) fn log_begin(&self, revision: u64) -> Result<u64, BadRegion> {
+        let tail = self.region.load_count(header::LOG_TAIL, Relaxed)?;
+        let intent = self.region.load_count(header::LOG_INTENT, Relaxed)?;
+        let there = intent.saturating_sub(self.geometry.log_size);
+        if tail >= there {
+            return Ok(tail);
+        }
+        self.region.store(self.geometry.index(revision), there, Relaxed)?;
+        Ok(there)
+    }
+
     /// Moves the intent word to `end`, before older bytes are overwritten.
     pub(crate) fn log_intend(&self, end: u64) -> Result<(), BadRegion> {
         let intent = self.region.load_count(header::LOG_INTENT, Relaxed)?;

@@ -5,8 +5,6 @@ use super::plan::Plan;
 use super::wish::{Action, Wish};
 use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
 use crate::region::BadRegion;
-use crate::region::layout::header;
-use crate::sync::Ordering::Relaxed;
 
 /// How the records of a commit go into the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +58,7 @@ impl Core {
         head: u64,
         records: impl Iterator<Item = NewRecord<'a>> + Clone,
     ) -> Result<u64, BadRegion> {
-        let first = self.region.load_count(header::LOG_TAIL, Relaxed)?;
+        let first = self.log_begin(head + 1)?;
         let mut end = first;
         for record in records.clone() {
             let size = record.size();
