@@ -3,7 +3,8 @@
 //! 1. The record is complete before `READY` is stored, and that store is the commit.
 //! 2. FINISH makes absolute stores only, each computed from the record: whoever runs it again,
 //!    from the start, after any prefix of it, gets the same bytes.
-//! 3. A change becomes visible with the store of the head, or of `CLEARED_AT` for a clear.
+//! 3. A change becomes visible with the store of the head; a clear with that of `CLEARED_AT`, which
+//!    counts as the head until the head follows.
 //! 4. Only the holder of the commit lock stores any of these words.
 //!
 //! A death before `READY` leaves a record that nobody reads; after it, whoever takes the commit
@@ -96,14 +97,13 @@ impl Space {
         for index in 0..count {
             self.finish_change(list, index, last - count + 1 + index)?;
         }
-        let cleared = self.region.load_count(header::CLEARED, Relaxed)?;
-        if cleared != 0 {
-            // ORDERING: [cleared] Release; pairs with the Acquire loads of readers. For the order of
-            // a death alone, as `died`.
-            self.region.store(header::CLEARED_AT, cleared, Release)?;
-        }
         let tail = self.region.load_count(header::TAIL, Relaxed)?;
         self.region.store(header::LOG_TAIL, tail, Relaxed)?;
+        let cleared = self.region.load_count(header::CLEARED, Relaxed)?;
+        if cleared != 0 {
+            // ORDERING: [cleared] Release; pairs with the Acquire loads of readers and watches.
+            self.region.store(header::CLEARED_AT, cleared, Release)?;
+        }
         // ORDERING: [head] Release; pairs with the Acquire loads of readers and watches.
         self.region.store(header::HEAD, last, Release)?;
         // Only now: a slot that were empty before the head would show half of a batch.
@@ -116,6 +116,15 @@ impl Space {
             }
         }
         self.region.store(header::READY, 0, Release)
+    }
+
+    /// The newest visible revision: a clear is visible before the head has followed it.
+    #[inline]
+    pub(crate) fn visible_head(&self) -> Result<u64, BadRegion> {
+        // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
+        let head = self.region.load_count(header::HEAD, Acquire)?;
+        // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
+        Ok(head.max(self.region.load_count(header::CLEARED_AT, Acquire)?))
     }
 
     #[inline]

@@ -316,6 +316,36 @@ fn a_death_while_records_are_left_out_costs_no_later_one() {
     }
 }
 
+/// Plant: a head that does not count the clear until it has followed it.
+#[test]
+fn a_clear_and_its_event_are_seen_together_whenever_its_maker_dies() {
+    let mut shop = Workshop::new(fill);
+    let mut seen = [0; 2];
+    for n in 0.. {
+        let copy = shop.copy();
+        let victim = shop.attach(copy);
+        let before = victim.info().unwrap().revision;
+        let is_done = hook::dying_after(n, || victim.clear().unwrap()).is_some();
+        Victim { bus: Some(victim), watches: Vec::new() }.kill();
+        let reader = shop.options(copy).reader_at(shop.bus(copy)).unwrap();
+        let mut watch =
+            reader.watch_from("", crate::Cursor { incarnation: 0, revision: before }).unwrap();
+        let is_empty = reader.keys("").unwrap().is_empty();
+        let told = watch.try_recv().unwrap();
+        let is_told = matches!(&told, Some(crate::Event::Change(change)) if change.key.is_empty());
+        assert_eq!(is_empty, is_told, "death after {n}: {told:?}");
+        let revision = reader.info().unwrap().revision;
+        assert_eq!(revision, before + u64::from(is_empty), "death after {n}");
+        seen[usize::from(is_empty)] += 1;
+        drop((watch, reader));
+        shop.remove(copy);
+        if is_done {
+            break;
+        }
+    }
+    assert!(seen.iter().all(|times| *times > 1), "{seen:?}");
+}
+
 /// Runs `operation` on files, lets it die after every step, and a second time; then `whole` must find
 /// all well. `prepare` makes what the operation begins with.
 fn crash_files(

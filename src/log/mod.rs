@@ -291,8 +291,7 @@ impl Space {
     /// `revision` is at most one above the head.
     pub(crate) fn log_find(&self, revision: u64) -> Result<Result<u64, u64>, BadRegion> {
         let first = self.geometry.first_revision + 1;
-        // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
-        let head = self.region.load_count(header::HEAD, Acquire)?;
+        let head = self.visible_head()?;
         if revision > head {
             return self.log_end(head, first);
         }

@@ -122,8 +122,7 @@ impl Core {
     /// The newest head, remembered for all threads of this process.
     #[inline]
     pub(crate) fn head(&self) -> Result<u64, BadRegion> {
-        // ORDERING: [head] Acquire; pairs with the Release store in `finish`.
-        let head = self.region.load_count(header::HEAD, Acquire)?;
+        let head = self.visible_head()?;
         // ORDERING: [known] AcqRel; pairs with the Acquire load in `look`.
         self.known_head.fetch_max(head, AcqRel);
         Ok(head)
