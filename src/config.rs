@@ -9,7 +9,7 @@ use crate::sys::{file, process};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -113,10 +113,14 @@ fn place(state: &Path, path: &Path) -> Result<PathBuf, OpenError> {
     Ok(state.join(format!("{stem}.toml")))
 }
 
+fn default_images(state: &Path, path: &Path) -> Result<PathBuf, OpenError> {
+    let stem = stem(path).map_err(|source| failed("naming", path, source))?;
+    Ok(state.join(format!("{stem}.snapshots")))
+}
+
 /// Where snapshots go when nobody says.
 pub(crate) fn default_persist(state: &Path, path: &Path) -> Result<Persist, OpenError> {
-    let stem = stem(path).map_err(|source| failed("naming", path, source))?;
-    Ok(Persist::Image(state.join(format!("{stem}.snapshots"))))
+    default_images(state, path).map(Persist::Image)
 }
 
 fn failed(what: &'static str, path: &Path, source: io::Error) -> OpenError {
@@ -142,11 +146,11 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
     file::make_directories(state).map_err(fail)?;
     let new = at.with_extension(format!("{}.new", process::pid()));
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC;
-    let mut to = file::open_file(&new, flags, 0o600).map_err(fail)?;
-    let written = to
-        .write_all(text.as_bytes())
+    let to = file::open_file(&new, flags, 0o600).map_err(fail)?;
+    let written = file::write_all(&to, text.as_bytes())
         .and_then(|()| file::sync(&to))
-        .and_then(|()| file::rename(&new, &at));
+        .and_then(|()| file::rename(&new, &at))
+        .and_then(|()| file::sync_directory(state));
     if written.is_err() {
         // The old file is whole; what is left of the new one is overwritten by the next.
         let _removed = file::unlink(&new);
@@ -154,13 +158,24 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
     written.map_err(fail)
 }
 
-/// Forgets the bus at `path`, and snapshots that went where nobody said.
+/// Forgets the bus at `path`, and snapshots that went where nobody said: all at once, by another name
+/// of their directory, since a power cut after half of them would bring an older state back.
 pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
-    let at = place(state, path)?;
-    if let Persist::Image(directory) = default_persist(state, path)? {
-        file::remove_all(&directory).map_err(|source| failed("removing", &directory, source))?;
-    }
-    file::unlink(&at).map_err(|source| failed("removing", &at, source))
+    let (at, images) = (place(state, path)?, default_images(state, path)?);
+    let gone = images.with_extension("destroyed");
+    let if_there = |end: io::Result<()>| match end {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        end => end,
+    };
+    let forget = || {
+        // What one left that died.
+        file::remove_all(&gone)?;
+        if_there(file::rename(&images, &gone))?;
+        file::unlink(&at)?;
+        if_there(file::sync_directory(state))?;
+        file::remove_all(&gone)
+    };
+    forget().map_err(|source| failed("removing", &at, source))
 }
 
 #[cfg(test)]

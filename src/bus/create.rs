@@ -85,15 +85,15 @@ pub(crate) struct NewRegion {
 
 impl NewRegion {
     fn make(geometry: &Geometry, directory: &Path, mode: u32) -> Result<Self, OpenError> {
-        use std::io::Write;
         let (new, members) = (directory.join("region.new"), directory.join("members"));
         for stale in [&new, &members] {
             file::unlink(stale).map_err(io("removing", stale))?;
         }
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
-        let mut ids = file::open_file(&members, flags, mode).map_err(io("creating", &members))?;
+        let ids = file::open_file(&members, flags, mode).map_err(io("creating", &members))?;
         file::set_mode(&ids, mode).map_err(io("setting the mode of", &members))?;
-        ids.write_all(&geometry.bus_id.to_le_bytes()).map_err(io("writing", &members))?;
+        let id = geometry.bus_id.to_le_bytes();
+        file::write_all(&ids, &id).map_err(io("writing", &members))?;
         let file = file::open_file(&new, flags, mode).map_err(io("creating", &new))?;
         let this = Self { directory: directory.to_owned(), file, space: None, published: false };
         file::set_mode(&this.file, mode).map_err(io("setting the mode of", &new))?;

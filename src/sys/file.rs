@@ -1,6 +1,8 @@
 //! Files and directories.
 
 use super::seam::{Call, gate};
+#[cfg(test)]
+use super::seam::{Deed, note};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, lstat};
@@ -87,7 +89,13 @@ fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
 pub(crate) fn open_file(path: &Path, flags: OFlag, mode: u32) -> io::Result<File> {
     gate(Call::Open)?;
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    again(|| open(path, flags, Mode::from_bits_truncate(mode))).map(File::from)
+    let file = again(|| open(path, flags, Mode::from_bits_truncate(mode))).map(File::from)?;
+    #[cfg(test)]
+    if flags.contains(OFlag::O_RDWR) {
+        let truncates = flags.contains(OFlag::O_TRUNC);
+        note(|| Deed::Open { path: path.to_owned(), inode: inode(&file), truncates });
+    }
+    Ok(file)
 }
 
 /// Opens a directory, to name things below it.
@@ -126,17 +134,35 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     gate(Call::MakeDirectory)?;
     match std::fs::DirBuilder::new().mode(mode & 0o777).create(path) {
-        Ok(()) => set_mode(&open_directory(path)?, mode),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        end => end?,
     }
+    #[cfg(test)]
+    note(|| Deed::MakeDirectory { path: path.to_owned() });
+    set_mode(&open_directory(path)?, mode)
 }
 
-/// Makes a directory and those above it, for this user alone.
+/// Makes a directory and those above it, for this user alone. What is there stays as it is; the names
+/// of all that is new are on the disk.
 pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     gate(Call::MakeDirectory)?;
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path)
+    let make = || std::fs::DirBuilder::new().mode(0o700).create(path);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut made = make();
+    if let (Some(parent), Err(io::ErrorKind::NotFound)) =
+        (parent, made.as_ref().map_err(io::Error::kind))
+    {
+        make_directories(parent)?;
+        made = make();
+    }
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    }
+    #[cfg(test)]
+    note(|| Deed::MakeDirectory { path: path.to_owned() });
+    sync_directory(parent.unwrap_or(Path::new(".")))
 }
 
 /// A whole text file.
@@ -149,13 +175,35 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 pub(crate) fn write(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     use std::io::Write;
     gate(Call::Write)?;
-    file.write(bytes)
+    #[cfg(test)]
+    let at = std::io::Seek::stream_position(&mut file)?;
+    let written = file.write(bytes)?;
+    #[cfg(test)]
+    note(|| Deed::Write { inode: inode(file), at, bytes: bytes[..written].to_owned() });
+    Ok(written)
+}
+
+/// Writes all of the bytes.
+pub(crate) fn write_all(file: &File, bytes: &[u8]) -> io::Result<()> {
+    let mut left = bytes;
+    while !left.is_empty() {
+        match write(file, left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => left = &left[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Renames, replacing what is there.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     gate(Call::Rename)?;
-    std::fs::rename(from, to)
+    std::fs::rename(from, to)?;
+    #[cfg(test)]
+    note(|| Deed::Rename { from: from.to_owned(), to: to.to_owned() });
+    Ok(())
 }
 
 /// Renames, unless something is there.
@@ -169,20 +217,32 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 pub(crate) fn unlink(path: &Path) -> io::Result<()> {
     gate(Call::Unlink)?;
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        end => end,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        end => end?,
     }
+    #[cfg(test)]
+    note(|| Deed::Unlink { path: path.to_owned() });
+    Ok(())
 }
 
 /// Removes a directory that is empty.
 pub(crate) fn remove_directory(path: &Path) -> io::Result<()> {
     gate(Call::Unlink)?;
-    std::fs::remove_dir(path)
+    std::fs::remove_dir(path)?;
+    #[cfg(test)]
+    note(|| Deed::Unlink { path: path.to_owned() });
+    Ok(())
 }
 
 /// Removes a directory with all that is in it; one that is not there is gone as well.
 pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
     gate(Call::Unlink)?;
+    #[cfg(test)]
+    for name in std::fs::read_dir(path).into_iter().flatten() {
+        note(|| Deed::Unlink { path: name.map(|name| name.path()).unwrap_or_default() });
+    }
+    #[cfg(test)]
+    note(|| Deed::Unlink { path: path.to_owned() });
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         end => end,
@@ -198,11 +258,22 @@ pub(crate) fn names(path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
 /// Writes a file's bytes to the disk.
 pub(crate) fn sync(file: &File) -> io::Result<()> {
     gate(Call::Sync)?;
-    file.sync_all()
+    file.sync_all()?;
+    #[cfg(test)]
+    note(|| Deed::Sync { inode: inode(file) });
+    Ok(())
 }
 
 /// Writes a directory's names to the disk.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     gate(Call::Sync)?;
-    File::open(path)?.sync_all()
+    File::open(path)?.sync_all()?;
+    #[cfg(test)]
+    note(|| Deed::SyncDirectory { path: path.to_owned() });
+    Ok(())
+}
+
+#[cfg(test)]
+fn inode(file: &File) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap())
 }

@@ -1,4 +1,4 @@
-//! The seam: a test lets the n-th system call of a thread fail, and records calls on files.
+//! The seam: a test lets the n-th system call of a thread fail, and records what is done to files.
 
 /// What is asked of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +33,60 @@ pub(crate) use armed::*;
 #[cfg(test)]
 mod armed {
     use super::Call;
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::io;
+    use std::path::PathBuf;
+
+    /// What was done to files, and to the names in directories.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) enum Deed {
+        /// Opened for writing; made, when the name is new.
+        Open {
+            path: PathBuf,
+            inode: u64,
+            truncates: bool,
+        },
+        Write {
+            inode: u64,
+            at: u64,
+            bytes: Vec<u8>,
+        },
+        Sync {
+            inode: u64,
+        },
+        MakeDirectory {
+            path: PathBuf,
+        },
+        Rename {
+            from: PathBuf,
+            to: PathBuf,
+        },
+        Unlink {
+            path: PathBuf,
+        },
+        SyncDirectory {
+            path: PathBuf,
+        },
+        /// The test has come to its next part.
+        Mark,
+    }
 
     thread_local! {
         static PLAN: Cell<Option<(u64, i32)>> = const { Cell::new(None) };
         static SEEN: Cell<u64> = const { Cell::new(0) };
+        static DEEDS: RefCell<Option<Vec<Deed>>> = const { RefCell::new(None) };
+    }
+
+    /// Records what was done, where somebody wants to know.
+    pub(crate) fn note(deed: impl FnOnce() -> Deed) {
+        DEEDS.with_borrow_mut(|deeds| deeds.as_mut().map(|deeds| deeds.push(deed())));
+    }
+
+    /// What `operation` does to files.
+    pub(crate) fn recorded<T>(operation: impl FnOnce() -> T) -> (Vec<Deed>, T) {
+        DEEDS.set(Some(Vec::new()));
+        let value = operation();
+        (DEEDS.take().unwrap_or_default(), value)
     }
 
     /// Lets the call through, or fails it as planned.
