@@ -18,6 +18,8 @@ pub(crate) mod members;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod persist;
+#[cfg(test)]
+mod power_tests;
 pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod scan;
