@@ -486,6 +486,25 @@ mod tests {
         assert!(matches!(watch.ready_to(head), Err(WatchError::Read(ReadError::Bad(_)))));
     }
 
+    /// Plant: a record of a new deadline without the value, which watches take for an empty one.
+    #[test]
+    fn a_new_deadline_is_told_with_the_value_that_stays() {
+        let (bus, _place) = bus();
+        bus.set("k", &"text").unwrap();
+        bus.put("big").set_bytes([7; 2000]).unwrap();
+        let mut watch = bus.watch_from("", Cursor::NOW).unwrap();
+        assert!(matches!(watch.try_recv().unwrap(), Some(Event::CaughtUp(_))));
+        for key in ["k", "big"] {
+            bus.expire(key, Some(Duration::from_secs(600))).unwrap();
+        }
+        let mut told = || match watch.try_recv().unwrap() {
+            Some(Event::Change(change)) => change,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told().decode::<String>().unwrap().as_deref(), Some("text"));
+        assert_eq!(told().value, ChangeValue::Here(vec![7; 2000]));
+    }
+
     /// Plant: a watch that drains its bell only when a writer cleared its mark is readable for ever.
     #[test]
     fn a_late_ring_is_taken_with_the_next_look() {

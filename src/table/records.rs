@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::wish::{Action, Wish};
 use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
 use crate::region::BadRegion;
+use crate::word::offset_of;
 
 /// How the records of a commit go into the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +16,20 @@ pub(crate) enum Logged {
     Skipped,
 }
 
-/// The record of one change.
+/// The record of one change. `kept` is the value of an entry that got another deadline.
 #[inline]
-pub(crate) fn record_of<'a>(wish: &'a Wish<'_>, plan: &'a Plan, value_max: u64) -> NewRecord<'a> {
+pub(crate) fn record_of<'a>(
+    wish: &'a Wish<'_>,
+    plan: &'a Plan,
+    kept: &'a [u8],
+    value_max: u64,
+) -> NewRecord<'a> {
     let (value, who) = match (plan.kind, wish.action) {
         (RecordKind::Set, Action::Set { value, note }) => (value, note.who),
         (RecordKind::Set, Action::Replace { value, who, .. }) => (value, who),
         (RecordKind::Set, Action::Add { who, .. }) => (&plan.number[..], who),
-        (_, Action::Delete { who, .. } | Action::Deadline { who, .. }) => (&[][..], who),
+        (RecordKind::Set, Action::Deadline { who, .. }) => (kept, who),
+        (_, Action::Delete { who, .. }) => (&[][..], who),
         _ => (&[][..], &[][..]),
     };
     NewRecord {
@@ -38,10 +45,10 @@ pub(crate) fn record_of<'a>(wish: &'a Wish<'_>, plan: &'a Plan, value_max: u64) 
 
 impl Core {
     /// How the records of these plans fit into the log.
-    pub(crate) fn logged(&self, wishes: &[Wish<'_>], plans: &[Plan]) -> Logged {
+    pub(crate) fn logged(&self, wishes: &[Wish<'_>], plans: &[Plan], kept: &[u8]) -> Logged {
         for value_max in [RECORD_VALUE_MAX, 0] {
             let sizes = plans.iter().filter_map(|plan| {
-                Some(record_of(wishes.get(plan.wish as usize)?, plan, value_max).size())
+                Some(record_of(wishes.get(plan.wish as usize)?, plan, kept, value_max).size())
             });
             // Half the ring, so that a watch that is not asleep has a chance to read it.
             if sizes.sum::<u64>() <= self.geometry.log_size / 2 {
@@ -49,6 +56,16 @@ impl Core {
             }
         }
         Logged::Skipped
+    }
+
+    /// The value that a change of a deadline keeps, which no wish has. Such a change stands by itself.
+    pub(crate) fn kept(&self, wishes: &[Wish<'_>], plans: &[Plan]) -> Result<Vec<u8>, BadRegion> {
+        let mut kept = Vec::new();
+        if let ([Wish { action: Action::Deadline { .. }, .. }], [plan]) = (wishes, plans) {
+            let entry = self.entry(offset_of(plan.stored.new))?;
+            entry.copy_value(&entry.header()?, &mut kept)?;
+        }
+        Ok(kept)
     }
 
     /// Writes log records for the revisions after `head`; gives the new tail. The commit lock is
@@ -79,13 +96,14 @@ impl Core {
         head: u64,
         wishes: &[Wish<'_>],
         plans: &[Plan],
+        kept: &[u8],
         logged: Logged,
     ) -> Result<u64, BadRegion> {
         match logged {
             Logged::Skipped => self.log_skip(head + plans.len() as u64),
             Logged::ValuesTo(value_max) => {
                 let records = plans.iter().filter_map(|plan| {
-                    Some(record_of(wishes.get(plan.wish as usize)?, plan, value_max))
+                    Some(record_of(wishes.get(plan.wish as usize)?, plan, kept, value_max))
                 });
                 self.write_records(head, records)
             }

@@ -7,7 +7,6 @@ use super::array::{LOAD_MAX, Room};
 use super::entry::{Entry, Header, Note, size_of};
 use super::guard::CommitGuard;
 use super::plan::{Pair, Plan, Plans};
-use super::records::Logged;
 use super::wish::{Action, Condition, Done, KIND_COUNTER, Wish, WriteFailure};
 use super::{Core, free::FREE_BATCH};
 use crate::commit::Stored;
@@ -274,8 +273,7 @@ impl Core {
         basis: &Basis,
         list: u64,
     ) -> Result<Done, WriteFailure> {
-        let logged = self.logged(wishes, plans);
-        let committed = self.commit_until_ready(me, patience, wishes, plans, basis, list, logged);
+        let committed = self.commit_until_ready(me, patience, wishes, plans, basis, list);
         let (guard, last) = match committed {
             Ok(committed) => committed,
             Err(error) => {
@@ -294,7 +292,6 @@ impl Core {
 
     /// Locks the commit and makes the plans final: the guard, and the last revision. What fails here
     /// has not happened.
-    #[expect(clippy::too_many_arguments, reason = "the half of `commit_plans` that may be undone")]
     #[inline]
     fn commit_until_ready(
         &self,
@@ -304,15 +301,16 @@ impl Core {
         plans: &[Plan],
         basis: &Basis,
         list: u64,
-        logged: Logged,
     ) -> Result<(CommitGuard<'_>, u64), WriteFailure> {
+        let kept = self.kept(wishes, plans)?;
+        let logged = self.logged(wishes, plans, &kept);
         let guard = self.lock_commit(me, patience)?;
         if !self.stands(basis)? {
             return Err(WriteFailure::Again);
         }
         let head = self.region.load_count(header::HEAD, Relaxed)?;
         let last = head + plans.len() as u64;
-        let tail = self.write_plans(head, wishes, plans, logged)?;
+        let tail = self.write_plans(head, wishes, plans, &kept, logged)?;
         self.commit_record(plans.iter().map(|plan| plan.stored), list, last, tail, 0)?;
         Ok((guard, last))
     }
