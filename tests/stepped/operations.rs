@@ -97,8 +97,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation {
         name: "big batch",
         // More changes than the commit's record holds, and more than half of the log.
-        run: |stage| ok(stage.bus().commit(&batch(0..60))),
-        change: |state| (0..60).for_each(|n| put(state, &format!("k{n}"), [n; 41])),
+        run: |stage| ok(stage.bus().commit(&batch(0..40))),
+        change: |state| (0..40).for_each(|n| put(state, &format!("k{n}"), [n; 41])),
         ..NOTHING
     },
     Operation {
@@ -188,18 +188,16 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         ..NOTHING
     },
     Operation {
-        name: "sweep when full",
+        name: "set when full",
         fill: |bus| {
-            let mut number = 0;
-            while bus.set_bytes(format!("filler{number}"), vec![1; 60_000]).is_ok() {
-                number += 1;
+            for size in [60_000, 15_000, 1500] {
+                let fits = |n: &u32| bus.set_bytes(format!("{size}/{n}"), vec![1; size]).is_ok();
+                (0..).take_while(fits).for_each(drop);
             }
-            for number in 0..10 {
-                bus.delete(format!("filler{number}")).unwrap();
-            }
+            ok(bus.delete("60000/0"));
         },
-        run: |stage| ok(stage.bus().set_bytes("new", [9; 300_000])),
-        change: |state| put(state, "new", [9; 300_000]),
+        run: |stage| ok(stage.bus().set_bytes("new", [9; 600])),
+        change: |state| put(state, "new", [9; 600]),
         ..NOTHING
     },
     Operation {
@@ -220,16 +218,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         ..NOTHING
     },
     Operation {
-        name: "take away what expired",
-        fill: |bus| {
-            for number in 0..3 {
-                let put = bus.put(format!("timed{number}")).ttl(Duration::from_millis(1));
-                put.set_bytes("t").unwrap();
-            }
+        name: "set what expired",
+        prepare: |stage| {
+            ok(stage.bus().put("timed").ttl(Duration::from_millis(1)).set_bytes("t"));
+            std::thread::sleep(Duration::from_millis(10));
         },
-        prepare: |_| std::thread::sleep(Duration::from_millis(10)),
-        run: |stage| drop(stage.bus.take()),
-        is_one: false,
+        run: |stage| ok(stage.bus().set_bytes("timed", "anew")),
+        change: |state| put(state, "timed", "anew"),
         ..NOTHING
     },
     Operation {
