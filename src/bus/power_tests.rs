@@ -183,6 +183,7 @@ fn done() {
 fn survives(name: &str, recording: &Recording, is_right: &dyn Fn(usize, &Found) -> bool) {
     let cuts = recording.cut(is_right).unwrap_or_else(|error| panic!("{name}: {error}"));
     println!("{name}: {} deeds, {cuts} cuts", recording.deeds.len());
+    crate::earned(cuts, "power cuts");
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn explore(name: &str, usual: usize, model: impl Fn() + Send + Sync + 'static) {
     });
     let (count, took) = (count.load(Relaxed), begun.elapsed().as_secs_f64());
     println!("{name}: {count} executions of at most {bound} preemptions, {took:.1} s");
+    crate::earned(count as u64, "loom executions");
 }
 
 /// A model of one process that writes while another one reads; `check` is told what was read, and

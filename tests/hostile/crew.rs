@@ -36,6 +36,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Says a sum in the form that `tests/release` adds up.
+    pub(crate) fn earned(&self, name: &str, what: &str) {
+        println!("earned {} {what}", self.sums.get(name).copied().unwrap_or_default());
+    }
+
     fn add(&mut self, other: Self) {
         for (name, sum) in other.sums {
             *self.sums.entry(name).or_default() += sum;
@@ -130,14 +135,16 @@ fn run(test: &str, order: Order, root: &Path, report: &mut Report) -> Option<u64
     Some(seed.unwrap_or(order.end))
 }
 
-/// Works through seeds 0..`count`, or the one in `MEMBUS_SEED`, with as many children as there are
-/// cores. `test` is the test that a child runs.
+/// Works through `count` seeds from `MEMBUS_FIRST` (0) on, or the one in `MEMBUS_SEED`, with as many
+/// children as there are cores. `test` is the test that a child runs.
 pub(crate) fn work(test: &str, count: u64) -> Report {
     let orders: Vec<Order> = match setting("MEMBUS_SEED") {
         Some(seed) => vec![Order { first: seed, step: 1, end: seed + 1 }],
         None => {
+            let begin = setting("MEMBUS_FIRST").unwrap_or(0);
             let step = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-            (0..step).map(|first| Order { first, step, end: count }).collect()
+            let end = begin.saturating_add(count);
+            (0..step).map(|first| Order { first: begin + first, step, end }).collect()
         }
     };
     let worker = |mut order: Order| {

@@ -115,6 +115,7 @@ fn damaged_regions_give_errors_or_answers() {
     let begun = Instant::now();
     let report = crew::work("regions::child", setting("MEMBUS_HOSTILE").unwrap_or(COUNT));
     println!("{:?} in {:.1} s", report.sums, begun.elapsed().as_secs_f64());
+    report.earned("regions", "damaged regions");
     let failures = report.failures.join("\n");
     assert!(report.failures.is_empty(), "again with MEMBUS_SEED=N:\n{failures}");
 }

@@ -82,6 +82,8 @@ fn step_through(name: &str) {
         recovery.end(victim.look());
         let took = begun.elapsed().as_secs_f64();
         println!("{name}, {role:?}: {steps} steps, {states} states recovered, {took:.1} s");
+        println!("earned {steps} single steps");
+        println!("earned {states} states between instructions");
         assert!(steps > 100 && states > 1, "{name}: the operation was stepped through");
     }
 }

@@ -242,8 +242,8 @@ impl History {
 
 type State = BTreeMap<u64, Saw>;
 
-/// What there was after each revision, and whether a clear came next.
-struct States(Vec<State>, Vec<bool>);
+/// What there was after each revision.
+struct States(Vec<State>);
 
 impl States {
     fn of(records: &[Record]) -> Self {
@@ -278,8 +278,7 @@ impl States {
             }
             states.push(state);
         }
-        let is_clear = |record: &Record| record.kind == RecordKind::Clear;
-        Self(states, records.iter().map(is_clear).collect())
+        Self(states)
     }
 
     fn at(&self, revision: u64) -> &State {
@@ -287,10 +286,7 @@ impl States {
     }
 
     fn any(&self, heads: &Heads, agrees: impl Fn(&State) -> bool) -> bool {
-        // A clear may be seen a moment before the head tells of it.
-        let clears = self.1.get(*heads.end() as usize) == Some(&true);
-        let mut heads = *heads.start()..=*heads.end() + u64::from(clears);
-        heads.any(|revision| agrees(self.at(revision)))
+        heads.clone().any(|revision| agrees(self.at(revision)))
     }
 }
 
