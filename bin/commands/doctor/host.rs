@@ -1,7 +1,6 @@
 //! The kernel, and what it allows this process.
 
 use super::Finding;
-use super::buses::Seen;
 use crate::units::show_size;
 use std::path::{Path, PathBuf};
 
@@ -44,16 +43,15 @@ impl Host {
         Finding::danger(about, what, "membus is not tested there: use a newer kernel")
     }
 
-    /// The limits of this process, which those that it starts inherit.
-    pub(super) fn limits(&self, buses: &[Seen]) -> Vec<Finding> {
+    /// The limits of this process, which those that it starts inherit, when a bus may grow to `largest`
+    /// bytes.
+    pub(super) fn limits(&self, largest: u64) -> Vec<Finding> {
         let about = "limits";
         let text = self.read("/proc/self/limits").unwrap_or_default();
         let soft = |name: &str| -> Option<u64> {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().next()?.parse().ok()
         };
-        let largest = buses.iter().filter_map(|bus| bus.info.as_ref().ok());
-        let largest = largest.map(|info| info.max_capacity).max().unwrap_or(0);
         let mut found = Vec::new();
         if let Some(files) = soft("Max open files").filter(|files| *files < FILES) {
             let what = format!("{files} open files at most: attaching and watching may fail");
@@ -100,6 +98,16 @@ impl Host {
 }
 
 #[cfg(test)]
+impl Host {
+    /// Writes a file of this system, which stands elsewhere.
+    pub(super) fn plant(&self, path: &str, text: &str) {
+        let path = self.at(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::State;
     use super::*;
@@ -110,11 +118,7 @@ mod tests {
     fn what_the_kernel_says() {
         let place = tempfile::tempdir().unwrap();
         let host = Host::new(place.path());
-        let write = |path: &str, text: &str| {
-            let path = host.at(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
+        let write = |path: &str, text: &str| host.plant(path, text);
         assert_eq!(host.kernel().state, State::Note);
         for (release, state) in [
             ("5.10.0-32-amd64\n", State::Good),
@@ -128,9 +132,9 @@ mod tests {
         let limits =
             "Limit Soft Hard Units\nMax file size  unlimited unlimited bytes\nMax open files  ";
         write("/proc/self/limits", &format!("{limits}1024 4096 files\n"));
-        assert_eq!(host.limits(&[])[0].state, State::Good);
+        assert_eq!(host.limits(0)[0].state, State::Good);
         write("/proc/self/limits", &format!("{limits}20 4096 files\n"));
-        assert!(host.limits(&[])[0].what.starts_with("20 open files"));
+        assert!(host.limits(0)[0].what.starts_with("20 open files"));
         assert_eq!(host.time().state, State::Good);
         write("/proc/self/timens_offsets", "monotonic 5 0\nboottime -86400 0\n");
         assert!(host.time().what.contains("-86400 s"));

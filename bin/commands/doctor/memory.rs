@@ -12,6 +12,12 @@ use std::path::{Path, PathBuf};
 /// What `/dev/shm` has in a container when nobody said more.
 const CONTAINER_SIZE: u64 = 64 << 20;
 
+/// What the largest bus may grow to.
+pub(super) fn largest(buses: &[Seen]) -> u64 {
+    let known = buses.iter().filter_map(|bus| bus.info.as_ref().ok());
+    known.map(|info| info.max_capacity).max().unwrap_or(0)
+}
+
 /// What all buses together may still grow by.
 fn may_grow(buses: &[Seen]) -> u64 {
     let known = buses.iter().filter_map(|bus| bus.info.as_ref().ok());
@@ -141,11 +147,7 @@ mod tests {
     fn limits_of_control_groups() {
         let place = tempfile::tempdir().unwrap();
         let host = Host::new(place.path());
-        let write = |path: &str, text: &str| {
-            let path = host.at(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
+        let write = |path: &str, text: &str| host.plant(path, text);
         assert_eq!(control_group(&host, &[]).what, "no control group limits memory");
         write("/proc/self/cgroup", "0::/app/worker\n");
         write("/sys/fs/cgroup/app/worker/memory.max", "max\n");

@@ -94,7 +94,7 @@ fn look(host: &Host, directory: &Path) -> Result<Vec<Finding>, Failure> {
     found.extend(memory::file_system(directory, &buses)?);
     found.push(memory::control_group(host, &buses));
     found.push(session::removes_ipc(host, directory));
-    found.extend(host.limits(&buses));
+    found.extend(host.limits(memory::largest(&buses)));
     found.push(host.time());
     for bus in &buses {
         found.extend(buses::examine(host, bus));

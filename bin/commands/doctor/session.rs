@@ -81,11 +81,7 @@ mod tests {
     fn who_loses_buses_at_logout() {
         let place = tempfile::tempdir().unwrap();
         let host = Host::new(place.path());
-        let write = |path: &str, text: &str| {
-            let path = host.at(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
+        let write = |path: &str, text: &str| host.plant(path, text);
         let shm = Path::new("/dev/shm/membus-1000");
         let state = |uid, directory| judge(&host, directory, uid, "ann").state;
         assert_eq!(state(1000, shm), State::Good, "no systemd");
