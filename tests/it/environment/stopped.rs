@@ -17,9 +17,12 @@ pub(crate) fn batch(value: u32) -> Batch {
     batch
 }
 
-/// Writes batches over all stripes, one after another, and says how many at the end.
+/// Writes batches over all stripes, one after another, and says how many at the end. Besides it holds
+/// `resident` MiB of memory, all of it touched.
 pub(crate) fn writer(part: &Part) {
     let bus = part.attach();
+    let resident = if part.has("resident") { part.number("resident") as usize } else { 0 };
+    let _held = vec![1_u8; resident << 20];
     part.say("attached");
     let mut count = 0;
     while !part.is_over() {
