@@ -5,6 +5,7 @@ use super::seam::{Call, gate};
 use super::seam::{Deed, note};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, lstat};
 use std::fs::File;
 use std::io;
@@ -116,9 +117,17 @@ pub(crate) fn stat_path(path: &Path) -> io::Result<Stat> {
     Ok(lstat(path)?.into())
 }
 
+/// Refuses what would end beyond this process's limit of a file's size, at which the kernel ends the
+/// process (`man 2 setrlimit`, `SIGXFSZ`).
+fn within_limit(end: u64) -> io::Result<()> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    if end > limit { Err(Errno::EFBIG.into()) } else { Ok(()) }
+}
+
 /// Reserves bytes, making the file longer where it must be.
 pub(crate) fn reserve(file: &impl AsFd, from: u64, len: u64) -> io::Result<()> {
     gate(Call::Allocate)?;
+    within_limit(from.saturating_add(len))?;
     let (from, len) = (from.cast_signed(), len.cast_signed());
     again(|| fallocate(file.as_fd(), FallocateFlags::empty(), from, len))
 }
@@ -175,8 +184,8 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 pub(crate) fn write(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     use std::io::Write;
     gate(Call::Write)?;
-    #[cfg(test)]
     let at = std::io::Seek::stream_position(&mut file)?;
+    within_limit(at.saturating_add(bytes.len() as u64))?;
     let written = file.write(bytes)?;
     #[cfg(test)]
     note(|| Deed::Write { inode: inode(file), at, bytes: bytes[..written].to_owned() });

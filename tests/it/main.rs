@@ -67,5 +67,6 @@ fn actor() {
         ("snapshots_saver", snapshots::damaged::saver),
         ("order_client", model::order::client),
         ("native", environment::namespaces::native),
+        ("limits_user", environment::limits::user),
     ]);
 }

@@ -60,7 +60,7 @@ impl Host {
         if let Some(size) = soft("Max file size").filter(|size| *size < largest) {
             let (size, largest) = (show_size(size), show_size(largest));
             let what = format!(
-                "files of {size} at most, but a bus may grow to {largest}: the kernel ends whoever grows it beyond"
+                "files of {size} at most, but a bus may grow to {largest}: writes that need more are refused as Full"
             );
             found.push(Finding::danger(about, what, "ulimit -f unlimited"));
         }

@@ -3,6 +3,7 @@
 
 pub(crate) mod fork;
 pub(crate) mod gone;
+pub(crate) mod limits;
 pub(crate) mod members;
 pub(crate) mod namespaces;
 pub(crate) mod stopped;
