@@ -92,6 +92,8 @@ pub use bus::reader::BusReader;
 #[cfg(not(loom))]
 pub use bus::scan::{EntryScan, Scan};
 #[cfg(not(loom))]
+pub use bus::wait::Waited;
+#[cfg(not(loom))]
 pub use bus::watch::Watch;
 #[cfg(not(loom))]
 pub use bus::write::{Put, Update, Updated};

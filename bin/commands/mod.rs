@@ -19,6 +19,7 @@ mod scan;
 mod set;
 mod snapshot;
 mod ttl;
+mod wait;
 mod watch;
 
 use crate::error::{Failure, Outcome};
@@ -78,6 +79,7 @@ commands! {
     Batch(batch),
     Ttl(ttl),
     Watch(watch),
+    Wait(wait),
     Snapshot(snapshot),
     Buses(buses),
     Info(info),

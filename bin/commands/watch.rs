@@ -53,7 +53,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         let halt = Halt::listen()?;
-        let mut watch = self.begin(&tool.path(&self.name)?)?;
+        let cursor = if self.now { Some(Cursor::NOW) } else { self.from };
+        let mut watch = begin(&tool.path(&self.name)?, self.prefix.as_bytes(), cursor)?;
         let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut changes = 0;
         loop {
@@ -66,7 +67,7 @@ impl Args {
                 return Ok(Outcome::Absent);
             }
             let Some(event) = event else {
-                if wait(&watch, &halt, left.min(LOOK))? {
+                if pause(&watch, &halt, left.min(LOOK))? {
                     continue;
                 }
                 return Ok(Outcome::Done);
@@ -83,24 +84,20 @@ impl Args {
             }
         }
     }
+}
 
-    /// A watch of a member, whom writers wake; of a reader, where the files may only be read.
-    fn begin(&self, path: &Path) -> Result<Watch, Failure> {
-        let cursor = if self.now { Some(Cursor::NOW) } else { self.from };
-        let prefix = self.prefix.as_bytes();
-        match options(None).attach_at(path) {
-            Ok(bus) => Ok(member_watch(&bus, prefix, cursor)?),
-            Err(OpenError::Io { source, .. })
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                let reader = BusReader::open_at(path)?;
-                Ok(match cursor {
-                    Some(cursor) => reader.watch_from(prefix, cursor)?,
-                    None => reader.watch(prefix)?,
-                })
-            }
-            Err(error) => Err(error.into()),
+/// A watch of a member, whom writers wake; of a reader, where the files may only be read.
+pub(crate) fn begin(path: &Path, prefix: &[u8], cursor: Option<Cursor>) -> Result<Watch, Failure> {
+    match options(None).attach_at(path) {
+        Ok(bus) => Ok(member_watch(&bus, prefix, cursor)?),
+        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            let reader = BusReader::open_at(path)?;
+            Ok(match cursor {
+                Some(cursor) => reader.watch_from(prefix, cursor)?,
+                None => reader.watch(prefix)?,
+            })
         }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -113,7 +110,7 @@ fn member_watch(bus: &Bus, prefix: &[u8], cursor: Option<Cursor>) -> Result<Watc
 
 /// Waits for news, a signal, or this time; gives whether anybody still reads the output, as far as it
 /// is a pipe or a socket.
-fn wait(watch: &Watch, halt: &Halt, time: Duration) -> Result<bool, Failure> {
+pub(crate) fn pause(watch: &Watch, halt: &Halt, time: Duration) -> Result<bool, Failure> {
     let out = io::stdout();
     let mut descriptors = [
         PollFd::new(watch.as_fd(), PollFlags::POLLIN),

@@ -24,6 +24,7 @@ pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod scan;
 pub(crate) mod seat;
+pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod write;
 

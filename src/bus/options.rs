@@ -63,7 +63,8 @@ impl Options {
         self
     }
     /// Bytes of the log's ring, rounded up to a power of two (default an eighth of the capacity, 2 MiB at least where the
-    /// capacity allows).
+    /// capacity allows). What a watch may fall behind; one that begins at a cursor finds its place by a mark,
+    /// one for each 64 revisions, and so loses up to 64 of the oldest records.
     #[must_use]
     pub fn log_size(mut self, bytes: u64) -> Self {
         self.log_size = Some(bytes);

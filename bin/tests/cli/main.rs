@@ -14,4 +14,5 @@ mod harness;
 mod keep;
 mod look;
 mod values;
+mod wait;
 mod watch;

@@ -1,0 +1,163 @@
+//! Waiting for a key to become what somebody waits for.
+
+use super::read::ReadBus;
+use super::reader::BusReader;
+use super::watch::Watch;
+use super::{Bus, Inner};
+use crate::error::WatchError;
+use crate::types::Cursor;
+use crate::value::Entry;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a wait ended: with the entry as it was seen last, or `None` when there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waited {
+    /// The condition holds for this.
+    Holds(Option<Entry>),
+    /// The time ran out; the condition does not hold for this.
+    TimedOut(Option<Entry>),
+}
+
+impl Bus {
+    /// Waits until `holds` says yes to the entry of `key` (`None`: there is none), for `timeout` at
+    /// most. It is asked at once, and again after each change of the key and at its expiry, under no
+    /// lock: it may call the bus. What did not last until it was looked at may be missed; a
+    /// [`watch`](Self::watch) sees every change. Sleeps in between.
+    ///
+    /// ```no_run
+    /// use membus::{Bus, ReadBus, Waited};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::open("orders")?;
+    /// // Until somebody says that the feed is up.
+    /// let up = bus.wait_for("feed", Duration::from_secs(5), |entry| {
+    ///     entry.is_some_and(|entry| entry.decode::<String>().is_ok_and(|state| state == "up"))
+    /// })?;
+    /// assert!(matches!(up, Waited::Holds(_)));
+    /// # Ok::<(), membus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`WatchError`]; [`ReadError::Gone`](crate::ReadError::Gone) after the bus was destroyed.
+    pub fn wait_for(
+        &self,
+        key: impl AsRef<[u8]>,
+        timeout: Duration,
+        holds: impl FnMut(Option<&Entry>) -> bool,
+    ) -> Result<Waited, WatchError> {
+        wait_for(&self.inner, self, key.as_ref(), timeout, holds)
+    }
+}
+
+impl BusReader {
+    /// As [`Bus::wait_for`], by polling.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_for(
+        &self,
+        key: impl AsRef<[u8]>,
+        timeout: Duration,
+        holds: impl FnMut(Option<&Entry>) -> bool,
+    ) -> Result<Waited, WatchError> {
+        wait_for(&self.inner, self, key.as_ref(), timeout, holds)
+    }
+}
+
+fn wait_for(
+    inner: &Arc<Inner>,
+    bus: &impl ReadBus,
+    key: &[u8],
+    timeout: Duration,
+    mut holds: impl FnMut(Option<&Entry>) -> bool,
+) -> Result<Waited, WatchError> {
+    let end = Instant::now().checked_add(timeout);
+    // Before the first look: what changes after it is told.
+    let mut watch = Watch::new(inner, key, Some(Cursor::NOW))?;
+    loop {
+        while watch.try_recv()?.is_some() {}
+        let entry = bus.get_entry(key)?;
+        if holds(entry.as_ref()) {
+            return Ok(Waited::Holds(entry));
+        }
+        let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Ok(Waited::TimedOut(entry));
+        }
+        // Where nobody keeps the bus, no record tells of an expiry.
+        let expiry = entry.and_then(|entry| entry.stat.expires_in).unwrap_or(Duration::MAX);
+        drop(watch.recv_timeout(left.min(expiry))?);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    fn bus() -> (Bus, tempfile::TempDir) {
+        let place = tempfile::tempdir_in("/dev/shm").unwrap();
+        let options = Bus::options().keeper(false).state(place.path().join("state"));
+        (options.max_capacity(4 << 20).open_at(place.path().join("bus")).unwrap(), place)
+    }
+
+    fn is(number: i32) -> impl FnMut(Option<&Entry>) -> bool {
+        move |entry| entry.is_some_and(|entry| entry.decode::<i32>().is_ok_and(|n| n == number))
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Plant: a watch that begins after the first answer: what changes meanwhile is slept through.
+    #[test]
+    fn it_is_asked_at_once_and_after_each_change() {
+        let (bus, _place) = bus();
+        bus.set("k", &1).unwrap();
+        assert!(matches!(bus.wait_for("k", Duration::ZERO, is(1)), Ok(Waited::Holds(Some(_)))));
+        let end = bus.wait_for("k", Duration::from_millis(1), is(2)).unwrap();
+        assert!(
+            matches!(end, Waited::TimedOut(Some(entry)) if entry.decode::<i32>().unwrap() == 1)
+        );
+        let (asked, mut two) = (AtomicUsize::new(0), is(2));
+        let end = bus.wait_for("k", LONG, |entry| {
+            // The condition may call the bus; what it changes here is looked at next.
+            if asked.fetch_add(1, Relaxed) == 0 {
+                for _ in 0..10 {
+                    bus.set("k", &2).unwrap();
+                }
+            }
+            two(entry)
+        });
+        assert!(matches!(end, Ok(Waited::Holds(Some(_)))), "{end:?}");
+        assert_eq!(asked.load(Relaxed), 2);
+    }
+
+    /// Plant: no look at `expires_in`: the wait for an absence outlasts the key by its whole time.
+    #[test]
+    fn an_expiry_that_nobody_tells_of_ends_a_wait() {
+        let (bus, place) = bus();
+        bus.put("k").ttl(Duration::from_millis(20)).set(&1).unwrap();
+        let begun = Instant::now();
+        let end = bus.wait_for("k", LONG, |entry| entry.is_none());
+        assert!(matches!(end, Ok(Waited::Holds(None))), "{end:?}");
+        assert!(begun.elapsed() < LONG / 2);
+        let reader = BusReader::open_at(place.path().join("bus")).unwrap();
+        let end = reader.wait_for("k", LONG, |entry| entry.is_none());
+        assert!(matches!(end, Ok(Waited::Holds(None))), "{end:?}");
+    }
+
+    /// Plant: the entry is made from whatever event came, which may be of a longer key or a clear.
+    #[test]
+    fn others_wake_it_in_vain() {
+        let (bus, _place) = bus();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| bus.wait_for("k", LONG, is(7)));
+            for number in 0..100 {
+                bus.set(format!("k{number}"), &7).unwrap();
+            }
+            bus.clear().unwrap();
+            bus.set("k", &7).unwrap();
+            assert!(matches!(waiter.join().unwrap(), Ok(Waited::Holds(Some(_)))));
+        });
+    }
+}
