@@ -6,7 +6,7 @@ use crate::region::BadRegion;
 use crate::region::layout::stripe;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
-use crate::word::{ArrayWord, offset_of};
+use crate::word::{ArrayWord, Hash, offset_of};
 use std::collections::HashSet;
 
 /// Times that one stripe is walked anew because its array was replaced: each time it doubled.
@@ -31,6 +31,10 @@ impl Core {
             fence(Acquire);
             if self.array_word(index)? == array {
                 walked?;
+                // An array that was replaced may be another stripe's by now: its keys are told there.
+                let stripe =
+                    |key: &[u8]| Hash::of(key, self.geometry.seed).stripe(self.geometry.stripes);
+                keys.retain(|key| stripe(key) == index);
                 return Ok(keys.into_iter().collect());
             }
         }
