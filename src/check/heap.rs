@@ -41,18 +41,7 @@ impl Core {
         held: bool,
         report: &mut CheckReport,
     ) -> Result<(), BadRegion> {
-        let (mut spans, mut lost) = (Vec::new(), Vec::new());
-        self.each_span(
-            index,
-            |first, word| {
-                spans.push((first, word));
-                Ok(())
-            },
-            |block| {
-                lost.push(block);
-                Ok(())
-            },
-        )?;
+        let (spans, lost) = self.spans_and_lost(index)?;
         if !held && !lost.is_empty() {
             report.say(format!("stripe {index}: blocks {lost:?} belong to no span"));
         }

@@ -95,6 +95,9 @@ impl From<BadRegion> for HeapError {
     }
 }
 
+/// Spans, each by its first block and that one's word.
+pub(crate) type Spans = Vec<(u64, BlockWord)>;
+
 impl Space {
     #[inline]
     pub(crate) fn block_word(&self, block: u64) -> Result<BlockWord, BadRegion> {
@@ -237,40 +240,28 @@ impl Space {
         self.release(first, 1)
     }
 
-    /// Calls `visit` with the first block and word of each span of `stripe`, and `lost` with each
-    /// of its blocks that belongs to no span. Neither may make or end spans.
-    pub(crate) fn each_span(
-        &self,
-        stripe: u64,
-        mut visit: impl FnMut(u64, BlockWord) -> Result<(), BadRegion>,
-        mut lost: impl FnMut(u64) -> Result<(), BadRegion>,
-    ) -> Result<(), BadRegion> {
+    /// First block and word of each span of `stripe`, and its blocks that belong to no span.
+    pub(crate) fn spans_and_lost(&self, stripe: u64) -> Result<(Spans, Vec<u64>), BadRegion> {
+        let (mut spans, mut lost) = (Spans::new(), Vec::new());
         let (mut block, blocks) = (0, self.blocks()?);
         while block < blocks {
             let word = self.block_word(block)?;
             if word.state() == State::Free || word.stripe() != stripe {
                 block += 1;
             } else if word.state() == State::Head {
-                let count = self.span_blocks(block)?;
-                visit(block, word)?;
-                block += count;
+                spans.push((block, word));
+                block += self.span_blocks(block)?;
             } else {
-                lost(block)?;
+                lost.push(block);
                 block += 1;
             }
         }
-        Ok(())
+        Ok((spans, lost))
     }
 
     /// First block and word of each span of `stripe`.
-    pub(crate) fn spans(&self, stripe: u64) -> Result<Vec<(u64, BlockWord)>, BadRegion> {
-        let mut spans = Vec::new();
-        let push = |first, word| {
-            spans.push((first, word));
-            Ok(())
-        };
-        self.each_span(stripe, push, |_| Ok(()))?;
-        Ok(spans)
+    pub(crate) fn spans(&self, stripe: u64) -> Result<Spans, BadRegion> {
+        Ok(self.spans_and_lost(stripe)?.0)
     }
 
     /// Free blocks, and the longest run of them.

@@ -25,18 +25,7 @@ impl Space {
         self.region.store(base + stripe::SWEEP_WANTED, 1, Relaxed)?;
         self.region.store(base + stripe::DEADLINE, 1, Relaxed)?;
         self.forget_lists(index)?;
-        let (mut spans, mut lost) = (Vec::new(), Vec::new());
-        self.each_span(
-            index,
-            |first, word| {
-                spans.push((first, word));
-                Ok(())
-            },
-            |block| {
-                lost.push(block);
-                Ok(())
-            },
-        )?;
+        let (spans, lost) = self.spans_and_lost(index)?;
         for block in lost {
             self.release_lost(block)?;
         }
