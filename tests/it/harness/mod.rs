@@ -11,6 +11,10 @@ pub(crate) mod actor;
 pub(crate) mod layout;
 pub(crate) mod os;
 pub(crate) mod part;
+#[path = "../../support/rng.rs"]
+mod rng;
+
+pub(crate) use rng::Rng;
 
 use membus::{Bus, Change, CheckReport, Cursor, Event, Options, Persist, Watch};
 use std::io::Write;
@@ -229,30 +233,7 @@ pub(crate) fn parameter(name: &str, default: u64) -> u64 {
     }
 }
 
-/// Random numbers that can be had again: splitmix64 (Steele, Lea, Flood, "Fast Splittable
-/// Pseudorandom Number Generators", 2014).
-#[derive(Debug, Clone)]
-pub(crate) struct Rng(u64);
-
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-    /// Once in so many times.
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
     pub(crate) fn micros(&mut self, end: u64) -> Duration {
         Duration::from_micros(self.below(end))
     }
