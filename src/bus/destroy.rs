@@ -117,25 +117,12 @@ pub(crate) fn finish(state: &Path, path: &Path) -> Result<(), OpenError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Place;
     use super::*;
-    use crate::{Bus, ReadBus};
-    use std::path::PathBuf;
+    use crate::ReadBus;
 
-    struct Place(tempfile::TempDir);
-
-    impl Place {
-        fn new() -> Self {
-            Self(tempfile::tempdir_in("/dev/shm").unwrap())
-        }
-        fn bus(&self) -> PathBuf {
-            self.0.path().join("bus")
-        }
-        fn options(&self) -> crate::Options {
-            Bus::options().keeper(false).state(self.0.path().join("state")).max_capacity(4 << 20)
-        }
-        fn members(&self) -> File {
-            file::open_file(&self.bus().join("members"), OFlag::O_RDWR, 0).unwrap()
-        }
+    fn members_of(place: &Place) -> File {
+        file::open_file(&place.bus().join("members"), OFlag::O_RDWR, 0).unwrap()
     }
 
     /// Plant: a count that goes on behind the lock that the kernel named first says 2.
@@ -161,7 +148,7 @@ mod tests {
         let place = Place::new();
         drop(place.options().create_at(place.bus()).unwrap());
         for destroys in [false, true] {
-            let members = place.members();
+            let members = members_of(&place);
             assert!(try_lock_range(&members, 0, KEEPER_BYTE).unwrap());
             std::thread::scope(|scope| {
                 let newcomer = scope.spawn(|| place.options().attach_at(place.bus()));
@@ -187,9 +174,9 @@ mod tests {
         let place = Place::new();
         let bus = place.options().create_at(place.bus()).unwrap();
         bus.set("k", &1).unwrap();
-        let members = place.members();
+        let members = members_of(&place);
         assert!(try_lock_byte(&members, SNAPSHOT_BYTE).unwrap());
-        let state = place.0.path().join("state");
+        let state = place.state();
         std::thread::scope(|scope| {
             let destroyer = scope.spawn(|| place.options().destroy_at(place.bus(), true));
             while bus.set("k", &2).is_ok() {

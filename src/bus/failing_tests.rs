@@ -9,34 +9,26 @@
 
 use super::Bus;
 use super::options::Options;
+use super::testing::Place;
 use crate::sys::seam::failing;
 use crate::{Error, Event, Persist, ReadBus};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const ERRORS: [i32; 7] =
     [libc::ENOSPC, libc::EIO, libc::EINTR, libc::ENOMEM, libc::EMFILE, libc::ENOLCK, libc::EAGAIN];
 
-struct Place(tempfile::TempDir);
+/// Small, with a place for its images.
+fn options(place: &Place) -> Options {
+    let images = Persist::Image(place.path().join("images"));
+    place.options().persist(images).capacity(0).log_size(8192)
+}
 
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir_in("/dev/shm").unwrap())
+fn make(place: &Place) -> Bus {
+    let bus = options(place).create_at(place.bus()).unwrap();
+    for number in 0..20 {
+        bus.set_bytes(format!("k{number}"), vec![number; 40]).unwrap();
     }
-    fn bus(&self) -> PathBuf {
-        self.0.path().join("bus")
-    }
-    fn options(&self) -> Options {
-        let images = Persist::Image(self.0.path().join("images"));
-        let options = Bus::options().keeper(false).state(self.0.path().join("state"));
-        options.persist(images).max_capacity(4 << 20).capacity(0).log_size(8192)
-    }
-    fn make(&self) -> Bus {
-        let bus = self.options().create_at(self.bus()).unwrap();
-        for number in 0..20 {
-            bus.set_bytes(format!("k{number}"), vec![number; 40]).unwrap();
-        }
-        bus
-    }
+    bus
 }
 
 /// Whole, and with its old state.
@@ -87,16 +79,16 @@ fn creating_survives_every_refusal() {
         "create",
         Place::new,
         |place| {
-            let _bus = match place.options().create_at(place.bus()) {
+            let _bus = match options(place).create_at(place.bus()) {
                 // The bus was there when a later call was refused.
-                Err(crate::OpenError::Exists { .. }) => place.options().attach_at(place.bus())?,
+                Err(crate::OpenError::Exists { .. }) => options(place).attach_at(place.bus())?,
                 end => end?,
             };
             Ok(())
         },
         |place, what| {
             assert!(!place.bus().join("region.new").exists(), "{what}: a half-made region");
-            let bus = place.options().attach_at(place.bus()).unwrap();
+            let bus = options(&place).attach_at(place.bus()).unwrap();
             assert!(bus.check().is_clean(), "{what}");
             assert_eq!(bus.members().unwrap().len(), 1, "{what}");
         },
@@ -107,21 +99,21 @@ fn creating_survives_every_refusal() {
 fn attaching_and_reading_survive_every_refusal() {
     let prepare = || {
         let place = Place::new();
-        drop(place.make());
+        drop(make(&place));
         place
     };
     let whole = |place: Place, what: &str| {
-        let bus = place.options().attach_at(place.bus()).unwrap();
+        let bus = options(&place).attach_at(place.bus()).unwrap();
         verify(&bus, what);
         assert_eq!(bus.members().unwrap().len(), 1, "{what}: members");
     };
     let attach = |place: &mut Place| {
-        let _bus = place.options().attach_at(place.bus())?;
+        let _bus = options(place).attach_at(place.bus())?;
         Ok(())
     };
     refuse_each("attach", prepare, attach, whole);
     let read = |place: &mut Place| {
-        let reader = place.options().reader_at(place.bus())?;
+        let reader = options(place).reader_at(place.bus())?;
         assert_eq!(reader.get_bytes("k1")?, Some(vec![1; 40]));
         Ok(())
     };
@@ -132,7 +124,7 @@ fn attaching_and_reading_survive_every_refusal() {
 fn growing_survives_every_refusal() {
     let prepare = || {
         let place = Place::new();
-        let bus = place.make();
+        let bus = make(&place);
         let mut number = 0;
         while bus.inner.core.free_blocks().unwrap().0 > 2 {
             bus.set_bytes(format!("filler{number}"), vec![1; 15_000]).unwrap();
@@ -149,7 +141,7 @@ fn growing_survives_every_refusal() {
         assert_eq!(bus.get_bytes("big").unwrap(), Some(vec![9; 900_000]), "{what}");
         verify(&bus, what);
         // The file is as long as the region says.
-        verify(&place.options().attach_at(place.bus()).unwrap(), what);
+        verify(&options(&place).attach_at(place.bus()).unwrap(), what);
     });
 }
 
@@ -157,7 +149,7 @@ fn growing_survives_every_refusal() {
 fn watching_survives_every_refusal() {
     let prepare = || {
         let place = Place::new();
-        (place.make(), place)
+        (make(&place), place)
     };
     let watch = |(bus, _): &mut (Bus, Place)| {
         let mut watch = bus.watch("k")?;
@@ -172,7 +164,7 @@ fn watching_survives_every_refusal() {
         assert_eq!(bus.inner.core.watch_count().unwrap(), 0, "{what}: watch slots");
         // A socket whose removal was refused stays until its directory goes.
         drop(bus);
-        place.options().destroy_at(place.bus(), false).unwrap();
+        options(&place).destroy_at(place.bus(), false).unwrap();
         assert!(!place.bus().exists(), "{what}");
     });
 }
@@ -181,8 +173,8 @@ fn watching_survives_every_refusal() {
 fn burying_survives_every_refusal() {
     let prepare = || {
         let place = Place::new();
-        let bus = place.make();
-        let dead = place.options().attach_at(place.bus()).unwrap();
+        let bus = make(&place);
+        let dead = options(&place).attach_at(place.bus()).unwrap();
         dead.put("mine").ephemeral().set_bytes(b"x").unwrap();
         let watch = dead.watch("k").unwrap();
         dead.inner.seat().unwrap().die();
@@ -208,7 +200,7 @@ fn burying_survives_every_refusal() {
 fn snapshots_survive_every_refusal() {
     let prepare = || {
         let place = Place::new();
-        let bus = place.make();
+        let bus = make(&place);
         bus.snapshot().unwrap();
         bus.set("new", &1).unwrap();
         (bus, place)
@@ -222,7 +214,7 @@ fn snapshots_survive_every_refusal() {
         bus.delete("new").unwrap();
         drop(bus);
         std::fs::remove_dir_all(place.bus()).unwrap();
-        let back = place.options().open_at(place.bus()).unwrap();
+        let back = options(&place).open_at(place.bus()).unwrap();
         assert_eq!(back.get::<i32>("new").unwrap(), Some(1), "{what}: from the snapshot");
         verify(&back, what);
     });
@@ -232,23 +224,23 @@ fn snapshots_survive_every_refusal() {
 fn rebuilding_and_destroying_survive_every_refusal() {
     let prepare = || {
         let place = Place::new();
-        place.make().snapshot().unwrap();
+        make(&place).snapshot().unwrap();
         std::fs::remove_dir_all(place.bus()).unwrap();
         place
     };
     let rebuild = |place: &mut Place| {
-        let _bus = place.options().open_at(place.bus())?;
+        let _bus = options(place).open_at(place.bus())?;
         Ok(())
     };
     refuse_each("rebuild", prepare, rebuild, |place, what| {
-        verify(&place.options().attach_at(place.bus()).unwrap(), what);
+        verify(&options(&place).attach_at(place.bus()).unwrap(), what);
     });
     let prepare = || {
         let place = Place::new();
-        drop(place.make());
+        drop(make(&place));
         place
     };
-    let destroy = |place: &mut Place| match place.options().destroy_at(place.bus(), false) {
+    let destroy = |place: &mut Place| match options(place).destroy_at(place.bus(), false) {
         // A later call was refused after the files were gone.
         Err(crate::OpenError::Absent { .. }) => Ok(()),
         end => Ok(end?),
@@ -256,6 +248,6 @@ fn rebuilding_and_destroying_survive_every_refusal() {
     let gone = |path: &Path| !path.join("region").exists();
     refuse_each("destroy", prepare, destroy, |place, what| {
         assert!(gone(&place.bus()), "{what}");
-        drop(place.options().create_at(place.bus()).unwrap());
+        drop(options(&place).create_at(place.bus()).unwrap());
     });
 }

@@ -24,6 +24,8 @@ pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod scan;
 pub(crate) mod seat;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod write;

@@ -4,8 +4,9 @@ use super::counters::Counter;
 use super::marks::Marks;
 use super::reader::BusReader;
 use super::scan::{EntryScan, Scan};
+use super::wait::{Waited, wait_for};
 use super::{Bus, Inner};
-use crate::error::ReadError;
+use crate::error::{ReadError, WatchError};
 use crate::region::BadRegion;
 use crate::table::pin::Pinned;
 use crate::table::read::{ReadFailure, Seen};
@@ -13,26 +14,28 @@ use crate::types::Key;
 use crate::types::limits::KEY_MAX;
 use crate::value::{Entry, Stat, decode};
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
 
 mod sealed {
     /// Only membus's own handles read.
     pub trait Sealed {
         #[expect(private_interfaces, reason = "sealed: nobody outside can name it")]
-        fn inner(&self) -> &super::Inner;
+        fn inner(&self) -> &std::sync::Arc<super::Inner>;
     }
 }
 use sealed::Sealed;
 
 impl Sealed for Bus {
     #[expect(private_interfaces, reason = "sealed: nobody outside can name it")]
-    fn inner(&self) -> &Inner {
+    fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
 }
 
 impl Sealed for BusReader {
     #[expect(private_interfaces, reason = "sealed: nobody outside can name it")]
-    fn inner(&self) -> &Inner {
+    fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
 }
@@ -124,10 +127,17 @@ impl Inner {
         })?;
         Ok(if found { marks.stat(&self.core.clock, &who) } else { None })
     }
+
+    /// The whole entry of a key.
+    pub(crate) fn entry(&self, key: &[u8]) -> Result<Option<Entry>, ReadError> {
+        let mut value = Vec::new();
+        let stat = self.lookup(key, Some(&mut value), true)?;
+        Ok(stat.map(|stat| Entry { key: Key::from(key), value, stat }))
+    }
 }
 
 /// Reading a bus. No method takes a lock or waits for a writer; each is a lookup by hash, and a
-/// copy of the value.
+/// copy of the value. [`wait_for`](Self::wait_for) alone waits: for what it is asked to.
 pub trait ReadBus: Sealed {
     /// The value of `key` as a type.
     ///
@@ -179,9 +189,7 @@ pub trait ReadBus: Sealed {
     where
         Self: Sized,
     {
-        let mut value = Vec::new();
-        let stat = self.inner().lookup(key.as_ref(), Some(&mut value), true)?;
-        Ok(stat.map(|stat| Entry { key: Key::from(key.as_ref()), value, stat }))
+        self.inner().entry(key.as_ref())
     }
 
     /// What is known of an entry beside its value.
@@ -232,6 +240,39 @@ pub trait ReadBus: Sealed {
         Self: Sized,
     {
         Scan { entries: self.scan_entries(prefix), kind: std::marker::PhantomData }
+    }
+
+    /// Waits until `holds` says yes to the entry of `key` (`None`: there is none), for `timeout` at
+    /// most. It is asked at once, and again after each change of the key and at its expiry, under no
+    /// lock: it may call the bus. What did not last until it was looked at may be missed; a
+    /// watch sees every change. Sleeps in
+    /// between; a reader, of whom writers do not know, looks every few milliseconds.
+    ///
+    /// ```no_run
+    /// use membus::{Bus, ReadBus, Waited};
+    /// use std::time::Duration;
+    ///
+    /// let bus = Bus::open("orders")?;
+    /// // Until somebody says that the feed is up.
+    /// let up = bus.wait_for("feed", Duration::from_secs(5), |entry| {
+    ///     entry.is_some_and(|entry| entry.decode::<String>().is_ok_and(|state| state == "up"))
+    /// })?;
+    /// assert!(matches!(up, Waited::Holds(_)));
+    /// # Ok::<(), membus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`WatchError`]; [`ReadError::Gone`](crate::ReadError::Gone) after the bus was destroyed.
+    fn wait_for(
+        &self,
+        key: impl AsRef<[u8]>,
+        timeout: Duration,
+        holds: impl FnMut(Option<&Entry>) -> bool,
+    ) -> Result<Waited, WatchError>
+    where
+        Self: Sized,
+    {
+        wait_for(self.inner(), key.as_ref(), timeout, holds)
     }
 
     /// Entries that are there; expired ones count until they are taken away. Takes a few loads per

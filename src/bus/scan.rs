@@ -27,11 +27,8 @@ impl Iterator for EntryScan<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             while let Some(key) = self.keys.pop() {
-                let mut value = Vec::new();
-                match self.inner.lookup(&key, Some(&mut value), true) {
-                    Ok(Some(stat)) => return Some(Ok(Entry { key: Key::from(key), value, stat })),
-                    Ok(None) => {}
-                    Err(error) => return Some(Err(error)),
+                if let Some(found) = self.inner.entry(&key).transpose() {
+                    return Some(found);
                 }
             }
             if self.stripe == self.inner.core.geometry.stripes {

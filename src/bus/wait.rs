@@ -1,9 +1,7 @@
 //! Waiting for a key to become what somebody waits for.
 
-use super::read::ReadBus;
-use super::reader::BusReader;
+use super::Inner;
 use super::watch::Watch;
-use super::{Bus, Inner};
 use crate::error::WatchError;
 use crate::types::Cursor;
 use crate::value::Entry;
@@ -19,55 +17,9 @@ pub enum Waited {
     TimedOut(Option<Entry>),
 }
 
-impl Bus {
-    /// Waits until `holds` says yes to the entry of `key` (`None`: there is none), for `timeout` at
-    /// most. It is asked at once, and again after each change of the key and at its expiry, under no
-    /// lock: it may call the bus. What did not last until it was looked at may be missed; a
-    /// [`watch`](Self::watch) sees every change. Sleeps in between.
-    ///
-    /// ```no_run
-    /// use membus::{Bus, ReadBus, Waited};
-    /// use std::time::Duration;
-    ///
-    /// let bus = Bus::open("orders")?;
-    /// // Until somebody says that the feed is up.
-    /// let up = bus.wait_for("feed", Duration::from_secs(5), |entry| {
-    ///     entry.is_some_and(|entry| entry.decode::<String>().is_ok_and(|state| state == "up"))
-    /// })?;
-    /// assert!(matches!(up, Waited::Holds(_)));
-    /// # Ok::<(), membus::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`WatchError`]; [`ReadError::Gone`](crate::ReadError::Gone) after the bus was destroyed.
-    pub fn wait_for(
-        &self,
-        key: impl AsRef<[u8]>,
-        timeout: Duration,
-        holds: impl FnMut(Option<&Entry>) -> bool,
-    ) -> Result<Waited, WatchError> {
-        wait_for(&self.inner, self, key.as_ref(), timeout, holds)
-    }
-}
-
-impl BusReader {
-    /// As [`Bus::wait_for`], by polling.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn wait_for(
-        &self,
-        key: impl AsRef<[u8]>,
-        timeout: Duration,
-        holds: impl FnMut(Option<&Entry>) -> bool,
-    ) -> Result<Waited, WatchError> {
-        wait_for(&self.inner, self, key.as_ref(), timeout, holds)
-    }
-}
-
-fn wait_for(
+/// [`ReadBus::wait_for`](super::read::ReadBus::wait_for).
+pub(crate) fn wait_for(
     inner: &Arc<Inner>,
-    bus: &impl ReadBus,
     key: &[u8],
     timeout: Duration,
     mut holds: impl FnMut(Option<&Entry>) -> bool,
@@ -77,7 +29,7 @@ fn wait_for(
     let mut watch = Watch::new(inner, key, Some(Cursor::NOW))?;
     loop {
         while watch.try_recv()?.is_some() {}
-        let entry = bus.get_entry(key)?;
+        let entry = inner.entry(key)?;
         if holds(entry.as_ref()) {
             return Ok(Waited::Holds(entry));
         }
@@ -93,13 +45,14 @@ fn wait_for(
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Place;
     use super::*;
+    use crate::{Bus, BusReader, ReadBus};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    fn bus() -> (Bus, tempfile::TempDir) {
-        let place = tempfile::tempdir_in("/dev/shm").unwrap();
-        let options = Bus::options().keeper(false).state(place.path().join("state"));
-        (options.max_capacity(4 << 20).open_at(place.path().join("bus")).unwrap(), place)
+    fn bus() -> (Bus, Place) {
+        let place = Place::new();
+        (place.make(), place)
     }
 
     fn is(number: i32) -> impl FnMut(Option<&Entry>) -> bool {
@@ -118,7 +71,7 @@ mod tests {
         assert!(
             matches!(end, Waited::TimedOut(Some(entry)) if entry.decode::<i32>().unwrap() == 1)
         );
-        let (asked, mut two) = (AtomicUsize::new(0), is(2));
+        let (asked, mut two, begun) = (AtomicUsize::new(0), is(2), Instant::now());
         let end = bus.wait_for("k", LONG, |entry| {
             // The condition may call the bus; what it changes here is looked at next.
             if asked.fetch_add(1, Relaxed) == 0 {
@@ -130,6 +83,7 @@ mod tests {
         });
         assert!(matches!(end, Ok(Waited::Holds(Some(_)))), "{end:?}");
         assert_eq!(asked.load(Relaxed), 2);
+        assert!(begun.elapsed() < LONG / 2, "it was slept through");
     }
 
     /// Plant: no look at `expires_in`: the wait for an absence outlasts the key by its whole time.
@@ -141,7 +95,7 @@ mod tests {
         let end = bus.wait_for("k", LONG, |entry| entry.is_none());
         assert!(matches!(end, Ok(Waited::Holds(None))), "{end:?}");
         assert!(begun.elapsed() < LONG / 2);
-        let reader = BusReader::open_at(place.path().join("bus")).unwrap();
+        let reader = BusReader::open_at(place.bus()).unwrap();
         let end = reader.wait_for("k", LONG, |entry| entry.is_none());
         assert!(matches!(end, Ok(Waited::Holds(None))), "{end:?}");
     }

@@ -447,14 +447,13 @@ impl Bus {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Place;
     use super::*;
     use crate::sync::Ordering::Release;
 
-    fn bus() -> (Bus, tempfile::TempDir) {
-        let place = tempfile::tempdir_in("/dev/shm").unwrap();
-        let options = Bus::options().keeper(false).state(place.path().join("state"));
-        let bus = options.max_capacity(4 << 20).create_at(place.path().join("bus")).unwrap();
-        (bus, place)
+    fn bus() -> (Bus, Place) {
+        let place = Place::new();
+        (place.make(), place)
     }
 
     /// Plant: a head that is not yet moved counts: the listing is begun again and again.

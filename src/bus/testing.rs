@@ -1,0 +1,30 @@
+//! A place of its own for the bus of a test.
+
+use super::Bus;
+use super::options::Options;
+use std::path::{Path, PathBuf};
+
+/// A directory in `/dev/shm` with room for a bus and what is kept of it.
+pub(crate) struct Place(tempfile::TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+    pub(crate) fn bus(&self) -> PathBuf {
+        self.path().join("bus")
+    }
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+    /// A small bus that nobody keeps; snapshots go where nobody said.
+    pub(crate) fn options(&self) -> Options {
+        Bus::options().keeper(false).state(self.state()).max_capacity(4 << 20)
+    }
+    pub(crate) fn make(&self) -> Bus {
+        self.options().create_at(self.bus()).unwrap()
+    }
+}
