@@ -61,7 +61,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Plant: a watch that begins after the first answer: what changes meanwhile is slept through.
+    /// Plant: events are taken out after the answer, not before the look: what changes meanwhile is slept through.
     #[test]
     fn it_is_asked_at_once_and_after_each_change() {
         let (bus, _place) = bus();
