@@ -50,6 +50,10 @@ enum Answer {
         heads: Heads,
         clocks: RangeInclusive<u64>,
     },
+    Scanned {
+        told: Vec<Vec<u8>>,
+        heads: Heads,
+    },
     Snapshot {
         revision: u64,
         entries: Vec<(Vec<u8>, Vec<u8>, u64)>,
@@ -86,6 +90,9 @@ impl History {
     }
     pub(super) fn read(&mut self, key: u64, saw: Option<Saw>, heads: Heads, clocks: Heads) {
         self.answers.push(Answer::Read { key, saw, heads, clocks });
+    }
+    pub(super) fn scanned(&mut self, told: Vec<Vec<u8>>, heads: Heads) {
+        self.answers.push(Answer::Scanned { told, heads });
     }
     pub(super) fn snapshot(&mut self, revision: u64, entries: Vec<(Vec<u8>, Vec<u8>, u64)>) {
         self.answers.push(Answer::Snapshot { revision, entries });
@@ -215,6 +222,14 @@ impl History {
                     }
                 };
                 assert!(states.any(heads, agrees), "{answer:?}");
+            }
+            Answer::Scanned { told, heads } => {
+                for number in 0..=KEYS {
+                    let times = told.iter().filter(|told| **told == key(number).as_bytes()).count();
+                    let is_there = |state: &State| state.contains_key(&number);
+                    let stays = heads.clone().all(|revision| is_there(states.at(revision)));
+                    assert!(times <= 1 && (times == 1 || !stays), "key {number}: {answer:?}");
+                }
             }
             Answer::Snapshot { revision, entries } => self.is_of(*revision, entries, states),
         }

@@ -1,6 +1,6 @@
 //! Random schedules of whole operations, with deaths.
 //!
-//! Three writers, a reader, and whoever buries the dead do random operations on one region; shuttle
+//! Three writers, a reader, one who scans, and whoever buries the dead do random operations on one region; shuttle
 //! says at each of their accesses who goes on. A writer may die at any store; the others go on. In the
 //! end the log must tell one history which all that was answered agrees with ([`history`]), the region
 //! must hold what that history ends with, and nothing may be wrong or left.
@@ -236,6 +236,19 @@ fn look(stage: &Stage) {
     }
 }
 
+/// Collects the keys of all stripes: no key is told by two, and what is there throughout is told.
+fn scan(stage: &Stage) {
+    let core = stage.core();
+    for _ in 0..2 {
+        let (from, mut told) = (core.head().unwrap(), Vec::new());
+        for stripe in 0..core.geometry.stripes {
+            told.extend(core.stripe_keys(stripe, b"").unwrap());
+        }
+        let heads = from..=core.head().unwrap();
+        stage.note(|history| history.scanned(told, heads));
+    }
+}
+
 /// Walks over a snapshot.
 fn walk(stage: &Stage) {
     let core = stage.core();
@@ -363,11 +376,12 @@ fn run(scheduler: impl Scheduler + 'static) -> History {
                 let stage = Arc::clone(&stage);
                 shuttle::thread::spawn(move || role(&stage))
             };
-            let roles: [fn(&Stage); 6] = [
+            let roles: [fn(&Stage); 7] = [
                 |stage| live(stage, 0),
                 |stage| live(stage, 1),
                 |stage| live(stage, 2),
                 look,
+                scan,
                 walk,
                 bury,
             ];
