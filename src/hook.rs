@@ -1,8 +1,9 @@
 //! The step hook: a test lets a thread die after its n-th step, a store to the region or a system
-//! call.
+//! call; another one says at each step and each load which thread goes on.
 //!
 //! A death leaves exactly a prefix of a process's steps. So the crash tests run an operation, let
-//! nothing through after step n, and look at the bytes. In other builds this is nothing.
+//! nothing through after step n, and look at the bytes. The threads of a schedule take turns here and
+//! nowhere else. In other builds this is nothing.
 
 #[cfg(not(test))]
 #[inline(always)]

@@ -5,6 +5,10 @@
 //! 3. Bytes are only handed out in place on a bus that no other user may write; others get a copy.
 //!
 //! A death leaves pins in the dead slot; its burial, or the slot's next user, clears them.
+//!
+//! The one unsafe block spares the copy: beside `get_into` in the same run a read in place took 1.12
+//! times as long for values of 64 B, 0.40 for 1 KiB, 0.08 for 16 KiB and 0.01 for 128 KiB
+//! (`cargo bench --bench get_set -- 20000 16384`).
 #![expect(unsafe_code, reason = "hands out the bytes of a pinned entry without copying them")]
 
 use super::counters::Counter;
@@ -161,7 +165,8 @@ impl Inner {
 }
 
 impl Bus {
-    /// The value of `key` in place, without a copy.
+    /// The value of `key` in place, without a copy: for values from some hundred bytes on. Of smaller
+    /// ones a copy ([`ReadBus::get_into`](crate::ReadBus::get_into)) costs less than the pin.
     ///
     /// # Errors
     /// When the region is damaged or gone.

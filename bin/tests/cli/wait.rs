@@ -1,6 +1,6 @@
 //! `wait`: until a key is there, has a value, or is gone.
 
-use crate::harness::Place;
+use crate::harness::{Place, eventually};
 use nix::sys::signal::Signal;
 
 /// Promise: what holds already ends it at once; else the change of another process does, and no other;
@@ -45,7 +45,9 @@ fn times_and_signals() {
     assert_eq!(place.run(&["wait", "b", "k", "other", "--timeout", "20ms"]).absent(), "");
     place.run(&["wait", "b", "k", "--absent"]).done();
     let wait = place.spawn(&["wait", "b", "never"]);
-    while place.run(&["members", "b"]).done().lines().count() < 2 {}
+    eventually("the waiter among the members", || {
+        (place.run(&["members", "b"]).done().lines().count() == 2).then_some(())
+    });
     wait.signal(Signal::SIGTERM);
     let (status, _) = wait.end();
     assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32));
