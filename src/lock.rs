@@ -28,7 +28,7 @@ pub(crate) const PROBE_AFTER: Duration =
 /// Looks at the word before the first sleep.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 100 };
 const FREE: u32 = 0;
-const CONTENDED: u32 = 1 << 31;
+pub(crate) const CONTENDED: u32 = 1 << 31;
 
 /// How the lock was got.
 #[must_use = "after `OwnerDied`, repair what the lock protects before touching it"]

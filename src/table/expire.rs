@@ -140,9 +140,9 @@ mod tests {
     use super::super::Clock;
     use super::super::testing::{bus, small};
     use super::*;
+    use crate::lock::CONTENDED;
     use crate::table::entry::Note;
     use crate::table::wish::KIND_COUNTER;
-    use std::time::Duration;
 
     /// Plant: decisions that are not made anew when the deadline passed while the commit lock was
     /// waited for: the conditions hold, and the counter goes on from 7.
@@ -166,12 +166,11 @@ mod tests {
         let commit = core.lock_commit(1, &core.patience()).unwrap();
         std::thread::scope(|scope| {
             let renews = scope.spawn(|| core.write_one(2, &renewal));
-            let holds = |stripe| core.stripe_lock(stripe).owner().unwrap();
-            let stripe = core.site(b"k", &|_| false).stripe;
-            while holds(stripe) != Some(2) {
+            // It has decided, and waits for the commit lock.
+            let word = || core.region.half(header::COMMIT_LOCK).unwrap().load(Acquire);
+            while word() & CONTENDED == 0 {
                 std::thread::yield_now();
             }
-            std::thread::sleep(Duration::from_millis(5));
             core.clock.advance(1000);
             drop(commit);
             let end = renews.join().unwrap();
