@@ -504,6 +504,34 @@ mod tests {
         assert_eq!(told().value, ChangeValue::Here(vec![7; 2000]));
     }
 
+    /// Plant: without `LISTINGS_MAX` it lists for ever.
+    #[test]
+    fn a_listing_that_is_cleared_again_and_again_ends() {
+        let (bus, _place) = bus();
+        for number in 0..2000 {
+            bus.set(format!("k{number}"), &number).unwrap();
+        }
+        let (core, done) = (&bus.inner.core, std::sync::atomic::AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut cleared = core.head().unwrap();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    cleared += 1;
+                    core.region.store(header::CLEARED_AT, cleared, Release).unwrap();
+                }
+            });
+            // One during which that thread did not run is as good as any.
+            let end = loop {
+                match bus.watch("k") {
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            };
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(matches!(end, WatchError::Read(ReadError::Contended { .. })), "{end}");
+        });
+    }
+
     /// Plant: a watch that drains its bell only when a writer cleared its mark is readable for ever.
     #[test]
     fn a_late_ring_is_taken_with_the_next_look() {
