@@ -73,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) max_capacity: u64,
     pub(crate) log_size: u64,
     pub(crate) mode: u32,
+    #[serde(default)]
+    pub(crate) old_values: bool,
     pub(crate) persist: String,
     pub(crate) every_seconds: f64,
     pub(crate) keep: usize,

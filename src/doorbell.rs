@@ -3,15 +3,69 @@
 //! 1. A watch's filter stands before its bit is set and does not change while it is in use.
 //! 2. The bit is the level, the socket its edge: who clears a bit that was set sends one message.
 //! 3. A watch sets its bit, fences, looks at the head again, and only then blocks.
+//! 4. A watch's bit stands in the bitmap of its group, and its sort of filter is noted in the header
+//!    before it: so a writer looks into the groups that its key may concern, and nowhere else.
+//!
+//! The group of a filter is a hash of its sort and of its first bytes, as many as its class says: the
+//! longest of [`CLASSES`] that it reaches. A key has one group for each class that is in use; a thousand
+//! watches of other keys cost its writer no more than one.
 //!
 //! A writer may die between clearing and sending: therefore a burial rings every watch
 //! (`docs/design.md`, WATCH; model E).
 
 use crate::heap::Space;
 use crate::region::BadRegion;
-use crate::region::layout::{WATCH_PREFIX_MAX, header, watch};
+use crate::region::layout::{WATCH_GROUPS, WATCH_PREFIX_MAX, header, watch};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
+use crate::word::Realm;
+
+/// What a watch is rung for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Sort {
+    /// Changes of keys.
+    Keys = 0,
+    /// Changes of locks.
+    Locks = 1,
+    /// Messages, by topic.
+    Topics = 2,
+    /// Members that come and go.
+    Members = 3,
+    /// All of these.
+    All = 7,
+}
+
+impl Sort {
+    /// What a change of a key in this realm rings for.
+    pub(crate) fn of(realm: Realm) -> Self {
+        match realm {
+            Realm::Keys => Self::Keys,
+            Realm::Locks => Self::Locks,
+        }
+    }
+}
+
+/// Bytes of a filter by which it is grouped.
+const CLASSES: [usize; 8] = [0, 1, 2, 4, 8, 16, 32, 64];
+
+/// The class of a filter: the longest that it reaches.
+pub(crate) fn class_of(prefix: &[u8]) -> usize {
+    CLASSES.partition_point(|len| *len <= prefix.len()) - 1
+}
+
+/// The bit of a sort and class in the word of those that were ever used.
+fn sort_bit(sort: Sort, class: usize) -> u64 {
+    1 << (8 * sort as u64 + class as u64)
+}
+
+/// The group of filters that begin like `bytes`; `None` when these are too few for the class.
+#[inline]
+pub(crate) fn group_of(sort: Sort, class: usize, bytes: &[u8]) -> Option<u64> {
+    let bytes = bytes.get(..*CLASSES.get(class)?)?;
+    let seed = 8 * sort as u64 + class as u64;
+    Some(xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed) % WATCH_GROUPS)
+}
 
 /// Name of a watch's socket.
 pub(crate) fn bell_name(index: u64, nonce: u64) -> String {
@@ -28,8 +82,11 @@ impl Space {
         &self,
         owner: u64,
         nonce: u64,
-        prefix: &[u8],
+        (sort, prefix): (Sort, &[u8]),
     ) -> Result<Option<u64>, BadRegion> {
+        let known = prefix.get(..WATCH_PREFIX_MAX as usize).unwrap_or(prefix);
+        let class = class_of(known);
+        let group = group_of(sort, class, known).unwrap_or_default();
         for index in 0..self.geometry.watches_max {
             let at = self.geometry.watch(index);
             if self.region.load(at + watch::STATE, Relaxed)? != 0 {
@@ -39,14 +96,19 @@ impl Space {
             if self.region.exchange(at + watch::STATE, 0, owner, AcqRel)?.is_err() {
                 continue;
             }
-            let known = prefix.len().min(WATCH_PREFIX_MAX as usize);
+            let filter = known.len() as u64 | (sort as u64) << 32;
             self.region.store(at + watch::NONCE, nonce, Relaxed)?;
-            self.region.store(at + watch::PREFIX_LEN, known as u64, Relaxed)?;
-            if known > 0 {
-                self.region.write(at + watch::PREFIX, &prefix[..known])?;
+            self.region.store(at + watch::FILTER, filter, Relaxed)?;
+            self.region.store(at + watch::GROUP, group, Relaxed)?;
+            if !known.is_empty() {
+                self.region.write(at + watch::PREFIX, known)?;
+            }
+            if self.region.load(header::BELL_SORTS, Relaxed)? & sort_bit(sort, class) == 0 {
+                self.region.set_bits(header::BELL_SORTS, sort_bit(sort, class), AcqRel)?;
             }
             // ORDERING: [watch.filter] SeqCst fence: the filter comes before any bit; pairs with
-            // the Acquire load of the bits in `each_sleeper`. So does the bit's own AcqRel.
+            // the Acquire load of the bits in `rouse`. So does the bit's own AcqRel. And the sort
+            // comes before the look at the head; pairs with the SeqCst fence in `each_sleeper`.
             fence(SeqCst);
             return Ok(Some(index));
         }
@@ -74,7 +136,8 @@ impl Space {
 
     /// Says that a watch is about to block. The caller looks at the head again after it.
     pub(crate) fn falls_asleep(&self, index: u64) -> Result<(), BadRegion> {
-        self.region.set_bits(self.geometry.asleep(index), 1 << (index % 64), AcqRel)?;
+        let at = self.asleep_at(index)?;
+        self.region.set_bits(at, 1 << (index % 64), AcqRel)?;
         // ORDERING: [asleep] SeqCst fence: the bit comes before the look at the head; pairs with
         // the SeqCst fence in `each_sleeper`.
         fence(SeqCst);
@@ -84,39 +147,83 @@ impl Space {
     /// Clears a watch's bit: whether it was set.
     pub(crate) fn wakes(&self, index: u64) -> Result<bool, BadRegion> {
         let bit = 1 << (index % 64);
-        let at = self.geometry.asleep(index);
+        let at = self.asleep_at(index)?;
         if self.region.load(at, Relaxed)? & bit == 0 {
             return Ok(false);
         }
         Ok(self.region.clear_bits(at, bit, AcqRel)? & bit != 0)
     }
 
-    /// Whether the filter of a watch lets a key pass, as far as writers compare it.
-    pub(crate) fn watch_matches(&self, index: u64, key: &[u8]) -> Result<bool, BadRegion> {
+    /// Where the bit of a watch stands.
+    pub(crate) fn asleep_at(&self, index: u64) -> Result<u64, BadRegion> {
+        let group = self.region.load(self.geometry.watch(index) + watch::GROUP, Relaxed)?;
+        Ok(self.geometry.asleep(group, index))
+    }
+
+    /// Whether the filter of a watch lets a key pass, as far as writers compare it; `None` is any key.
+    fn watch_matches(&self, index: u64, sort: Sort, key: Option<&[u8]>) -> Result<bool, BadRegion> {
         let at = self.geometry.watch(index);
-        let len = self.region.load(at + watch::PREFIX_LEN, Relaxed)?.min(WATCH_PREFIX_MAX) as usize;
+        let filter = self.region.load(at + watch::FILTER, Relaxed)?;
+        let sorts = [sort as u64, Sort::All as u64];
+        let len = (filter & 0xffff_ffff).min(WATCH_PREFIX_MAX) as usize;
+        if !sorts.contains(&(filter >> 32)) {
+            return Ok(false);
+        }
+        let Some(key) = key else { return Ok(true) };
         Ok(key.len() >= len && self.region.equals(at + watch::PREFIX, &key[..len])?)
     }
 
-    /// After a commit: wakes each sleeping watch that `matches`, by `ring` with its socket's name.
+    /// After a commit: wakes each sleeping watch that a change of `key` concerns, by `ring` with its
+    /// socket's name; `None` concerns all of the sort.
     #[inline]
     pub(crate) fn each_sleeper(
         &self,
-        matches: &dyn Fn(u64) -> Result<bool, BadRegion>,
+        sort: Sort,
+        key: Option<&[u8]>,
         ring: &dyn Fn(&str),
     ) -> Result<(), BadRegion> {
-        // ORDERING: [asleep] SeqCst fence: the head comes before the look at the bits; pairs with
-        // the SeqCst fence in `falls_asleep`.
+        // ORDERING: [asleep] SeqCst fence: the head comes before the look at the sorts and bits; pairs
+        // with the SeqCst fences in `falls_asleep` and `watch_take`.
         fence(SeqCst);
+        let sorts = self.region.load(header::BELL_SORTS, Relaxed)?;
+        let all = sort_bit(Sort::All, 0);
+        let mut classes = sorts >> (8 * sort as u64) & 0xff;
+        if classes == 0 && sorts & all == 0 {
+            return Ok(());
+        }
+        let Some(known) = key else {
+            return (0..WATCH_GROUPS).try_for_each(|group| self.rouse(group, sort, None, ring));
+        };
+        while classes != 0 {
+            let class = classes.trailing_zeros() as usize;
+            classes &= classes - 1;
+            if let Some(group) = group_of(sort, class, known) {
+                self.rouse(group, sort, key, ring)?;
+            }
+        }
+        match group_of(Sort::All, 0, known) {
+            Some(group) if sorts & all != 0 => self.rouse(group, sort, key, ring),
+            _ => Ok(()),
+        }
+    }
+
+    /// Wakes the sleepers of one group that are concerned.
+    fn rouse(
+        &self,
+        group: u64,
+        sort: Sort,
+        key: Option<&[u8]>,
+        ring: &dyn Fn(&str),
+    ) -> Result<(), BadRegion> {
         for first in (0..self.watches()?).step_by(64) {
             // ORDERING: [watch.filter] Acquire; pairs with the SeqCst fence in `watch_take`. `wakes`
             // acquires it before the door's name is read; a filter that is not seen yet belongs to
             // a watch that sees the head.
-            let mut bits = self.region.load(self.geometry.asleep(first), Acquire)?;
+            let mut bits = self.region.load(self.geometry.asleep(group, first), Acquire)?;
             while bits != 0 {
                 let index = first + u64::from(bits.trailing_zeros());
                 bits &= bits - 1;
-                if matches(index)? && self.wakes(index)? {
+                if self.watch_matches(index, sort, key)? && self.wakes(index)? {
                     self.send(index, ring)?;
                 }
             }

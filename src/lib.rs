@@ -74,7 +74,7 @@ pub use bus::batch::{Batch, BatchPut};
 #[cfg(not(loom))]
 pub use bus::counters::Operations;
 #[cfg(not(loom))]
-pub use bus::event::{Change, ChangeKind, ChangeValue, Event};
+pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};
 #[cfg(not(loom))]
 pub use bus::guard::ValueGuard;
 #[cfg(not(loom))]

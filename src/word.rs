@@ -7,13 +7,54 @@
 
 const OFFSET: u64 = (1 << 48) - 1;
 
+/// To which names a key belongs: two that are spelled alike in two realms are two keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Realm {
+    /// What users read and write.
+    #[default]
+    Keys,
+    /// Locks and what else processes meet at: not in listings, counts and snapshots, and no clear
+    /// frees them.
+    Locks,
+}
+
+/// A key, and the realm it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Name<'a> {
+    pub(crate) realm: Realm,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Name<'a> {
+    pub(crate) fn lock(bytes: &'a [u8]) -> Self {
+        Self { realm: Realm::Locks, bytes }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Name<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { realm: Realm::Keys, bytes }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Name<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::from(bytes.as_slice())
+    }
+}
+
 /// A key's hash, cut into its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hash(u64);
 
 impl Hash {
-    pub(crate) fn of(key: &[u8], seed: u64) -> Self {
-        Self(xxhash_rust::xxh3::xxh3_64_with_seed(key, seed))
+    pub(crate) fn of(name: Name<'_>, seed: u64) -> Self {
+        let seed = match name.realm {
+            Realm::Keys => seed,
+            Realm::Locks => !seed,
+        };
+        Self(xxhash_rust::xxh3::xxh3_64_with_seed(name.bytes, seed))
     }
     /// The stripe: the high bits.
     #[inline]

@@ -1,16 +1,21 @@
 //! Batches: changes and conditions as data, all or none.
 
-use super::Bus;
 use super::counters::Counter;
 use super::write::encode;
+use super::{Bus, Inner};
+use crate::doorbell::Sort;
 use crate::error::{BatchError, WriteError};
 use crate::table::entry::Note;
 use crate::table::wish::{
     Action, Condition, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
 };
 use crate::types::{Key, Revision};
+use crate::word::Name;
 use serde::Serialize;
 use std::time::Duration;
+
+/// Keys of a batch that are rung for one by one.
+const RINGS_MAX: usize = 64;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -161,6 +166,18 @@ impl<'b, K: AsRef<[u8]>> BatchPut<'b, K> {
     }
 }
 
+impl Inner {
+    /// Wakes whom a batch concerns: key by key, or everybody when it is a big one.
+    fn ring_for(&self, wishes: &[Wish<'_>]) {
+        if wishes.len() > RINGS_MAX {
+            return self.ring_watches(Sort::Keys, None);
+        }
+        for wish in wishes.iter().filter(|wish| !matches!(wish.action, Action::Require)) {
+            self.ring_watches(Sort::of(wish.key.realm), Some(wish.key.bytes));
+        }
+    }
+}
+
 impl Bus {
     /// Commits a batch: all of it becomes visible at one instant, or nothing. Gives the revision of
     /// the last change; `None` when there was nothing to change and the conditions held.
@@ -188,12 +205,13 @@ impl Bus {
                 Op::Delete => Action::Delete { time, who },
                 Op::Require => Action::Require,
             };
-            let wish = Wish { key, action, condition: *condition };
+            let wish = Wish { key: Name::from(&**key), action, condition: *condition };
             inner.check_wish(&wish).map_err(fail(index))?;
             wishes.push(wish);
         }
         inner.count(Counter::Commits);
-        let end = inner.with_room(me, None, || inner.core.write_batch(me, &wishes));
+        let end =
+            inner.with_room(me, || inner.ring_for(&wishes), || inner.core.write_batch(me, &wishes));
         let done = end.map_err(|refused| {
             let index = match refused.failure {
                 WriteFailure::Conflict { index, .. }

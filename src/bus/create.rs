@@ -4,7 +4,7 @@ use super::files::{FileExtent, io};
 use super::options::Options;
 use crate::error::OpenError;
 use crate::heap::Space;
-use crate::region::geometry::{Geometry, Shape, align};
+use crate::region::geometry::{FEATURE_OLD_VALUES, Geometry, Shape, align};
 use crate::region::layout::header;
 use crate::region::{Memory, Region};
 use crate::sync::Ordering::{Relaxed, Release};
@@ -47,6 +47,7 @@ pub(crate) fn shape(options: &Options) -> io::Result<Shape> {
         created: clock::wall_ns(),
         mode: u64::from(options.mode.unwrap_or(0o600)),
         first_revision: 0,
+        features: if options.old_values == Some(true) { FEATURE_OLD_VALUES } else { 0 },
     };
     // Every stripe has an array, and room for something beside it.
     let least = Geometry::new(shape.clone()).heap() + (2 * stripes + 4) * shape.block_size();

@@ -1,7 +1,7 @@
 //! What a watch tells.
 
 use crate::error::ReadError;
-use crate::log::RecordKind;
+use crate::log::{Old, RecordKind};
 use crate::types::{Cursor, Key, Kind, Revision};
 use crate::value::{Entry, decode};
 use serde::de::DeserializeOwned;
@@ -46,6 +46,29 @@ pub struct Change {
     pub value: ChangeValue,
     /// Kind of the new value.
     pub value_kind: Kind,
+    /// What was there before: only on a bus whose log tells it ([`Options::old_values`](crate::Options::old_values)),
+    /// for a set, a delete and an expiry.
+    pub old: Option<OldValue>,
+}
+
+/// What a change replaced or took away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OldValue {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its bytes, or [`ChangeValue::TooLarge`].
+    pub value: ChangeValue,
+}
+
+impl From<Old> for OldValue {
+    fn from(old: Old) -> Self {
+        let value = match old.bytes {
+            Some(bytes) => ChangeValue::Here(bytes),
+            None => ChangeValue::TooLarge { size: old.size },
+        };
+        Self { kind: Kind::from_byte(old.kind), value }
+    }
 }
 
 impl Change {
@@ -79,10 +102,6 @@ pub enum ChangeKind {
     Snapshot,
     /// The bus was restored from a backup.
     Restore,
-    /// A member attached.
-    Joined,
-    /// A member left.
-    Left,
 }
 
 impl fmt::Display for ChangeKind {
@@ -95,8 +114,6 @@ impl fmt::Display for ChangeKind {
             Self::Message => "message",
             Self::Snapshot => "snapshot",
             Self::Restore => "restore",
-            Self::Joined => "joined",
-            Self::Left => "left",
         })
     }
 }
@@ -111,8 +128,6 @@ impl From<RecordKind> for ChangeKind {
             RecordKind::Message => Self::Message,
             RecordKind::Snapshot => Self::Snapshot,
             RecordKind::Restore => Self::Restore,
-            RecordKind::Joined => Self::Joined,
-            RecordKind::Left => Self::Left,
         }
     }
 }
@@ -125,7 +140,7 @@ pub enum ChangeValue {
     None,
     /// This one.
     Here(Vec<u8>),
-    /// One that no record carries and that was replaced meanwhile.
+    /// One that no record carries and that was replaced meanwhile, or is an old one.
     TooLarge {
         /// Its bytes.
         size: u64,

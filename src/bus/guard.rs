@@ -123,7 +123,7 @@ impl Inner {
         (seat, pin): (&Seat, u64),
         take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
     ) -> Result<Pinned, ReadFailure> {
-        self.core.find_pinned(key, self.core.pin_at(u64::from(seat.slot), pin), take)
+        self.core.find_pinned(key.into(), self.core.pin_at(u64::from(seat.slot), pin), take)
     }
 
     /// Whether no other user may write the bus.

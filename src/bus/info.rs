@@ -51,6 +51,8 @@ pub struct Info {
     pub log_oldest: u64,
     /// Permissions of the files.
     pub mode: u32,
+    /// Whether the log tells old values.
+    pub old_values: bool,
     /// Where snapshots go, as a URL.
     pub persist: String,
     /// Slot of the member that is keeper, when one lives.
@@ -119,6 +121,7 @@ impl Inner {
             log_size: geometry.log_size,
             log_oldest,
             mode: geometry.mode as u32,
+            old_values: geometry.tells_old_values(),
             persist: self.saving.persist.to_string(),
             keeper,
             keeper_seen: keeper.map(|_| Duration::from_nanos(seen)),

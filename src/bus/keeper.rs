@@ -7,6 +7,7 @@
 
 use super::Inner;
 use super::files::KEEPER_BYTE;
+use crate::doorbell::Sort;
 use crate::error::OpenError;
 use crate::lock::LockError;
 use crate::region::layout::{header, stripe};
@@ -208,7 +209,8 @@ impl Inner {
         }
         turn.expiry = Instant::now() + begun.elapsed() * (EXPIRY_SHARE - 1);
         if expired > 0 {
-            self.ring_watches(None);
+            self.ring_watches(Sort::Keys, None);
+            self.ring_watches(Sort::Locks, None);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::counters::Counter;
 use super::files::KEEPER_BYTE;
 use super::seat::owner_word;
 use super::{Bus, Inner};
+use crate::doorbell::Sort;
 use crate::error::ReadError;
 use crate::lock::{LockError, Probe};
 use crate::region::layout::{header, member};
@@ -37,8 +38,9 @@ pub struct MemberInfo {
 impl Inner {
     /// BURIAL of a dead slot by the member in slot `me`; `dead == me` for the newcomer, who holds
     /// the byte itself. Pins, locks, watches, the keys that vanish with it; then every watch is
-    /// rung, since the dead may have committed and not rung. Gives whether there was a burial.
-    pub(crate) fn bury(&self, dead: u32, me: u32) -> Result<bool, LockError> {
+    /// rung, since the dead may have committed and not rung. `ended` says how it ended, for those who
+    /// watch members. Gives whether there was a burial.
+    pub(crate) fn bury(&self, dead: u32, me: u32, ended: u64) -> Result<bool, LockError> {
         let core = &self.core;
         let Some(seat) = self.seat() else { return Ok(false) };
         let mut probe = seat.undertaker.begin();
@@ -69,7 +71,13 @@ impl Inner {
         if was_there || mended > 0 {
             self.ring_all()?;
         }
+        if was_there {
+            core.region.store(at + member::ENDED, ended, Release)?;
+        }
         core.region.store(at + member::STATE, 0, Release)?;
+        if was_there {
+            self.ring_watches(Sort::Members, Some(b""));
+        }
         if was_there && dead != me {
             self.count(Counter::Burials);
         }
@@ -102,7 +110,7 @@ impl Inner {
         for slot in (0..high as u32).filter(|slot| *slot != me) {
             let at = self.member_at(u64::from(slot));
             if core.region.load(at + member::STATE, Acquire)? != 0 {
-                buried += u64::from(self.bury(slot, me)?);
+                buried += u64::from(self.bury(slot, me, member::ENDED_DIED)?);
             }
         }
         Ok(buried)

@@ -10,6 +10,7 @@ pub(crate) mod event;
 #[cfg(test)]
 mod failing_tests;
 pub(crate) mod files;
+pub(crate) mod grow;
 pub(crate) mod guard;
 pub(crate) mod info;
 pub(crate) mod keeper;
@@ -178,7 +179,7 @@ impl Drop for Inner {
             // Nobody needs it to succeed.
             let _end = self.tend_unkept();
         }
-        let _end = self.bury(seat.slot, seat.slot);
+        let _end = self.bury(seat.slot, seat.slot, member::ENDED_LEFT);
         // A child that another thread is starting has a copy of the description until its `exec`.
         let _end = unlock_all(&seat.file);
     }

@@ -183,6 +183,7 @@ fn differs(options: &Options, path: &Path, geometry: &Geometry) -> Result<(), Op
         ("max_capacity", max, geometry.max_capacity),
         ("log_size", options.log_size.map(log_size), geometry.log_size),
         ("mode", options.mode.map(u64::from), geometry.mode),
+        ("old_values", options.old_values.map(u64::from), geometry.tells_old_values().into()),
     ];
     for (setting, asked, found) in asked {
         if let Some(asked) = asked.filter(|asked| *asked != found) {

@@ -22,6 +22,7 @@ pub struct Options {
     pub(crate) persist: Option<Persist>,
     pub(crate) every: Option<Duration>,
     pub(crate) keep: Option<usize>,
+    pub(crate) old_values: Option<bool>,
 }
 
 impl Default for Options {
@@ -39,6 +40,7 @@ impl Default for Options {
             persist: None,
             every: None,
             keep: None,
+            old_values: None,
         }
     }
 }
@@ -68,6 +70,14 @@ impl Options {
     #[must_use]
     pub fn log_size(mut self, bytes: u64) -> Self {
         self.log_size = Some(bytes);
+        self
+    }
+    /// Whether the log tells what a set, delete or expiry replaced or took away, up to
+    /// [`RECORD_VALUE_MAX`](limits::RECORD_VALUE_MAX) bytes (default: no). It costs each such change a
+    /// copy, and room in the log.
+    #[must_use]
+    pub fn old_values(mut self, told: bool) -> Self {
+        self.old_values = Some(told);
         self
     }
     /// What this member is called, and who its changes are by unless they say otherwise.

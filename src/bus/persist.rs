@@ -116,6 +116,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         options.max_capacity = options.max_capacity.or(Some(kept.max_capacity));
         options.log_size = options.log_size.or(Some(kept.log_size));
         options.mode = options.mode.or(Some(kept.mode));
+        options.old_values = options.old_values.or(Some(kept.old_values));
         options.every = options.every.or(Some(kept.every()));
         options.keep = options.keep.or(Some(kept.keep));
         let found = kept.persist().map_err(|error| setting(&error, path))?;
@@ -143,6 +144,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
             max_capacity: geometry.max_capacity,
             log_size: geometry.log_size,
             mode: geometry.mode as u32,
+            old_values: geometry.tells_old_values(),
             persist: persist.to_string(),
             every_seconds: options.every.unwrap_or(EVERY).as_secs_f64(),
             keep,

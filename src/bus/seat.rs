@@ -11,6 +11,7 @@
 use super::Inner;
 use super::counters::Counter;
 use super::files::{CREATE_PATIENCE, io, open_members};
+use crate::doorbell::Sort;
 use crate::error::OpenError;
 use crate::heap::Space;
 use crate::lock::{Liveness, LockError, Probe};
@@ -190,7 +191,7 @@ impl Inner {
                 Err(now) => seen = now,
             }
         }
-        let found = self.bury(slot, slot).map_err(|error| match error {
+        let found = self.bury(slot, slot, member::ENDED_DIED).map_err(|error| match error {
             LockError::Bad(source) => bad(source),
             LockError::Stalled { .. } => OpenError::Busy {
                 path: path.clone(),
@@ -211,6 +212,8 @@ impl Inner {
             core.region.write(at + member::LABEL, self.label.as_bytes()).map_err(bad)?;
         }
         let state = if self.may_keep { member::STATE_MAY_KEEP } else { member::STATE_IN_USE };
-        put(member::STATE, state)
+        put(member::STATE, state)?;
+        self.ring_watches(Sort::Members, Some(b""));
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! Watches: all entries under a prefix, then every later change, in order, with no gap.
 
-use super::event::{Change, ChangeValue, Event};
+use super::event::{Change, ChangeValue, Event, OldValue};
 use super::{Bus, Inner};
-use crate::doorbell::bell_name;
+use crate::doorbell::{Sort, bell_name};
 use crate::error::{ReadError, WatchError};
 use crate::log::{RECORD_FIXED, Read, Record, RecordKind};
 use crate::region::BadRegion;
@@ -11,6 +11,7 @@ use crate::sync::Ordering::Acquire;
 use crate::sys::socket::{Doorbell, Timer};
 use crate::types::limits::{KEY_MAX, WATCHES_MAX};
 use crate::types::{Cursor, Key, Kind, Revision, time_of};
+use crate::word::Realm;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -65,16 +66,11 @@ impl Inner {
         self.ringer.ring(&self.bells, name);
     }
 
-    /// After a commit: wakes the sleeping watches that a key matches; `None`: all of them.
+    /// After a commit: wakes the sleeping watches that a key concerns; `None`: all of this sort.
     #[inline]
-    pub(crate) fn ring_watches(&self, key: Option<&[u8]>) {
-        let core = &self.core;
-        let matches = |index| match key {
-            Some(key) => core.watch_matches(index, key),
-            None => Ok(true),
-        };
+    pub(crate) fn ring_watches(&self, sort: Sort, key: Option<&[u8]>) {
         // A damaged watch table is told by the next operation that reads it; this one is done.
-        let _rung = core.each_sleeper(&matches, &|name| self.ring(name));
+        let _rung = self.core.each_sleeper(sort, key, &|name| self.ring(name));
     }
 
     /// Rings every watch: somebody died, perhaps before ringing.
@@ -123,7 +119,8 @@ impl Watch {
         let Some(seat) = inner.seat() else { return Ok(Waker::Timer(Timer::new()?)) };
         let nonce = crate::sys::process::random()?;
         let owner = seat.owner();
-        let taken = inner.core.watch_take(owner, nonce, prefix).map_err(ReadError::from)?;
+        let taken =
+            inner.core.watch_take(owner, nonce, (Sort::Keys, prefix)).map_err(ReadError::from)?;
         let index = taken.ok_or(WatchError::TooMany { limit: WATCHES_MAX })?;
         let bell = Doorbell::bind(&inner.bells, &bell_name(index, nonce), &inner.path.join("bell"));
         match bell {
@@ -361,6 +358,7 @@ impl Watch {
         let whole = matches!(record.kind, RecordKind::Clear | RecordKind::Restore);
         let keyed =
             matches!(record.kind, RecordKind::Set | RecordKind::Delete | RecordKind::Expire);
+        let keyed = keyed && record.realm == Realm::Keys;
         let ours = whole || keyed && record.key.starts_with(&self.prefix);
         if !ours {
             return Ok(None);
@@ -386,6 +384,7 @@ impl Watch {
             time: time_of(record.time),
             value,
             value_kind: Kind::from_byte(record.value_kind),
+            old: record.old.map(OldValue::from),
         })))
     }
 

@@ -2,10 +2,11 @@
 
 use super::counters::Counter;
 use super::{Bus, Inner};
+use crate::doorbell::Sort;
 use crate::error::{Expected, WriteError};
 use crate::lock::LockError;
 use crate::region::layout::{header, member};
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Ordering::{Relaxed, Release};
 use crate::table::entry::Note;
 use crate::table::wish::{
     Action, Condition, Done, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
@@ -29,9 +30,6 @@ impl<F: Into<WriteFailure>> From<F> for Refused {
     }
 }
 
-/// Bytes by which the file grows at a time, at the most.
-const GROWTH_MAX: u64 = 16 << 20;
-
 /// Encodes a value as MessagePack with field names.
 pub(crate) fn encode<T: Serialize + ?Sized>(key: &[u8], value: &T) -> Result<Vec<u8>, WriteError> {
     rmp_serde::to_vec_named(value)
@@ -40,8 +38,9 @@ pub(crate) fn encode<T: Serialize + ?Sized>(key: &[u8], value: &T) -> Result<Vec
 
 impl Inner {
     pub(crate) fn check_wish(&self, wish: &Wish<'_>) -> Result<(), WriteError> {
-        if wish.key.is_empty() || wish.key.len() > KEY_MAX {
-            return Err(WriteError::Key { size: wish.key.len(), limit: KEY_MAX });
+        let size = wish.key.bytes.len();
+        if size == 0 || size > KEY_MAX {
+            return Err(WriteError::Key { size, limit: KEY_MAX });
         }
         let (value, who) = match wish.action {
             Action::Set { value, note } => (value.len(), note.who),
@@ -61,11 +60,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Runs a write; when there is no room, grows or sweeps, and tries again.
+    /// Runs a write; when there is no room, grows or sweeps, and tries again. `ring` wakes whom the
+    /// change concerns.
     pub(crate) fn with_room(
         &self,
         me: u32,
-        key: Option<&[u8]>,
+        ring: impl Fn(),
         mut write: impl FnMut() -> Result<Done, WriteFailure>,
     ) -> Result<Done, Refused> {
         let mut swept = false;
@@ -75,7 +75,7 @@ impl Inner {
                 Err(failure) => return Err(failure.into()),
                 Ok(done) => {
                     if done.count > 0 {
-                        self.ring_watches(key);
+                        ring();
                     }
                     return Ok(done);
                 }
@@ -88,63 +88,6 @@ impl Inner {
             self.sweep(me)?;
             swept = true;
         }
-    }
-
-    /// Frees what is retired, in every stripe.
-    fn sweep(&self, me: u32) -> Result<(), WriteFailure> {
-        for stripe in 0..self.core.geometry.stripes {
-            self.core.sweep_cleared(me, stripe)?;
-            let guard = self.core.lock_stripe(stripe, me, &self.core.patience())?;
-            self.core.sweep_retired(stripe)?;
-            drop(guard);
-        }
-        Ok(())
-    }
-
-    /// Makes the file longer by at least so many blocks. No stripe and no commit lock is held.
-    /// `Err`: why it did not grow.
-    pub(crate) fn grow(&self, me: u32, blocks: u64) -> Result<Result<(), String>, WriteFailure> {
-        let core = &self.core;
-        let lock = core.grow_lock();
-        let before = core.region.load(header::SIZE, Acquire)?;
-        let outcome = lock.lock(me, &core.patience(), |owner| {
-            let Some(mut probe) = core.liveness.probe() else { return Ok(false) };
-            Ok::<_, LockError>(probe.acquire(owner) && lock.take_over(owner, me)?)
-        });
-        // A dead grower leaves a longer file at most; the size word counts.
-        let _: crate::lock::LockOutcome = outcome?;
-        let end = self.grow_locked(before, blocks);
-        lock.unlock();
-        end
-    }
-
-    fn grow_locked(&self, before: u64, blocks: u64) -> Result<Result<(), String>, WriteFailure> {
-        let core = &self.core;
-        let size = core.region.load(header::SIZE, Acquire)?;
-        let max = core.geometry.max_capacity;
-        if size > before {
-            return Ok(Ok(()));
-        }
-        let block = core.geometry.block_size();
-        let needed = blocks.saturating_mul(block);
-        let step = (size / 4).clamp(block * 16, GROWTH_MAX).max(needed) / block * block;
-        let mut step = step.min(max - size.min(max));
-        if step < needed {
-            return Ok(Err(format!("{size} of at most {max} bytes are there already")));
-        }
-        let reserve = |step| crate::sys::file::reserve(&self.region, size, step);
-        let mut reserved = reserve(step);
-        if reserved.is_err() && step > needed {
-            step = needed;
-            reserved = reserve(step);
-        }
-        if let Err(error) = reserved {
-            return Ok(Err(error.to_string()));
-        }
-        // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`. For the order of
-        // a death alone: others ask the kernel.
-        core.region.store(header::SIZE, size + step, Release)?;
-        Ok(Ok(()))
     }
 
     /// What a refusal is told: about this key, and so many bytes.
@@ -197,13 +140,14 @@ impl Inner {
             Action::Set { value, .. } | Action::Replace { value, .. } => value.len() as u64,
             _ => 0,
         };
-        let end = self.with_room(me, Some(wish.key), || self.core.write_one(me, wish));
+        let ring = || self.ring_watches(Sort::of(wish.key.realm), Some(wish.key.bytes));
+        let end = self.with_room(me, ring, || self.core.write_one(me, wish));
         self.count(match wish.action {
             Action::Add { .. } => Counter::Adds,
             Action::Delete { .. } => Counter::Deletes,
             _ => Counter::Sets,
         });
-        end.map_err(|failure| self.explain(failure, wish.key, size))
+        end.map_err(|failure| self.explain(failure, wish.key.bytes, size))
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -297,7 +241,7 @@ impl<K: AsRef<[u8]>> Put<'_, K> {
         let inner = &self.bus.inner;
         let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
         let action = Action::Delete { time: inner.core.clock.wall(), who };
-        let wish = Wish { key: self.key.as_ref(), action, condition: self.condition };
+        let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
         inner.change(&wish).map(done)
     }
 
@@ -310,7 +254,7 @@ impl<K: AsRef<[u8]>> Put<'_, K> {
         let inner = &self.bus.inner;
         let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
         let action = Action::Add { by, time: inner.core.clock.wall(), who };
-        let wish = Wish { key: self.key.as_ref(), action, condition: self.condition };
+        let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
         Ok(inner.change(&wish)?.value)
     }
     /// Gives the entry a time to live, or takes it away; value and owner stay. `None` when there is
@@ -323,7 +267,7 @@ impl<K: AsRef<[u8]>> Put<'_, K> {
         let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
         let deadline = ttl.map_or(0, |ttl| inner.deadline_in(ttl));
         let action = Action::Deadline { deadline, time: inner.core.clock.wall(), who };
-        let wish = Wish { key: self.key.as_ref(), action, condition: self.condition };
+        let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
         inner.change(&wish).map(done)
     }
 
@@ -338,7 +282,7 @@ impl<K: AsRef<[u8]>> Put<'_, K> {
             who,
         };
         let action = Action::Set { value, note };
-        let wish = Wish { key: self.key.as_ref(), action, condition: self.condition };
+        let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
         let revision = done(inner.change(&wish)?);
         revision.ok_or_else(|| WriteError::Gone { path: inner.path.clone() })
     }
@@ -428,7 +372,7 @@ impl Bus {
         let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
         let cleared = inner.core.clear(me, time, who);
         let revision = cleared.map_err(|failure| inner.explain(failure.into(), b"", 0))?;
-        inner.ring_watches(None);
+        inner.ring_watches(Sort::Keys, None);
         Revision::new(revision).ok_or_else(|| WriteError::Gone { path: inner.path.clone() })
     }
 
@@ -473,7 +417,7 @@ impl Bus {
             };
             let old = entry.map(|entry| entry.decode()).transpose()?;
             let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
-            let wish = |action| Wish { key, action, condition };
+            let wish = |action| Wish { key: key.into(), action, condition };
             let end = match change(old) {
                 Update::Keep => return Ok(Updated::Kept),
                 Update::Delete => match inner.change(&wish(Action::Delete { time, who })) {

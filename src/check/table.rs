@@ -8,7 +8,7 @@ use crate::region::layout::{CLASSES_MAX, array, entry, header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::table::Core;
 use crate::table::wish::KIND_COUNTER;
-use crate::word::{ArrayWord, Hash, offset_of, tag_matches};
+use crate::word::{ArrayWord, Hash, Name, Realm, offset_of, tag_matches};
 use std::collections::{HashMap, HashSet};
 
 /// Entries that slot words name, each with its slot word's place.
@@ -30,7 +30,7 @@ impl Core {
         self.check_stripe_words(index, report)?;
         let array = self.array_word(index)?;
         let mut named = Names::new();
-        let mut keys: HashMap<Vec<u8>, u64> = HashMap::new();
+        let mut keys: HashMap<(Realm, Vec<u8>), u64> = HashMap::new();
         self.each_slot(array, |slot, word| {
             if let Some(other) = named.insert(offset_of(word), slot) {
                 report.say(format!("slot words {slot:#x} and {other:#x} name the same entry"));
@@ -46,13 +46,21 @@ impl Core {
             Ok(())
         })?;
         let cleared = self.region.load(header::CLEARED_AT, Acquire)?;
+        let mut locks = 0;
         for at in named.keys() {
-            let born = self.entry(*at).and_then(|entry| entry.born(Acquire));
-            report.entries += u64::from(born.is_ok_and(|born| born >= cleared));
+            let Ok(entry) = self.entry(*at) else { continue };
+            let (Ok(born), Ok(header)) = (entry.born(Acquire), entry.header()) else { continue };
+            let is_lock = header.realm() == Realm::Locks;
+            locks += u64::from(is_lock);
+            report.entries += u64::from(!is_lock && !header.is_cleared(born, cleared));
         }
-        let count = self.region.load(self.geometry.stripe(index) + stripe::COUNT, Relaxed)?;
-        if count != named.len() as u64 && !held {
-            report.say(format!("stripe {index} counts {count} entries, {} are named", named.len()));
+        let counted = |at| self.region.load(self.geometry.stripe(index) + at, Relaxed);
+        let (all, counted_locks) = (counted(stripe::COUNT)?, counted(stripe::LOCKS)?);
+        if all != named.len() as u64 && !held {
+            report.say(format!("stripe {index} counts {all} entries, {} are named", named.len()));
+        }
+        if counted_locks != locks && !held {
+            report.say(format!("stripe {index} counts {counted_locks} locks, {locks} are named"));
         }
         self.check_array(index, array, report)?;
         self.check_reachable(index, array, keys.len(), report)?;
@@ -141,7 +149,7 @@ impl Core {
     }
 
     /// The key of a named entry, or what is wrong with it.
-    fn check_entry(&self, index: u64, word: u64) -> Result<Vec<u8>, String> {
+    fn check_entry(&self, index: u64, word: u64) -> Result<(Realm, Vec<u8>), String> {
         let at = offset_of(word);
         let fail = |bad: BadRegion| bad.to_string();
         let place = self.place(at).map_err(fail)?;
@@ -163,14 +171,12 @@ impl Core {
             return Err(format!("its entry {at:#x} died at {died}"));
         }
         self.check_marks(at, is_timed(block.class()))?;
-        let mut key = Vec::new();
-        let header = entry.header().map_err(fail)?;
-        entry.copy_key(&header, &mut key).map_err(fail)?;
-        let hash = Hash::of(&key, self.geometry.seed);
+        let (realm, key) = entry.header().and_then(|header| entry.key(&header)).map_err(fail)?;
+        let hash = Hash::of(Name { realm, bytes: &key }, self.geometry.seed);
         if hash.stripe(self.geometry.stripes) != index || !tag_matches(word, hash.tag()) {
             return Err(format!("its entry {at:#x} has a key of another hash"));
         }
-        Ok(key)
+        Ok((realm, key))
     }
 
     /// What an entry says of itself, and whether it stands among its like.
@@ -191,11 +197,12 @@ impl Core {
             let (kind, len) = (header.kind, header.value_len);
             return Err(format!("its entry {at:#x} is of kind {kind} with {len} bytes"));
         }
-        let known = entry::FLAG_DEADLINE | entry::FLAG_OWNER;
+        let timed = entry::FLAG_DEADLINE | entry::FLAG_OWNER;
+        let known = timed | entry::FLAG_LOCK;
         if header.flags & !known != 0 {
             return Err(format!("its entry {at:#x} has the flags {:#x}", header.flags));
         }
-        if (header.flags != 0) != among_timed {
+        if (header.flags & timed != 0) != among_timed {
             return Err(format!("its entry {at:#x} stands in a span of the other sort of entries"));
         }
         if header.flags & entry::FLAG_OWNER != 0

@@ -1,9 +1,12 @@
 //! The header's words, locks, members and watches.
 
 use super::CheckReport;
+use crate::doorbell::Sort;
 use crate::lock::RobustLock;
 use crate::region::BadRegion;
-use crate::region::layout::{CHANGE_SIZE, PINS_MAX, WATCH_PREFIX_MAX, header, member, watch};
+use crate::region::layout::{
+    CHANGE_SIZE, PINS_MAX, WATCH_GROUPS, WATCH_PREFIX_MAX, header, member, watch,
+};
 use crate::sync::Ordering::Acquire;
 use crate::table::Core;
 use crate::word::offset_of;
@@ -128,6 +131,10 @@ impl Core {
         if state != 0 && word(member::GENERATION)? == 0 {
             report.say(format!("member slot {slot} is in use without a generation"));
         }
+        let ended = word(member::ENDED)?;
+        if ended > member::ENDED_DIED {
+            report.say(format!("member slot {slot} was ended by {ended}"));
+        }
         if label > LABEL_MAX {
             report.say(format!("member slot {slot} has a label of {label} bytes"));
         }
@@ -158,13 +165,18 @@ impl Core {
         }
         for index in 0..most {
             let at = self.geometry.watch(index);
-            let (state, len) = (word(at + watch::STATE)?, word(at + watch::PREFIX_LEN)?);
-            let asleep = word(self.geometry.asleep(index))? & 1 << (index % 64) != 0;
+            let (state, filter) = (word(at + watch::STATE)?, word(at + watch::FILTER)?);
             if state == 0 {
-                if asleep {
-                    report.say(format!("watch {index} sleeps, but nobody has it"));
-                }
                 continue;
+            }
+            let (len, sort, group) = (filter & 0xffff_ffff, filter >> 32, word(at + watch::GROUP)?);
+            if sort > Sort::Members as u64 && sort != Sort::All as u64 {
+                report.say(format!("watch {index} has a filter of sort {sort}"));
+            } else if word(header::BELL_SORTS)? >> (8 * sort) & 0xff == 0 {
+                report.say(format!("watch {index} may never be rung: its sort is not noted"));
+            }
+            if group >= WATCH_GROUPS {
+                report.say(format!("watch {index} is in group {group} of {WATCH_GROUPS}"));
             }
             let owner = (state & 0xffff).wrapping_sub(1);
             if owner >= self.geometry.members_max || len > WATCH_PREFIX_MAX {
@@ -179,6 +191,28 @@ impl Core {
             }
             if index >= high {
                 report.say(format!("watch {index} is in use, beyond watches_high {high}"));
+            }
+        }
+        self.check_sleepers(report)
+    }
+
+    /// The bits of those that sleep.
+    fn check_sleepers(&self, report: &mut CheckReport) -> Result<(), BadRegion> {
+        let word = |at| self.region.load(at, Acquire);
+        for group in 0..WATCH_GROUPS {
+            for first in (0..self.geometry.watches_max).step_by(64) {
+                let mut bits = word(self.geometry.asleep(group, first))?;
+                while bits != 0 {
+                    let index = first + u64::from(bits.trailing_zeros());
+                    bits &= bits - 1;
+                    let at = self.geometry.watch(index);
+                    let own = word(at + watch::GROUP)? % WATCH_GROUPS;
+                    if word(at + watch::STATE)? == 0 {
+                        report.say(format!("watch {index} sleeps, but nobody has it"));
+                    } else if own != group {
+                        report.say(format!("watch {index} sleeps in group {group}, not in {own}"));
+                    }
+                }
             }
         }
         Ok(())

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! | revision 8 | length 4, kind 1, flags 1, value kind 1, who length 1 | value length 8 |
-//! | time 8 | key length 8 after it: who, key, value, each padded to 8 bytes              |
+//! | time 8 | key length 2, old value: kind 1, flags 1, length 4                         |
+//! | who, key, value, old value, each padded to 8 bytes                                  |
 //! ```
 //!
 //! 1. Positions are bytes since the region was made and only grow; a record never wraps: what is
@@ -21,11 +22,16 @@ use crate::region::geometry::align;
 use crate::region::layout::{INDEX_STRIDE, LINE, header, record};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
+use crate::word::{Name, Realm};
 
 /// Largest value that a record carries, in bytes; larger ones are told by their size.
 pub(crate) const RECORD_VALUE_MAX: u64 = 1024;
 /// The value did not fit into the record.
 pub(crate) const FLAG_TOO_LARGE: u8 = 1;
+/// The key is that of a lock.
+pub(crate) const FLAG_LOCK: u8 = 2;
+/// There was an old value; the one of its record's flags that says so, beside `FLAG_TOO_LARGE`.
+const FLAG_OLD: u8 = 2;
 /// Bytes of a record beyond who, key and value.
 pub(crate) const RECORD_FIXED: u64 = record::BYTES + 8;
 
@@ -43,14 +49,12 @@ pub(crate) enum RecordKind {
     Message = 5,
     Snapshot = 6,
     Restore = 7,
-    Joined = 8,
-    Left = 9,
 }
 
 impl RecordKind {
     fn from_byte(byte: u8) -> Option<Self> {
-        use RecordKind::{Clear, Delete, Expire, Joined, Left, Message, Restore, Set, Snapshot};
-        [Set, Delete, Expire, Clear, Message, Snapshot, Restore, Joined, Left]
+        use RecordKind::{Clear, Delete, Expire, Message, Restore, Set, Snapshot};
+        [Set, Delete, Expire, Clear, Message, Snapshot, Restore]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -63,10 +67,22 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) value_kind: u8,
     pub(crate) time: u64,
     pub(crate) who: &'a [u8],
-    pub(crate) key: &'a [u8],
+    pub(crate) key: Name<'a>,
     pub(crate) value: &'a [u8],
-    /// Bytes of the value that a record may carry at the most.
+    /// Bytes of a value that a record may carry at the most.
     pub(crate) value_max: u64,
+    /// What was there before, where it is to be told.
+    pub(crate) old: Option<OldValue<'a>>,
+}
+
+/// The value that a change replaced or took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OldValue<'a> {
+    pub(crate) kind: u8,
+    /// Its bytes, all of them or none.
+    pub(crate) bytes: &'a [u8],
+    /// How many it has.
+    pub(crate) size: u64,
 }
 
 impl NewRecord<'_> {
@@ -77,7 +93,34 @@ impl NewRecord<'_> {
     /// Bytes that it takes in the ring.
     pub(crate) fn size(&self) -> u64 {
         let pad = |len: usize| align(len as u64, 8);
-        RECORD_FIXED + pad(self.who.len()) + pad(self.key.len()) + align(self.carried(), 8)
+        RECORD_FIXED
+            + pad(self.who.len())
+            + pad(self.key.bytes.len())
+            + align(self.carried(), 8)
+            + pad(self.carried_old().len())
+    }
+
+    fn carried_old(&self) -> &[u8] {
+        match self.old {
+            Some(old) if old.size <= self.value_max => old.bytes,
+            _ => &[],
+        }
+    }
+
+    /// The word of the key's length and of the old value.
+    fn lengths(&self) -> u64 {
+        let old = self.old.map_or(0, |old| {
+            let is_cut = self.carried_old().len() as u64 != old.size;
+            let flags = FLAG_OLD | if is_cut { FLAG_TOO_LARGE } else { 0 };
+            u64::from(old.kind) << 16 | u64::from(flags) << 24 | old.size << 32
+        });
+        self.key.bytes.len() as u64 | old
+    }
+
+    fn flags(&self) -> u8 {
+        let too_large = if self.carried() < self.value.len() as u64 { FLAG_TOO_LARGE } else { 0 };
+        let lock = if self.key.realm == Realm::Locks { FLAG_LOCK } else { 0 };
+        too_large | lock
     }
 }
 
@@ -91,8 +134,19 @@ pub(crate) struct Record {
     pub(crate) value_size: u64,
     pub(crate) time: u64,
     pub(crate) who: Vec<u8>,
+    pub(crate) realm: Realm,
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,
+    pub(crate) old: Option<Old>,
+}
+
+/// An old value as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Old {
+    pub(crate) kind: u8,
+    pub(crate) size: u64,
+    /// `None`: it is too large for a record.
+    pub(crate) bytes: Option<Vec<u8>>,
 }
 
 /// What reading at a position gave.
@@ -155,19 +209,19 @@ impl Space {
             self.region.store(self.ring(tail), 0, Relaxed)?;
         }
         let at = self.ring(place);
-        let flags = if carried < new.value.len() as u64 { FLAG_TOO_LARGE } else { 0 };
         let meta = size
             | u64::from(new.kind as u8) << 32
-            | u64::from(flags) << 40
+            | u64::from(new.flags()) << 40
             | u64::from(new.value_kind) << 48
             | (new.who.len() as u64) << 56;
         self.region.store(at + record::REVISION, revision, Relaxed)?;
         self.region.store(at + record::META, meta, Relaxed)?;
         self.region.store(at + record::VALUE_LEN, new.value.len() as u64, Relaxed)?;
         self.region.store(at + record::TIME, new.time, Relaxed)?;
-        self.region.store(at + record::BYTES, new.key.len() as u64, Relaxed)?;
+        self.region.store(at + record::BYTES, new.lengths(), Relaxed)?;
         let mut to = at + RECORD_FIXED;
-        for bytes in [new.who, new.key, &new.value[..carried as usize]] {
+        let value = &new.value[..carried as usize];
+        for bytes in [new.who, new.key.bytes, value, new.carried_old()] {
             if !bytes.is_empty() {
                 self.region.write(to, bytes)?;
                 to += align(bytes.len() as u64, 8);
@@ -252,15 +306,19 @@ impl Space {
         let meta = self.region.load(at + record::META, Relaxed)?;
         let value_size = self.region.load(at + record::VALUE_LEN, Relaxed)?;
         let (size, who_len) = (meta & 0xffff_ffff, meta >> 56);
-        let too_large = (meta >> 40) as u8 & FLAG_TOO_LARGE != 0;
+        let flags = (meta >> 40) as u8;
+        let too_large = flags & FLAG_TOO_LARGE != 0;
         let carried = if too_large { 0 } else { value_size };
         let bad = || BadRegion::new(at, meta, "a log record");
-        let key_len = self.region.load(at + record::BYTES, Relaxed)?;
+        let lengths = self.region.load(at + record::BYTES, Relaxed)?;
+        let (key_len, old_flags) = (lengths & 0xffff, (lengths >> 24) as u8);
+        let old_carried = if old_flags == FLAG_OLD { lengths >> 32 } else { 0 };
         let kind = RecordKind::from_byte((meta >> 32) as u8).ok_or_else(bad)?;
-        if key_len > 1 << 16 || carried > self.geometry.log_size {
+        if carried > self.geometry.log_size {
             return Err(bad());
         }
-        let needed = RECORD_FIXED + align(who_len, 8) + align(key_len, 8) + align(carried, 8);
+        let needed = RECORD_FIXED
+            + [who_len, key_len, carried, old_carried].map(|len| align(len, 8)).iter().sum::<u64>();
         let room = self.geometry.log() + self.geometry.log_size - at;
         if needed != size || size > room {
             return Err(bad());
@@ -273,6 +331,12 @@ impl Space {
             read.map(|()| bytes)
         };
         let (who, key, value) = (take(who_len)?, take(key_len)?, take(carried)?);
+        let old_bytes = take(old_carried)?;
+        let old = (old_flags & FLAG_OLD != 0).then(|| Old {
+            kind: (lengths >> 16) as u8,
+            size: lengths >> 32,
+            bytes: (old_flags & FLAG_TOO_LARGE == 0).then_some(old_bytes),
+        });
         let record = Record {
             revision: self.region.load(at + record::REVISION, Relaxed)?,
             kind,
@@ -281,8 +345,10 @@ impl Space {
             value_size,
             time: self.region.load(at + record::TIME, Relaxed)?,
             who,
+            realm: if flags & FLAG_LOCK == 0 { Realm::Keys } else { Realm::Locks },
             key,
             value,
+            old,
         };
         Ok((record, size))
     }

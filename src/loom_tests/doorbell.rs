@@ -1,7 +1,7 @@
 //! A watch that falls asleep against a writer that looks who sleeps.
 
 use super::{Image, commit, explore, geometry};
-use crate::doorbell::bell_name;
+use crate::doorbell::{Sort, bell_name, class_of, group_of};
 use crate::region::layout::{header, watch};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
@@ -12,11 +12,17 @@ use loom::thread;
 /// A bus with `k`, and one watch slot that another watch has left; its filter was `x`.
 fn image() -> Image {
     let at = geometry().watch(0);
+    let rows = [b"x", b"k"].map(|filter| {
+        let group = group_of(Sort::Keys, class_of(filter), filter).unwrap();
+        geometry().asleep(group, 0)
+    });
+    assert_ne!(rows[0], rows[1], "the filters are of one group");
     Image::with_entries(2)
-        .words([header::WATCHES_HIGH, geometry().asleep(0)], 0)
+        .words([header::WATCHES_HIGH, header::BELL_SORTS], 0)
+        .words(rows, 0)
         .run(at, (watch::PREFIX + 8) / 8)
         .after(|core| {
-            assert_eq!(core.watch_take(1, 1, b"x").unwrap(), Some(0));
+            assert_eq!(core.watch_take(1, 1, (Sort::Keys, b"x")).unwrap(), Some(0));
             core.watch_give(0).unwrap();
         })
 }
@@ -32,12 +38,11 @@ fn sleep(name: &str, image: Image, fall_asleep: fn(&Core)) {
         });
         let writer = bus.core();
         commit(&writer, &[(b"k", Some(10))]);
-        let matches = |index| writer.watch_matches(index, b"k");
         let ring = |name: &str| {
             assert_eq!(name, bell_name(0, 2), "rings at another watch's door");
             bell.store(1, Relaxed);
         };
-        writer.each_sleeper(&matches, &ring).unwrap();
+        writer.each_sleeper(Sort::Keys, Some(b"k"), &ring).unwrap();
         let awake = sleeper.join().unwrap();
         assert!(awake || rung.load(Relaxed) == 1, "it sleeps, and nobody rang");
     });
@@ -49,21 +54,22 @@ fn sleep(name: &str, image: Image, fall_asleep: fn(&Core)) {
 #[test]
 fn no_wake_up_is_lost() {
     let image = image().after(|core| {
-        assert_eq!(core.watch_take(1, 2, b"k").unwrap(), Some(0));
+        assert_eq!(core.watch_take(1, 2, (Sort::Keys, b"k")).unwrap(), Some(0));
     });
     sleep("no_wake_up_is_lost", image, |core| core.falls_asleep(0).unwrap());
 }
 
 fn register_and_sleep(core: &Core) {
-    assert_eq!(core.watch_take(1, 2, b"k").unwrap(), Some(0));
+    assert_eq!(core.watch_take(1, 2, (Sort::Keys, b"k")).unwrap(), Some(0));
     core.falls_asleep(0).unwrap();
 }
 
-/// The same from the registration on, in a slot that nobody had before.
-/// Plant: the slot is not counted.
+/// The same from the registration on, in a slot that nobody had before, with a filter of a sort that
+/// nobody had.
+/// Plants: the slot is not counted; the sort is not noted.
 #[test]
 fn a_new_slot_is_counted() {
-    let image = image().words([header::WATCHES_HIGH], 0);
+    let image = image().words([header::WATCHES_HIGH, header::BELL_SORTS], 0);
     sleep("a_new_slot_is_counted", image, register_and_sleep);
 }
 

@@ -110,6 +110,7 @@ fn shape() -> Shape {
         created: 5,
         mode: 0o600,
         first_revision: 0,
+        features: 0,
     }
 }
 
@@ -154,7 +155,11 @@ impl Image {
         let base = self.geometry.stripe(index);
         let lists = [stripe::CLASSES, stripe::RETIRED_COUNT, stripe::SPARE_COUNT];
         self.words([header::FREE_HINT, header::CLAIMS], 0)
-            .words([stripe::COUNT, stripe::SWEEP_WANTED, stripe::SNAP_DONE].map(|at| base + at), 0)
+            .words(
+                [stripe::COUNT, stripe::LOCKS, stripe::SWEEP_WANTED, stripe::SNAP_DONE]
+                    .map(|at| base + at),
+                0,
+            )
             .words(lists.map(|at| base + at), 0)
             .run(base + stripe::RETIRED, NOTED)
             .run(base + stripe::SPARE, NOTED)
@@ -279,7 +284,7 @@ fn wish<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> Wish<'a> {
         Some(value) => Action::Set { value, note },
         None => Action::Delete { time: 0, who: b"" },
     };
-    Wish { key, action, condition: Condition::Any }
+    Wish { key: key.into(), action, condition: Condition::Any }
 }
 
 /// Sets a key, by the whole of a write. Values are ten times the revision with which they come about.
@@ -295,7 +300,7 @@ fn plan(core: &Core, changes: &[(&[u8], Option<u64>)]) -> Vec<Stored> {
         let value = value.map(u64::to_le_bytes);
         let wish = wish(key, value.as_ref().map(|value| &value[..]));
         let basis = core.basis().unwrap();
-        core.plan(0, &wish, &core.site(key, &|_| false), &basis, &mut plans).unwrap();
+        core.plan(0, &wish, &core.site((*key).into(), &|_| false), &basis, &mut plans).unwrap();
     }
     plans.into_iter().map(|plan| plan.stored).collect()
 }

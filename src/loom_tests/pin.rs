@@ -27,7 +27,7 @@ fn guard(core: &Core) -> bool {
     let place = core.pin_at(MEMBER, 0);
     core.may_pin(MEMBER).unwrap();
     let (mut bytes, mut born, mut at) = (Vec::new(), 0, 0);
-    let found = core.find_pinned(b"k", place, &mut |seen| {
+    let found = core.find_pinned(b"k".into(), place, &mut |seen| {
         bytes.clear();
         born = seen.born;
         at = seen.entry.value_at(&seen.header);
@@ -79,7 +79,7 @@ fn two_threads_pin() {
 fn a_pin_goes() {
     let image = image().after(|core| {
         core.may_pin(MEMBER).unwrap();
-        let found = core.find_pinned(b"k", core.pin_at(MEMBER, 0), &mut |_| Ok(()));
+        let found = core.find_pinned(b"k".into(), core.pin_at(MEMBER, 0), &mut |_| Ok(()));
         assert_eq!(found, Ok(Pinned::Held));
         commit(core, &[(b"k", Some(20))]);
     });

@@ -49,7 +49,7 @@ fn fill_unborn(core: &Core) {
     let room = core.allocate(0, ROOM, false).unwrap();
     assert_eq!(room.at, entry_at(0), "the room that became free");
     let value = 990u64.to_le_bytes();
-    core.entry_in(room).unwrap().fill(entry::NONE, b"k", &value, &Note::default()).unwrap();
+    core.entry_in(room).unwrap().fill(entry::NONE, b"k".into(), &value, &Note::default()).unwrap();
 }
 
 /// Promise "never torn": an entry is replaced, and its room, a spare, is being filled anew.
@@ -164,7 +164,7 @@ fn for_values(core: &Core, looks: [u64; 9]) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     let mut plans: Vec<Plan> = Vec::new();
-    let site = core.site(b"y", &|_| false);
+    let site = core.site(b"y".into(), &|_| false);
     let basis = core.basis().unwrap();
     core.plan(0, &wish(b"y", Some(&value)), &site, &basis, &mut plans).unwrap();
 }

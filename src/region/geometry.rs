@@ -1,8 +1,8 @@
 //! The shape of one region: what its header's unchanging words say, checked once at attach.
 
 use super::layout::{
-    BYTE_ORDER, HEADER_SIZE, INDEX_STRIDE, LAYOUT_PRINT, LAYOUT_VERSION, LINE, MAGIC, header,
-    member, record, stripe, watch,
+    BYTE_ORDER, HEADER_SIZE, INDEX_STRIDE, LAYOUT_PRINT, LAYOUT_VERSION, LINE, MAGIC, WATCH_GROUPS,
+    header, member, record, stripe, watch,
 };
 use super::{BadRegion, Region};
 use crate::sync::Ordering::{Relaxed, Release};
@@ -32,7 +32,12 @@ pub(crate) struct Shape {
     pub(crate) mode: u64,
     /// Head of the new region: revisions go on above it.
     pub(crate) first_revision: u64,
+    /// What the bus does beyond what every bus does, a bit each.
+    pub(crate) features: u64,
 }
+
+/// Of a region's features: log records tell old values too.
+pub(crate) const FEATURE_OLD_VALUES: u64 = 1;
 
 /// Why a header was refused. The order of the checks is the order of the variants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,6 +130,10 @@ impl Shape {
     pub(crate) fn block_size(&self) -> u64 {
         1 << self.block_shift
     }
+    #[inline]
+    pub(crate) fn tells_old_values(&self) -> bool {
+        self.features & FEATURE_OLD_VALUES != 0
+    }
 }
 
 impl Geometry {
@@ -135,7 +144,7 @@ impl Geometry {
         let member_table = stripe_table + shape.stripes * stripe::SIZE;
         let pinned = member_table + shape.members_max * member::SIZE;
         let asleep = pinned + align(shape.members_max.div_ceil(8), LINE);
-        let watches = asleep + align(shape.watches_max / 8, LINE);
+        let watches = asleep + WATCH_GROUPS * align(shape.watches_max / 8, LINE);
         let index = watches + shape.watches_max * watch::SIZE;
         // As many as the ring can hold records, by the stride.
         let index_count = (shape.log_size / record::BYTES / INDEX_STRIDE + 2).next_power_of_two();
@@ -184,10 +193,11 @@ impl Geometry {
     pub(crate) fn pinned(&self, slot: u64) -> u64 {
         self.pinned + 8 * (slot / 64)
     }
-    /// The word of the bitmap of watches that sleep, in which `watch` stands.
+    /// The word of a group's bitmap of watches that sleep, in which `watch` stands.
     #[inline]
-    pub(crate) fn asleep(&self, watch: u64) -> u64 {
-        self.asleep + 8 * (watch / 64)
+    pub(crate) fn asleep(&self, group: u64, watch: u64) -> u64 {
+        let row = align(self.watches_max / 8, LINE);
+        self.asleep + group % WATCH_GROUPS * row + 8 * (watch / 64)
     }
     pub(crate) fn watch(&self, index: u64) -> u64 {
         self.watches + index * watch::SIZE
@@ -282,6 +292,7 @@ impl Geometry {
             created: word(header::CREATED)?,
             mode: word(header::MODE)?,
             first_revision: word(header::FIRST_REVISION)?,
+            features: word(header::FEATURES)?,
         };
         let (found, expected) = (word(header::CHECKSUM)?, shape.checksum());
         if found != expected {
@@ -298,7 +309,7 @@ impl Geometry {
 }
 
 impl Shape {
-    fn words(&self) -> [(u64, u64); 19] {
+    fn words(&self) -> [(u64, u64); 20] {
         let version = u64::from(LAYOUT_VERSION) | u64::from(BYTE_ORDER) << 32;
         [
             (header::MAGIC, MAGIC),
@@ -320,11 +331,12 @@ impl Shape {
             (header::CAPACITY, self.capacity),
             (header::MODE, self.mode),
             (header::FIRST_REVISION, self.first_revision),
+            (header::FEATURES, self.features),
         ]
     }
 
     fn checksum(&self) -> u64 {
-        let mut bytes = Vec::with_capacity(19 * 16);
+        let mut bytes = Vec::with_capacity(20 * 16);
         for (at, word) in self.words() {
             bytes.extend_from_slice(&at.to_le_bytes());
             bytes.extend_from_slice(&word.to_le_bytes());
@@ -354,6 +366,7 @@ impl Shape {
                 self.log_size.is_power_of_two() && (4096..=1 << 36).contains(&self.log_size),
             ),
             ("first_revision", self.first_revision, self.first_revision < 1 << 62),
+            ("features", self.features, self.features <= FEATURE_OLD_VALUES),
         ];
         for (what, found, good) in checks {
             if !good {

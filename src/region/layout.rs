@@ -7,7 +7,7 @@
 /// First word of every region.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"MEMBUS\x00R");
 /// Version of this layout; it rises with every change of this file that moves anything.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+pub(crate) const LAYOUT_VERSION: u32 = 3;
 /// Written beside the version: reads differently on a machine of the other byte order.
 pub(crate) const BYTE_ORDER: u32 = 0x0102_0304;
 /// Bytes in a cache line: the unit in which words are kept apart.
@@ -35,7 +35,8 @@ pub(crate) mod header {
     pub(crate) const CAPACITY: u64 = 136;
     pub(crate) const MODE: u64 = 144;
     pub(crate) const FIRST_REVISION: u64 = 152;
-    pub(crate) const IMMUTABLE_END: u64 = 160;
+    pub(crate) const FEATURES: u64 = 160;
+    pub(crate) const IMMUTABLE_END: u64 = 168;
 
     pub(crate) const SIZE: u64 = 256;
     pub(crate) const DESTROYED: u64 = 264;
@@ -44,6 +45,7 @@ pub(crate) mod header {
     pub(crate) const MEMBERS_HIGH: u64 = 288;
     pub(crate) const WATCHES_HIGH: u64 = 296;
     pub(crate) const CLAIMS: u64 = 304;
+    pub(crate) const BELL_SORTS: u64 = 312;
     pub(crate) const KEEPER: u64 = 320;
     pub(crate) const HEARTBEAT: u64 = 328;
     pub(crate) const CLOCK_BOOT: u64 = 336;
@@ -88,6 +90,7 @@ pub(crate) mod stripe {
     pub(crate) const RETIRED_COUNT: u64 = 160;
     pub(crate) const SPARE_COUNT: u64 = 168;
     pub(crate) const DEADLINE: u64 = 176;
+    pub(crate) const LOCKS: u64 = 184;
     pub(crate) const RETIRED: u64 = 192;
     pub(crate) const SPARE: u64 = RETIRED + 8 * super::RETIRED_MAX;
     pub(crate) const CLASSES: u64 = SPARE + 8 * super::SPARE_MAX;
@@ -111,11 +114,14 @@ pub(crate) mod member {
     pub(crate) const LABEL: u64 = 32;
     pub(crate) const STATE: u64 = 96;
     pub(crate) const EPHEMERAL: u64 = 104;
+    pub(crate) const ENDED: u64 = 112;
     pub(crate) const PINS: u64 = 128;
     pub(crate) const COUNTERS: u64 = 192;
     pub(crate) const SIZE: u64 = 512;
     pub(crate) const STATE_IN_USE: u64 = 1;
     pub(crate) const STATE_MAY_KEEP: u64 = 2;
+    pub(crate) const ENDED_LEFT: u64 = 1;
+    pub(crate) const ENDED_DIED: u64 = 2;
 }
 /// Entries that one member may pin at a time; past it a guard holds a copy.
 pub(crate) const PINS_MAX: u64 = 8;
@@ -126,12 +132,15 @@ pub(crate) const COUNTERS_MAX: u64 = (member::SIZE - member::COUNTERS) / 8;
 pub(crate) mod watch {
     pub(crate) const STATE: u64 = 0;
     pub(crate) const NONCE: u64 = 8;
-    pub(crate) const PREFIX_LEN: u64 = 16;
-    pub(crate) const PREFIX: u64 = 24;
+    pub(crate) const FILTER: u64 = 16;
+    pub(crate) const GROUP: u64 = 24;
+    pub(crate) const PREFIX: u64 = 32;
     pub(crate) const SIZE: u64 = 128;
 }
 /// Bytes of a watch's prefix that writers compare; the watch itself compares all of it.
 pub(crate) const WATCH_PREFIX_MAX: u64 = watch::SIZE - watch::PREFIX;
+/// Groups of watches: a writer looks for sleepers in those that its key may concern.
+pub(crate) const WATCH_GROUPS: u64 = 256;
 
 /// One entry. Optional words follow the fixed ones in this order, each only when its flag is set:
 /// deadline, owner, who; then key and value, each padded to 8 bytes.
@@ -144,6 +153,7 @@ pub(crate) mod entry {
     pub(crate) const FIXED: u64 = 40;
     pub(crate) const FLAG_DEADLINE: u8 = 1;
     pub(crate) const FLAG_OWNER: u8 = 2;
+    pub(crate) const FLAG_LOCK: u8 = 4;
     /// What an entry without predecessor has in its place: no entry stands at this offset.
     pub(crate) const NONE: u64 = 1;
 }
@@ -196,6 +206,7 @@ const ALL: &[u64] = &[
     PINS_MAX,
     COUNTERS_MAX,
     WATCH_PREFIX_MAX,
+    WATCH_GROUPS,
     BUCKET_SLOTS,
     CHAIN_MAX,
     INDEX_STRIDE,
@@ -217,6 +228,7 @@ const ALL: &[u64] = &[
     header::CAPACITY,
     header::MODE,
     header::FIRST_REVISION,
+    header::FEATURES,
     header::IMMUTABLE_END,
     header::SIZE,
     header::DESTROYED,
@@ -225,6 +237,7 @@ const ALL: &[u64] = &[
     header::MEMBERS_HIGH,
     header::WATCHES_HIGH,
     header::CLAIMS,
+    header::BELL_SORTS,
     header::KEEPER,
     header::HEARTBEAT,
     header::CLOCK_BOOT,
@@ -258,6 +271,7 @@ const ALL: &[u64] = &[
     stripe::RETIRED_COUNT,
     stripe::SPARE_COUNT,
     stripe::DEADLINE,
+    stripe::LOCKS,
     stripe::RETIRED,
     stripe::SPARE,
     stripe::CLASSES,
@@ -270,14 +284,18 @@ const ALL: &[u64] = &[
     member::LABEL,
     member::STATE,
     member::EPHEMERAL,
+    member::ENDED,
     member::PINS,
     member::COUNTERS,
     member::SIZE,
     member::STATE_IN_USE,
     member::STATE_MAY_KEEP,
+    member::ENDED_LEFT,
+    member::ENDED_DIED,
     watch::STATE,
     watch::NONCE,
-    watch::PREFIX_LEN,
+    watch::FILTER,
+    watch::GROUP,
     watch::PREFIX,
     watch::SIZE,
     entry::BORN,
@@ -288,6 +306,7 @@ const ALL: &[u64] = &[
     entry::FIXED,
     entry::FLAG_DEADLINE as u64,
     entry::FLAG_OWNER as u64,
+    entry::FLAG_LOCK as u64,
     entry::NONE,
     span::BLOCKS,
     span::PREVIOUS,

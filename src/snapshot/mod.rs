@@ -23,6 +23,7 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 use crate::table::Core;
 use crate::table::entry::{Entry, Header};
+use crate::word::Realm;
 use format::{SnapshotEntry, SnapshotHead};
 
 /// A snapshot that is being read.
@@ -141,7 +142,10 @@ impl<'a> Walk<'a> {
         let core = self.core;
         let deadline = entry.deadline(header)?;
         let now = core.clock.boot();
-        if entry.owner(header)? != 0 || (deadline != 0 && deadline <= now) {
+        if header.realm() == Realm::Locks
+            || entry.owner(header)? != 0
+            || (deadline != 0 && deadline <= now)
+        {
             return Ok(None);
         }
         let (mut key, mut value, mut who) = (Vec::new(), Vec::new(), Vec::new());

@@ -6,7 +6,7 @@ use crate::region::layout::{BUCKET_SLOTS, CHAIN_MAX, LINE, array, stripe};
 use crate::region::{BadRegion, Words};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
-use crate::word::{ArrayWord, Hash, offset_of, tag_matches};
+use crate::word::{ArrayWord, Hash, Name, offset_of, tag_matches};
 
 /// Where a bucket's link stands, behind its slot words.
 const LINK: usize = BUCKET_SLOTS as usize;
@@ -314,9 +314,8 @@ impl Space {
     /// The hash of the key of an entry that is named by a slot word, under the stripe's lock.
     pub(crate) fn hash_of_entry(&self, at: u64) -> Result<Hash, BadRegion> {
         let entry = self.entry(at)?;
-        let mut key = Vec::new();
-        entry.copy_key(&entry.header()?, &mut key)?;
-        Ok(Hash::of(&key, self.geometry.seed))
+        let (realm, key) = entry.key(&entry.header()?)?;
+        Ok(Hash::of(Name { realm, bytes: &key }, self.geometry.seed))
     }
 }
 

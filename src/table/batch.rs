@@ -10,7 +10,7 @@ use crate::lock::Patience;
 use crate::log::{NewRecord, RecordKind};
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, header, span, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::word::{Hash, offset_of};
+use crate::word::{Hash, Name, Realm, offset_of};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -53,7 +53,7 @@ impl Core {
         basis: &Basis,
         plans: &mut Vec<Plan>,
     ) -> Result<(), WriteFailure> {
-        let mut last: HashMap<&[u8], usize> = HashMap::with_capacity(wishes.len());
+        let mut last: HashMap<Name<'_>, usize> = HashMap::with_capacity(wishes.len());
         for (index, wish) in wishes.iter().enumerate() {
             if !matches!(wish.action, Action::Require) {
                 last.insert(wish.key, index);
@@ -63,7 +63,7 @@ impl Core {
         let is_taken = |slot| taken.borrow().contains(&slot);
         for (index, wish) in wishes.iter().enumerate() {
             let mut wish = *wish;
-            if last.get(wish.key).is_some_and(|last| *last != index) {
+            if last.get(&wish.key).is_some_and(|last| *last != index) {
                 if wish.condition == Condition::Any {
                     continue;
                 }
@@ -130,9 +130,10 @@ impl Core {
             value_kind: 0,
             time,
             who,
-            key: &[],
+            key: Name::from(&[]),
             value: &[],
             value_max: 0,
+            old: None,
         };
         let revision = self.write_record(me, record, true)?;
         for index in 0..self.geometry.stripes {
@@ -151,7 +152,8 @@ impl Core {
         let guard = self.lock_stripe(index, me, &self.patience())?;
         let mut gone = Vec::new();
         self.each_slot(self.array_word(index)?, |slot, word| {
-            if self.entry(offset_of(word))?.born(Acquire)? < cleared {
+            let entry = self.entry(offset_of(word))?;
+            if entry.header()?.is_cleared(entry.born(Acquire)?, cleared) {
                 gone.push((slot, offset_of(word)));
             }
             Ok(())
@@ -163,8 +165,7 @@ impl Core {
             self.region.store(slot, 0, Release)?;
             self.entry(at)?.set_died(cleared)?;
             self.retire(index, at)?;
-            let count = self.region.load(base + stripe::COUNT, Relaxed)?;
-            self.region.store(base + stripe::COUNT, count.saturating_sub(1), Relaxed)?;
+            self.recount(index, Realm::Keys, -1)?;
         }
         self.region.store(base + stripe::SWEPT_TO, cleared, Relaxed)?;
         self.sweep_retired(index)?;

@@ -17,6 +17,7 @@ use crate::hook;
 use crate::region::layout::header;
 use crate::snapshot::{Walk, WalkError};
 use crate::sync::Ordering::Release;
+use crate::word::Name;
 use std::collections::BTreeMap;
 
 type State = BTreeMap<String, Vec<u8>>;
@@ -30,6 +31,16 @@ fn state(core: &Core) -> State {
             if let Some(value) = get(core, &key) {
                 state.insert(key, value);
             }
+        }
+    }
+    for name in ["k1", "l0", "l1"] {
+        let mut value = Vec::new();
+        let held = core.read(Name::lock(name.as_bytes()), |seen| {
+            value.clear();
+            seen.entry.copy_value(&seen.header, &mut value)
+        });
+        if held.unwrap() {
+            state.insert(format!("lock {name}"), value);
         }
     }
     state
@@ -230,7 +241,7 @@ fn timed(core: &Core) -> Result<(), WriteFailure> {
         let owner = if number % 3 == 0 { OWNER } else { 0 };
         let note = Note { deadline, owner, ..Note::default() };
         let action = Action::Set { value: b"timed", note };
-        core.write_one(0, &Wish { key: key.as_bytes(), action, condition: Condition::Any })?;
+        core.write_one(0, &Wish { key: key.as_bytes().into(), action, condition: Condition::Any })?;
     }
     Ok(())
 }
@@ -254,7 +265,7 @@ fn what_expires_or_is_owned_survives_every_double_crash() {
     };
     let renew = |core: &Core| {
         let action = Action::Deadline { deadline: core.clock.boot() + 5000, time: 1, who: b"" };
-        let wish = Wish { key: b"k5", action, condition: Condition::Any };
+        let wish = Wish { key: b"k5".into(), action, condition: Condition::Any };
         core.write_one(0, &wish).map(|_| ())
     };
     let disown = |core: &Core| core.delete_owned(0, OWNER).map(|_| ());
@@ -263,6 +274,44 @@ fn what_expires_or_is_owned_survives_every_double_crash() {
         + crash("set a deadline", &timed, &renew, 1)
         + crash_between("delete what is owned", &timed, &disown, 5);
     assert!(points > 2000, "{points}");
+}
+
+fn lock_of(name: &'static str, owner: u64) -> Wish<'static> {
+    let note = Note { owner, ..Note::default() };
+    let action = Action::Set { value: b"held", note };
+    Wish { key: Name::lock(name.as_bytes()), action, condition: Condition::Absent }
+}
+
+/// Locks: `k1`, beside the key of this name, and `l0`.
+fn locked(core: &Core) -> Result<(), WriteFailure> {
+    fill(core)?;
+    core.write_one(0, &lock_of("k1", OWNER))?;
+    core.write_one(0, &lock_of("l0", 0)).map(|_| ())
+}
+
+/// Plant: a sweep, a count or a look that takes no regard of the realm.
+#[test]
+fn locks_survive_every_double_crash_and_every_clear() {
+    let free = |core: &Core| {
+        let action = Action::Delete { time: 1, who: b"" };
+        let wish = Wish { key: Name::lock(b"k1"), action, condition: Condition::Any };
+        core.write_one(0, &wish).map(|_| ())
+    };
+    let clear = |core: &Core| core.clear(0, 1, b"me").map(|_| ());
+    let disown = |core: &Core| core.delete_owned(0, OWNER).map(|_| ());
+    let points = crash("lock", &locked, &one(lock_of("l1", OWNER)), 1)
+        + crash("unlock", &locked, &free, 1)
+        + crash("clear beside locks", &locked, &clear, 13)
+        + crash_between("locks of the dead", &locked, &disown, 3);
+    assert!(points > 1000, "{points}");
+    let (core, _yard) = bus(small(640 << 10));
+    locked(&core).unwrap();
+    assert_eq!(core.count_entries().unwrap(), 25);
+    clear(&core).unwrap();
+    let left = state(&core);
+    assert_eq!(left.keys().collect::<Vec<_>>(), ["lock k1", "lock l0"]);
+    let again = core.write_one(1, &lock_of("l0", 0));
+    assert!(matches!(again, Err(WriteFailure::Conflict { .. })), "{again:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::heap::{BlockWord, Room, Space};
 use crate::region::layout::entry;
 use crate::region::{BadRegion, Words};
 use crate::sync::Ordering::{self, Relaxed};
+use crate::word::{Name, Realm};
 
 const BORN: usize = (entry::BORN / 8) as usize;
 const DIED: usize = (entry::DIED / 8) as usize;
@@ -82,17 +83,29 @@ impl Header {
             | (self.who_len as u64) << 56
     }
     #[inline]
-    fn of(key: &[u8], value: &[u8], note: &Note<'_>) -> Self {
+    fn of(name: Name<'_>, value: &[u8], note: &Note<'_>) -> Self {
         let deadline = if note.deadline == 0 { 0 } else { entry::FLAG_DEADLINE };
         let owner = if note.owner == 0 { 0 } else { entry::FLAG_OWNER };
-        Self::new(note.kind, deadline | owner, note.who.len(), key.len(), value.len())
+        let lock = if name.realm == Realm::Keys { 0 } else { entry::FLAG_LOCK };
+        let flags = deadline | owner | lock;
+        Self::new(note.kind, flags, note.who.len(), name.bytes.len(), value.len())
+    }
+    /// To which realm its key belongs.
+    #[inline]
+    pub(crate) fn realm(&self) -> Realm {
+        if self.flags & entry::FLAG_LOCK == 0 { Realm::Keys } else { Realm::Locks }
+    }
+    /// Whether a clear that made `cleared` its floor took an entry away that was born at `born`.
+    #[inline]
+    pub(crate) fn is_cleared(&self, born: u64, cleared: u64) -> bool {
+        born < cleared && self.flags & entry::FLAG_LOCK == 0
     }
 }
 
 /// Bytes that an entry takes.
 #[inline]
-pub(crate) fn size_of(key: &[u8], value: &[u8], note: &Note<'_>) -> u64 {
-    8 * Header::of(key, value, note).end as u64
+pub(crate) fn size_of(name: Name<'_>, value: &[u8], note: &Note<'_>) -> u64 {
+    8 * Header::of(name, value, note).end as u64
 }
 
 /// An entry's room, as words.
@@ -155,10 +168,12 @@ impl Entry<'_> {
         self.words.load(FIXED + skip, Relaxed)
     }
 
-    /// Whether its key is `key`.
+    /// Whether its key is this one.
     #[inline]
-    pub(crate) fn has_key(&self, header: &Header, key: &[u8]) -> Result<bool, BadRegion> {
-        Ok(header.key_len == key.len() && self.words.part(header.key, header.key_len)?.equals(key))
+    pub(crate) fn has_key(&self, header: &Header, name: Name<'_>) -> Result<bool, BadRegion> {
+        Ok(header.key_len == name.bytes.len()
+            && header.realm() == name.realm
+            && self.words.part(header.key, header.key_len)?.equals(name.bytes))
     }
 
     pub(crate) fn copy_who(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
@@ -166,6 +181,12 @@ impl Entry<'_> {
     }
     pub(crate) fn copy_key(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
         self.copy(header.key, header.key_len, into)
+    }
+    /// Its key, and the realm it belongs to.
+    pub(crate) fn key(&self, header: &Header) -> Result<(Realm, Vec<u8>), BadRegion> {
+        let mut key = Vec::new();
+        self.copy_key(header, &mut key)?;
+        Ok((header.realm(), key))
     }
     #[inline]
     pub(crate) fn copy_value(&self, header: &Header, into: &mut Vec<u8>) -> Result<(), BadRegion> {
@@ -192,11 +213,11 @@ impl Entry<'_> {
     pub(crate) fn fill(
         &self,
         pred: u64,
-        key: &[u8],
+        name: Name<'_>,
         value: &[u8],
         note: &Note<'_>,
     ) -> Result<(), BadRegion> {
-        let header = Header::of(key, value, note);
+        let header = Header::of(name, value, note);
         self.words.store(PRED, pred, Relaxed)?;
         self.words.store(META, header.pack(), Relaxed)?;
         self.words.store(TIME, note.time, Relaxed)?;
@@ -207,7 +228,7 @@ impl Entry<'_> {
                 optional += 1;
             }
         }
-        let parts = [(header.who, note.who), (header.key, key), (header.value, value)];
+        let parts = [(header.who, note.who), (header.key, name.bytes), (header.value, value)];
         for (at, bytes) in parts {
             if !bytes.is_empty() {
                 self.words.part(at, bytes.len())?.write(bytes);

@@ -13,6 +13,7 @@ use crate::heap::{Space, State, class};
 use crate::region::BadRegion;
 use crate::region::layout::{header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::word::{Name, Realm};
 
 /// Keys that are taken away by one commit at the most.
 const CHUNK: usize = 64;
@@ -43,8 +44,10 @@ impl Space {
             let cut = self.cut(first, word)?;
             for at in self.occupied_entries(first, &cut)? {
                 let entry = self.entry(at)?;
-                if entry.born(Acquire)? >= cleared.max(1) && entry.died(Acquire)? == 0 {
-                    visit(&entry, &entry.header()?)?;
+                let (born, header) = (entry.born(Acquire)?, entry.header()?);
+                let lives = born != 0 && entry.died(Acquire)? == 0;
+                if lives && !header.is_cleared(born, cleared) {
+                    visit(&entry, &header)?;
                 }
             }
         }
@@ -81,9 +84,7 @@ impl Core {
         self.each_timed(index, |entry, header| {
             let deadline = entry.deadline(header)?;
             if deadline != 0 && deadline <= now {
-                let mut key = Vec::new();
-                entry.copy_key(header, &mut key)?;
-                due.push(key);
+                due.push(entry.key(header)?);
             } else if deadline != 0 && (next == 0 || deadline < next) {
                 next = deadline;
             }
@@ -105,9 +106,7 @@ impl Core {
             let mut owned = Vec::new();
             self.each_timed(index, |entry, header| {
                 if entry.owner(header)? == owner {
-                    let mut key = Vec::new();
-                    entry.copy_key(header, &mut key)?;
-                    owned.push(key);
+                    owned.push(entry.key(header)?);
                 }
                 Ok(())
             })?;
@@ -121,13 +120,14 @@ impl Core {
     fn write_chunks(
         &self,
         me: u32,
-        keys: &[Vec<u8>],
+        keys: &[(Realm, Vec<u8>)],
         action: Action<'_>,
     ) -> Result<u64, WriteFailure> {
         let mut count = 0;
         for chunk in keys.chunks(CHUNK) {
+            let names = chunk.iter().map(|(realm, key)| Name { realm: *realm, bytes: key });
             let wish = |key| Wish { key, action, condition: Condition::Any };
-            let wishes: Vec<_> = chunk.iter().map(|key| wish(key.as_slice())).collect();
+            let wishes: Vec<_> = names.map(wish).collect();
             count += self.write_batch(me, &wishes)?.count;
         }
         Ok(count)
@@ -153,11 +153,12 @@ mod tests {
         let note = |deadline, kind| Note { deadline, kind, ..Note::default() };
         let (value, lease) = (7_i64.to_le_bytes(), note(1000, KIND_COUNTER));
         let action = Action::Set { value: &value, note: lease };
-        let done = core.write_one(0, &Wish { key: b"k", action, condition: Condition::Any });
+        let done = core.write_one(0, &Wish { key: b"k".into(), action, condition: Condition::Any });
         let born = done.unwrap().revision;
         let add = Action::Add { by: 1, time: 0, who: b"" };
         let takes = Action::Set { value: b"mine", note: note(0, 0) };
-        let wish = |key, action, condition| Wish { key, action, condition };
+        let wish =
+            |key: &'static [u8], action, condition| Wish { key: key.into(), action, condition };
         let renewal = wish(&b"k"[..], takes, Condition::Revision(born));
         let guarded = [
             wish(b"k", Action::Require, Condition::Revision(born)),

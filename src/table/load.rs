@@ -8,6 +8,7 @@ use crate::region::BadRegion;
 use crate::region::layout::{entry, stripe};
 use crate::snapshot_entry::SnapshotEntry;
 use crate::sync::Ordering::Relaxed;
+use crate::word::Name;
 
 /// Why an entry was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +48,9 @@ impl Core {
             self.clock.boot().saturating_add(from.expires - now)
         };
         let note = Note { kind: from.kind, time: from.time, deadline, owner: 0, who: &from.who };
-        let mut site = self.site(&from.key, &|_| false);
-        if self.current(&from.key, site.hash, site.stripe)?.is_some() {
+        let name = Name::from(from.key.as_slice());
+        let mut site = self.site(name, &|_| false);
+        if self.current(name, site.hash, site.stripe)?.is_some() {
             return Err(LoadError::Wrong("the same key twice"));
         }
         let slot = loop {
@@ -62,9 +64,9 @@ impl Core {
                 Err(_) => return Err(LoadError::Wrong("no room for its stripe")),
             }
         };
-        let size = size_of(&from.key, &from.value, &note);
+        let size = size_of(name, &from.value, &note);
         let entry = self.entry_in(self.allocate(site.stripe, size, note.is_timed())?)?;
-        entry.fill(entry::NONE, &from.key, &from.value, &note)?;
+        entry.fill(entry::NONE, name, &from.value, &note)?;
         if deadline != 0 {
             self.note_deadline(site.stripe, deadline)?;
         }

@@ -15,6 +15,7 @@ use crate::region::BadRegion;
 use crate::region::layout::member;
 use crate::sync::Ordering::{Relaxed, Release, SeqCst};
 use crate::sync::fence;
+use crate::word::Name;
 
 /// How a look at an entry with a pin ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +65,13 @@ impl Core {
     /// it. A predecessor is about to be retired and can't be pinned: it is taken as in any read.
     pub(crate) fn find_pinned(
         &self,
-        key: &[u8],
+        name: Name<'_>,
         place: u64,
         take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
     ) -> Result<Pinned, ReadFailure> {
         for _ in 0..ATTEMPTS {
             let (mut track, mut deadline) = (None, 0);
-            let found = self.read(key, |seen| {
+            let found = self.read(name, |seen| {
                 track = seen.trail.map(|trail| trail.track());
                 deadline = seen.deadline;
                 Ok(())
@@ -79,7 +80,7 @@ impl Core {
                 return Ok(Pinned::Absent);
             }
             let Some(track) = track else {
-                return Ok(if self.read(key, take)? { Pinned::Passed } else { Pinned::Absent });
+                return Ok(if self.read(name, take)? { Pinned::Passed } else { Pinned::Absent });
             };
             let entry = &self.tracked(&track)?;
             if self.announce(place, entry.at(), &track)? {

@@ -2,6 +2,7 @@
 
 use crate::commit::Stored;
 use crate::log::RecordKind;
+use crate::word::Realm;
 
 /// A change that is decided and filled, but not committed.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +16,7 @@ pub(crate) struct Plan {
     pub(crate) value_kind: u8,
     /// +1 or -1 to the stripe's count of entries.
     pub(crate) grows: i8,
+    pub(crate) realm: Realm,
 }
 
 /// Takes the changes that a wish comes to: none, one, or two when an expired entry goes.
@@ -40,7 +42,9 @@ impl Pair {
     pub(crate) fn new() -> Self {
         let stored = Stored { slot: 0, new: 0, old: 0 };
         let (kind, number) = (RecordKind::Set, [0; 8]);
-        let none = Plan { wish: 0, stripe: 0, stored, number, kind, value_kind: 0, grows: 0 };
+        let realm = Realm::Keys;
+        let none =
+            Plan { wish: 0, stripe: 0, stored, number, kind, value_kind: 0, grows: 0, realm };
         Self { plans: [none; 2], len: 0 }
     }
     #[inline]

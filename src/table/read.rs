@@ -14,7 +14,7 @@ use crate::region::layout::{LINE, entry, header};
 use crate::region::{BadRegion, Words};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::fence;
-use crate::word::{ArrayWord, Hash, offset_of};
+use crate::word::{ArrayWord, Hash, Name, offset_of};
 
 /// Attempts after which a member pins what it reads, and a reader looks at its deadline. In a model
 /// of one change: as many as that may cost.
@@ -131,18 +131,19 @@ impl Core {
     /// Looks `key` up and calls `take` with what is there while it may still change: whether there is
     /// an entry. What `take` was shown last is good when this returns; it may run several times.
     #[inline]
-    pub(crate) fn read(
+    pub(crate) fn read<'k>(
         &self,
-        key: &[u8],
+        name: impl Into<Name<'k>>,
         mut take: impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
     ) -> Result<bool, ReadFailure> {
-        let hash = Hash::of(key, self.geometry.seed);
+        let name = name.into();
+        let hash = Hash::of(name, self.geometry.seed);
         let lane = self.lane(hash.stripe(self.geometry.stripes))?;
         let mut end = Err(ReadFailure::Contended { attempts: ATTEMPTS });
         for _ in 0..ATTEMPTS {
             // ORDERING: [array] Acquire; pairs with the Release store in `publish_array`.
             let array = ArrayWord(lane.load(0, Acquire)?);
-            match self.read_once(&lane, array, hash, key, &mut take) {
+            match self.read_once(&lane, array, hash, name, &mut take) {
                 Ok(Look::Hit) => return Ok(true),
                 Ok(Look::Absent) => return Ok(false),
                 Ok(Look::Again | Look::Mismatch) => {
@@ -169,12 +170,12 @@ impl Core {
         lane: &Words<'_>,
         array: ArrayWord,
         hash: Hash,
-        key: &[u8],
+        name: Name<'_>,
         take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
     ) -> Result<Look, BadRegion> {
         let end = self.search(array, hash, |line, index, word| {
             let spot = Spot { lane, array, line, index, word };
-            match self.look(key, &spot, take) {
+            match self.look(name, &spot, take) {
                 Ok(Look::Mismatch) => Ok(None),
                 Ok(look) => Ok(Some(look)),
                 Err(bad) => {
@@ -223,7 +224,7 @@ impl Core {
     #[inline(always)]
     fn look(
         &self,
-        key: &[u8],
+        name: Name<'_>,
         spot: &Spot<'_>,
         take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
     ) -> Result<Look, BadRegion> {
@@ -234,14 +235,14 @@ impl Core {
             return Ok(Look::Again);
         }
         if found.born > known && found.born > self.head()? {
-            return self.look_before(key, spot, &found, take);
+            return self.look_before(name, spot, &found, take);
         }
         // ORDERING: [entry.died] Acquire; pairs with the Release stores in `finish`. Relaxed would
         // do: the head, loaded after it, decides.
         let died = found.entry.died(Acquire)?;
         let gone = died != 0 && (died <= known || died <= self.head()?);
         let trail = Some(Trail { spot, found: &found });
-        let look = self.take(key, spot, &found, gone, trail, take);
+        let look = self.take(name, spot, &found, gone, trail, take);
         // Neither what was found nor damage counts in an entry that was reused meanwhile.
         if self.is_same(&found)? { look } else { Ok(Look::Again) }
     }
@@ -250,7 +251,7 @@ impl Core {
     #[cold]
     fn look_before(
         &self,
-        key: &[u8],
+        name: Name<'_>,
         spot: &Spot<'_>,
         young: &Candidate<'_>,
         take: &mut impl FnMut(&Seen<'_>) -> Result<(), BadRegion>,
@@ -258,7 +259,7 @@ impl Core {
         let at = young.entry.pred()?;
         if at == entry::NONE {
             let header = young.entry.header();
-            let has_key = header.and_then(|header| young.entry.has_key(&header, key));
+            let has_key = header.and_then(|header| young.entry.has_key(&header, name));
             return match spot.is_same()? && self.is_same(young)? {
                 false => Ok(Look::Again),
                 true => Ok(if has_key? { Look::Absent } else { Look::Mismatch }),
@@ -270,7 +271,7 @@ impl Core {
         }
         // Not `died`: that is the birth of the one that is too young.
         let look = match &found {
-            Ok(found) => self.take(key, spot, found, false, None, take),
+            Ok(found) => self.take(name, spot, found, false, None, take),
             Err(bad) => Err(bad.clone()),
         };
         let is_same =
@@ -284,7 +285,7 @@ impl Core {
     #[inline(always)]
     fn take(
         &self,
-        key: &[u8],
+        name: Name<'_>,
         spot: &Spot<'_>,
         found: &Candidate<'_>,
         gone: bool,
@@ -294,12 +295,12 @@ impl Core {
         let entry = &found.entry;
         let header = entry.header()?;
         // A mismatch must not look like the absence of the key: it is told first.
-        let other = !entry.has_key(&header, key)?;
+        let other = !entry.has_key(&header, name)?;
         let deadline = entry.deadline(&header)?;
         // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`. Relaxed would do:
         // nothing else is read on its word, and it comes before the head.
         let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
-        let gone = gone || found.born < cleared || self.is_past(deadline);
+        let gone = gone || header.is_cleared(found.born, cleared) || self.is_past(deadline);
         // Before the copy: who trusted a hit or a mismatch without this look would tell of an entry
         // that came to stand here later.
         if !spot.is_same()? {

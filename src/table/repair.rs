@@ -10,6 +10,7 @@ use crate::heap::{BlockWord, Space};
 use crate::region::BadRegion;
 use crate::region::layout::{header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::word::Realm;
 use std::collections::HashSet;
 
 impl Space {
@@ -39,6 +40,11 @@ impl Space {
                 self.free_span(first)?;
             }
         }
+        let mut locks = 0;
+        for at in &named {
+            locks += u64::from(self.entry(*at)?.header()?.realm() == Realm::Locks);
+        }
+        self.region.store(base + stripe::LOCKS, locks, Relaxed)?;
         self.region.store(base + stripe::COUNT, named.len() as u64, Relaxed)
     }
 

@@ -4,9 +4,9 @@ use super::Core;
 use super::read::ReadFailure;
 use crate::region::BadRegion;
 use crate::region::layout::stripe;
-use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
-use crate::word::{ArrayWord, Hash, offset_of};
+use crate::word::{ArrayWord, Hash, Realm, offset_of};
 use std::collections::HashSet;
 
 /// Times that one stripe is walked anew because its array was replaced: each time it doubled.
@@ -32,8 +32,8 @@ impl Core {
             if self.array_word(index)? == array {
                 walked?;
                 // An array that was replaced may be another stripe's by now: its keys are told there.
-                let stripe =
-                    |key: &[u8]| Hash::of(key, self.geometry.seed).stripe(self.geometry.stripes);
+                let hash = |key: &[u8]| Hash::of(key.into(), self.geometry.seed);
+                let stripe = |key: &[u8]| hash(key).stripe(self.geometry.stripes);
                 keys.retain(|key| stripe(key) == index);
                 return Ok(keys.into_iter().collect());
             }
@@ -66,26 +66,42 @@ impl Core {
             let key = self.copy_key(offset_of(word));
             fence(Acquire);
             if self.slot(slot)? == word {
-                keys.extend(Some(key?).filter(|key| key.starts_with(prefix)));
+                keys.extend(key?.filter(|key| key.starts_with(prefix)));
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    fn copy_key(&self, at: u64) -> Result<Vec<u8>, BadRegion> {
+    /// The key of an entry; none of a lock.
+    fn copy_key(&self, at: u64) -> Result<Option<Vec<u8>>, BadRegion> {
         let entry = self.entry(at)?;
-        let mut key = Vec::new();
-        entry.copy_key(&entry.header()?, &mut key)?;
-        Ok(key)
+        let (realm, key) = entry.key(&entry.header()?)?;
+        Ok((realm == Realm::Keys).then_some(key))
     }
 
-    /// Entries that are there, expired ones included until they are buried.
+    /// Counts a stripe's slot words, and those of locks among them. The stripe's lock is held.
+    #[inline]
+    pub(crate) fn recount(&self, index: u64, realm: Realm, by: i64) -> Result<(), BadRegion> {
+        let add = |at| {
+            let at = self.geometry.stripe(index) + at;
+            let count = self.region.load(at, Relaxed)?;
+            self.region.store(at, count.wrapping_add_signed(by), Release)
+        };
+        if realm == Realm::Locks {
+            add(stripe::LOCKS)?;
+        }
+        add(stripe::COUNT)
+    }
+
+    /// Entries that are there, expired ones included until they are buried; locks are not among them.
     pub(crate) fn count_entries(&self) -> Result<u64, BadRegion> {
         let mut sum = 0_u64;
         for index in 0..self.geometry.stripes {
-            let count = self.region.load(self.geometry.stripe(index) + stripe::COUNT, Relaxed)?;
-            sum = sum.saturating_add(count);
+            let base = self.geometry.stripe(index);
+            let count = self.region.load(base + stripe::COUNT, Relaxed)?;
+            let locks = self.region.load(base + stripe::LOCKS, Relaxed)?;
+            sum = sum.saturating_add(count.saturating_sub(locks));
         }
         Ok(sum)
     }
@@ -102,7 +118,7 @@ mod tests {
     fn a_key_that_is_met_in_another_stripes_words_is_not_told() {
         let (core, _yard) = bus(small(1 << 20));
         core.write_one(0, &set("k", b"v")).unwrap();
-        let site = core.site(b"k", &|_| false);
+        let site = core.site(b"k".into(), &|_| false);
         let (own, other) = (site.stripe, (site.stripe + 1) % core.geometry.stripes);
         let mut word = 0;
         let look = |at| core.slot(at).map(|found| word = found);

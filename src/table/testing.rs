@@ -78,6 +78,7 @@ pub(crate) fn small(max_capacity: u64) -> Geometry {
         created: 5,
         mode: 0o600,
         first_revision: 0,
+        features: 0,
     })
 }
 
@@ -120,19 +121,23 @@ pub(crate) fn copy(core: &Core) -> (Core, Graveyard) {
 /// A change to raw bytes.
 pub(crate) fn set<'a>(key: &'a str, value: &'a [u8]) -> Wish<'a> {
     let note = Note { kind: KIND_BYTES, time: 7, ..Note::default() };
-    Wish { key: key.as_bytes(), action: Action::Set { value, note }, condition: Condition::Any }
+    Wish {
+        key: key.as_bytes().into(),
+        action: Action::Set { value, note },
+        condition: Condition::Any,
+    }
 }
 
 /// The end of a key.
 pub(crate) fn delete(key: &str) -> Wish<'_> {
     let action = Action::Delete { time: 8, who: b"" };
-    Wish { key: key.as_bytes(), action, condition: Condition::Any }
+    Wish { key: key.as_bytes().into(), action, condition: Condition::Any }
 }
 
 /// Adds to a counter.
 pub(crate) fn add(key: &str, by: i64) -> Wish<'_> {
     let action = Action::Add { by, time: 9, who: b"me" };
-    Wish { key: key.as_bytes(), action, condition: Condition::Any }
+    Wish { key: key.as_bytes().into(), action, condition: Condition::Any }
 }
 
 /// The value of a key.

@@ -4,6 +4,7 @@ use super::entry::Note;
 use crate::heap::HeapError;
 use crate::lock::LockError;
 use crate::region::BadRegion;
+use crate::word::Name;
 
 /// Kind of an entry: raw bytes.
 pub(crate) const KIND_BYTES: u8 = 0;
@@ -83,7 +84,7 @@ pub(crate) enum Condition {
 /// One change that is wished for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish<'a> {
-    pub(crate) key: &'a [u8],
+    pub(crate) key: Name<'a>,
     pub(crate) action: Action<'a>,
     pub(crate) condition: Condition,
 }

@@ -15,8 +15,8 @@ use crate::lock::Patience;
 use crate::log::RecordKind;
 use crate::region::BadRegion;
 use crate::region::layout::{entry, header, stripe};
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::word::{Hash, offset_of};
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::word::{Hash, Name, offset_of};
 use std::cell::Cell;
 
 /// The entry of a key as its stripe's lock holder sees it.
@@ -80,16 +80,16 @@ impl Core {
         Ok(cleared == basis.cleared && !self.is_past(basis.until.get()))
     }
 
-    pub(crate) fn site<'a>(&self, key: &[u8], taken: &'a dyn Fn(u64) -> bool) -> Site<'a> {
-        let hash = Hash::of(key, self.geometry.seed);
+    pub(crate) fn site<'a>(&self, name: Name<'_>, taken: &'a dyn Fn(u64) -> bool) -> Site<'a> {
+        let hash = Hash::of(name, self.geometry.seed);
         Site { hash, stripe: hash.stripe(self.geometry.stripes), may_double: true, taken }
     }
 
-    /// Finds `key` under its stripe's lock.
+    /// Finds a key under its stripe's lock.
     #[inline]
     pub(crate) fn current(
         &self,
-        key: &[u8],
+        name: Name<'_>,
         hash: Hash,
         stripe: u64,
     ) -> Result<Option<Current<'_>>, BadRegion> {
@@ -98,13 +98,14 @@ impl Core {
             let slot = line.at() + 8 * index as u64;
             let entry = self.entry(offset_of(word))?;
             let header = entry.header()?;
-            if !entry.has_key(&header, key)? {
+            if !entry.has_key(&header, name)? {
                 return Ok(None);
             }
             let born = entry.born(Acquire)?;
             let deadline = entry.deadline(&header)?;
             let expired = self.is_past(deadline);
-            let cleared = born < self.region.load_count(header::CLEARED_AT, Acquire)?;
+            let floor = self.region.load_count(header::CLEARED_AT, Acquire)?;
+            let cleared = header.is_cleared(born, floor);
             let owner = entry.owner(&header)?;
             let live = !expired && !cleared;
             let expired = expired && !cleared;
@@ -176,7 +177,7 @@ impl Core {
     #[inline]
     fn plan_set(
         &self,
-        (index, key): (usize, &[u8]),
+        (index, name): (usize, Name<'_>),
         value: &[u8],
         note: &Note<'_>,
         number: [u8; 8],
@@ -188,7 +189,7 @@ impl Core {
             Some(current) => current.slot,
             None => self.slot_for(site)?,
         };
-        let room = match self.allocate_or_sweep(site.stripe, key, value, note) {
+        let room = match self.allocate_or_sweep(site.stripe, name, value, note) {
             Ok(room) => room,
             Err(HeapError::NoRoom(no)) => {
                 return Err(WriteFailure::NoRoom { blocks: no.blocks, index });
@@ -197,7 +198,7 @@ impl Core {
         };
         let entry = self.entry_in(room)?;
         let pred = current.map_or(entry::NONE, |current| offset_of(current.word));
-        entry.fill(pred, key, value, note)?;
+        entry.fill(pred, name, value, note)?;
         if note.deadline != 0 {
             self.note_deadline(site.stripe, note.deadline)?;
         }
@@ -216,6 +217,7 @@ impl Core {
             kind: RecordKind::Set,
             value_kind: note.kind,
             grows: i8::from(current.is_none()),
+            realm: name.realm,
         });
         Ok(())
     }
@@ -237,11 +239,11 @@ impl Core {
     fn allocate_or_sweep(
         &self,
         stripe: u64,
-        key: &[u8],
+        name: Name<'_>,
         value: &[u8],
         note: &Note<'_>,
     ) -> Result<heap::Room, HeapError> {
-        let size = size_of(key, value, note);
+        let size = size_of(name, value, note);
         match self.allocate(stripe, size, note.is_timed()) {
             Err(HeapError::NoRoom(_)) => {
                 self.sweep_retired(stripe)?;
@@ -302,15 +304,15 @@ impl Core {
         basis: &Basis,
         list: u64,
     ) -> Result<(CommitGuard<'_>, u64), WriteFailure> {
-        let kept = self.kept(wishes, plans)?;
-        let logged = self.logged(wishes, plans, &kept);
+        let beside = self.beside(wishes, plans)?;
+        let logged = self.logged(wishes, plans, &beside);
         let guard = self.lock_commit(me, patience)?;
         if !self.stands(basis)? {
             return Err(WriteFailure::Again);
         }
         let head = self.region.load_count(header::HEAD, Relaxed)?;
         let last = head + plans.len() as u64;
-        let tail = self.write_plans(head, wishes, plans, &kept, logged)?;
+        let tail = self.write_plans(head, wishes, plans, &beside, logged)?;
         self.commit_record(plans.iter().map(|plan| plan.stored), list, last, tail, 0)?;
         Ok((guard, last))
     }
@@ -322,9 +324,7 @@ impl Core {
             self.retire(plan.stripe.into(), offset_of(plan.stored.old))?;
         }
         if plan.grows != 0 {
-            let at = self.geometry.stripe(plan.stripe.into()) + stripe::COUNT;
-            let count = self.region.load(at, Relaxed)?;
-            self.region.store(at, count.wrapping_add_signed(plan.grows.into()), Release)?;
+            self.recount(plan.stripe.into(), plan.realm, plan.grows.into())?;
         }
         Ok(())
     }
@@ -389,6 +389,7 @@ fn end_of(index: usize, gone: &Current<'_>, kind: RecordKind, site: &Site<'_>) -
         kind,
         value_kind: 0,
         grows: -1,
+        realm: gone.header.realm(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is done to a region's bytes.
 
 use crate::image::{ARRAY, Image};
-use crate::layout::{HEADER_SIZE, array, header, member, record, span, stripe, watch};
+use crate::layout::{
+    HEADER_SIZE, WATCH_GROUPS, array, header, member, record, span, stripe, watch,
+};
 use crate::rng::Rng;
 
 /// Bytes that go to an offset.
@@ -72,7 +74,8 @@ fn place(image: &Image, rng: &mut Rng) -> u64 {
         5 => {
             let (watch, slot) = (image.watch(rng.below(4)), rng.below(2));
             let far = words(watch, watch::SIZE, rng);
-            rng.pick(&[far, image.pinned(), image.asleep() + 8 * slot])
+            let row = image.asleep(image.word(watch + watch::GROUP) % WATCH_GROUPS);
+            rng.pick(&[far, image.pinned(), row + 8 * slot])
         }
         6 => words(image.index(), 8 * image.index_len(), rng),
         7 => {

@@ -1,7 +1,8 @@
 //! A region as bytes, read as `docs/layout.md` says and by no line of the library.
 
 use crate::layout::{
-    BUCKET_SLOTS, HEADER_SIZE, LINE, array, entry, header, member, record, span, stripe, watch,
+    BUCKET_SLOTS, HEADER_SIZE, LINE, WATCH_GROUPS, array, entry, header, member, record, span,
+    stripe, watch,
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -73,13 +74,13 @@ impl Image {
     pub(crate) fn pinned(&self) -> u64 {
         self.member(self.members_max())
     }
-    /// The bitmap of watches that sleep.
-    pub(crate) fn asleep(&self) -> u64 {
-        self.pinned() + align(self.members_max().div_ceil(8), LINE)
+    /// The bitmap of watches of a group that sleep.
+    pub(crate) fn asleep(&self, group: u64) -> u64 {
+        let row = align(self.word(header::WATCHES_MAX) / 8, LINE);
+        self.pinned() + align(self.members_max().div_ceil(8), LINE) + group * row
     }
     pub(crate) fn watch(&self, index: u64) -> u64 {
-        let watches = self.word(header::WATCHES_MAX);
-        self.asleep() + align(watches / 8, LINE) + index * watch::SIZE
+        self.asleep(WATCH_GROUPS) + index * watch::SIZE
     }
     /// Where the log's index begins.
     pub(crate) fn index(&self) -> u64 {

@@ -100,17 +100,21 @@ fn image() -> Vec<u64> {
 
 fn set<'a>(key: &'a str, value: &'a [u8], id: u64, deadline: u64) -> Wish<'a> {
     let note = Note { kind: KIND_BYTES, time: id, deadline, ..Note::default() };
-    Wish { key: key.as_bytes(), action: Action::Set { value, note }, condition: Condition::Any }
+    Wish {
+        key: key.as_bytes().into(),
+        action: Action::Set { value, note },
+        condition: Condition::Any,
+    }
 }
 
 fn add(key: &str, id: u64) -> Wish<'_> {
     let action = Action::Add { by: 1, time: id, who: b"" };
-    Wish { key: key.as_bytes(), action, condition: Condition::Any }
+    Wish { key: key.as_bytes().into(), action, condition: Condition::Any }
 }
 
 fn delete(key: &str, id: u64) -> Wish<'_> {
     let action = Action::Delete { time: id, who: b"" };
-    Wish { key: key.as_bytes(), action, condition: Condition::Any }
+    Wish { key: key.as_bytes().into(), action, condition: Condition::Any }
 }
 
 /// One operation of a writer.

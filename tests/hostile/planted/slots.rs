@@ -95,7 +95,7 @@ pub(super) const SLOTS: [Planted; 16] = [
     }),
 ];
 
-pub(super) const ENTRIES: [Planted; 13] = [
+pub(super) const ENTRIES: [Planted; 14] = [
     ("a length beyond the class", SMALL, "expected lengths inside its room", |i| {
         let named = i.find(b"k1");
         bump(i, named.at + entry::META, 1 << 20);
@@ -112,6 +112,11 @@ pub(super) const ENTRIES: [Planted; 13] = [
         hex(named.at)
     }),
     ("a reserved flag", SMALL, "has the flags", |i| {
+        let named = i.find(b"k1");
+        i.set(named.at + entry::META, i.word(named.at + entry::META) | 8 << 52);
+        hex(named.at)
+    }),
+    ("a key that becomes a lock's", SMALL, "a key of another hash", |i| {
         let named = i.find(b"k1");
         i.set(named.at + entry::META, i.word(named.at + entry::META) | 4 << 52);
         hex(named.at)

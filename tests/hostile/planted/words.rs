@@ -1,9 +1,9 @@
 //! What is wrong with the header's words, locks, members, watches and the log.
 
 use super::{COMMIT, LOG, MEMBERS, Planted, SMALL, TIMED, bump, hex, last_record};
-use crate::layout::{header, member, record, stripe, watch};
+use crate::layout::{WATCH_GROUPS, header, member, record, stripe, watch};
 
-pub(super) const WORDS: [Planted; 25] = [
+pub(super) const WORDS: [Planted; 31] = [
     ("a clear beyond the head", SMALL, "lies beyond the head", |i| {
         bump(i, header::CLEARED_AT, 1 << 30);
         "cleared_at".into()
@@ -84,8 +84,8 @@ pub(super) const WORDS: [Planted; 25] = [
         i.set(i.watch(1) + watch::STATE, 0xffff);
         "watch 1".into()
     }),
-    ("a prefix beyond its place", MEMBERS, "a prefix of 105", |i| {
-        i.set(i.watch(1) + watch::PREFIX_LEN, 105);
+    ("a prefix beyond its place", MEMBERS, "a prefix of 97", |i| {
+        i.set(i.watch(1) + watch::FILTER, 97);
         "watch 1".into()
     }),
     ("a watch beyond the slots in use", MEMBERS, "beyond watches_high", |i| {
@@ -93,8 +93,33 @@ pub(super) const WORDS: [Planted; 25] = [
         "watch 70".into()
     }),
     ("nobody who sleeps", MEMBERS, "sleeps, but nobody has it", |i| {
-        i.set(i.asleep(), i.word(i.asleep()) | 1 << 40);
+        i.set(i.asleep(7), i.word(i.asleep(7)) | 1 << 40);
         "watch 40".into()
+    }),
+    ("a sleeper in another group", MEMBERS, "sleeps in group", |i| {
+        let other = (i.word(i.watch(1) + watch::GROUP) + 1) % WATCH_GROUPS;
+        i.set(i.asleep(other), i.word(i.asleep(other)) | 1 << 1);
+        "watch 1".into()
+    }),
+    ("a watch in a group that is none", MEMBERS, "is in group 256", |i| {
+        i.set(i.watch(1) + watch::GROUP, WATCH_GROUPS);
+        "watch 1".into()
+    }),
+    ("a filter of no sort", MEMBERS, "a filter of sort 5", |i| {
+        i.set(i.watch(1) + watch::FILTER, 5 << 32);
+        "watch 1".into()
+    }),
+    ("a sort that nobody noted", MEMBERS, "its sort is not noted", |i| {
+        i.set(header::BELL_SORTS, 0);
+        "watch".into()
+    }),
+    ("an end that is none", MEMBERS, "ended by 3", |i| {
+        i.set(i.member(0) + member::ENDED, 3);
+        "slot 0".into()
+    }),
+    ("locks that nobody named", SMALL, "counts 3 locks", |i| {
+        i.set(i.stripe(1) + stripe::LOCKS, 3);
+        "stripe 1".into()
     }),
     ("a keeper that is no slot", SMALL, "the keeper's word is 5000", |i| {
         i.set(header::KEEPER, 5000);

@@ -3,6 +3,7 @@
 pub(crate) mod bells;
 mod follow;
 mod lagged;
+mod old;
 pub(crate) mod sleep;
 
 use crate::harness::Rng;
