@@ -285,6 +285,24 @@ pub enum WriteError {
         /// The limit.
         limit: usize,
     },
+    /// The topic breaks the rules.
+    #[error("`{topic}` is no topic for a message: {reason}")]
+    Topic {
+        /// What was given.
+        topic: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The message is too large.
+    #[error(
+        "a message of {size} bytes: up to {limit} are possible (an eighth of the log); set a key and tell of it, or make a bus with a larger log"
+    )]
+    MessageTooLarge {
+        /// Bytes of its payload, target and id.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// No room.
     #[error("the bus is full: {asked} bytes were asked for, the largest free run has {largest_free}, the region {capacity} of at most {max_capacity} bytes; delete something, or make a larger bus{}", reason.as_ref().map(|r| format!(" (growing failed: {r})")).unwrap_or_default())]
     Full {
@@ -405,6 +423,14 @@ pub enum WatchError {
         /// How many there are.
         limit: u64,
     },
+    /// The pattern breaks the rules.
+    #[error("`{pattern}` is no pattern of topics: {reason}")]
+    Pattern {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The prefix is longer than a key.
     #[error("a prefix of {size} bytes: keys have up to {limit}")]
     Prefix {
@@ -421,6 +447,9 @@ pub enum WatchError {
         /// The newest revision.
         head: u64,
     },
+    /// The watch's canceller was used. No event is lost; the watch may be asked again.
+    #[error("the wait for an event was cancelled")]
+    Cancelled,
     /// The watch belongs to the process that this one was forked from.
     #[error("this watch belongs to the process that this one was forked from; begin one here")]
     Forked,

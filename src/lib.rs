@@ -54,6 +54,10 @@ mod error;
 
 mod value;
 
+mod topic;
+
+mod message;
+
 mod name;
 
 mod member;
@@ -86,11 +90,15 @@ pub use bus::options::Options;
 #[cfg(not(loom))]
 pub use bus::persist::SnapshotInfo;
 #[cfg(not(loom))]
+pub use bus::publish::Publish;
+#[cfg(not(loom))]
 pub use bus::read::ReadBus;
 #[cfg(not(loom))]
 pub use bus::reader::BusReader;
 #[cfg(not(loom))]
 pub use bus::scan::{EntryScan, Scan};
+#[cfg(not(loom))]
+pub use bus::subscribe::{Begin, Notice, Subscriber};
 #[cfg(not(loom))]
 pub use bus::wait::Waited;
 #[cfg(not(loom))]
@@ -103,10 +111,11 @@ pub use error::{
     BatchError, CloseError, Error, Expected, OpenError, ReadError, SnapshotError, WatchError,
     WriteError,
 };
+pub use message::{Message, Target};
 pub use name::directory;
 pub use region::BadRegion;
 pub use region::geometry::HeaderError;
-pub use types::{Cursor, CursorError, Key, Kind, Revision, limits};
+pub use types::{Cursor, CursorError, Key, Kind, MemberId, MemberIdError, Revision, limits};
 pub use value::{Entry, Stat};
 
 /// Says what a test proved, in the form that `tests/release` adds up.

@@ -27,6 +27,10 @@ pub mod limits {
     pub const MEMBERS_MAX: u64 = 1024;
     /// Watches at a time.
     pub const WATCHES_MAX: u64 = 2048;
+    /// Longest topic of a message, and longest pattern, in bytes; the shortest has 1.
+    pub const TOPIC_MAX: usize = 256;
+    /// Longest id of a message in bytes.
+    pub const MESSAGE_ID_MAX: usize = 64;
     /// Largest value that a change record carries, in bytes; larger ones are read by key.
     pub const RECORD_VALUE_MAX: u64 = crate::log::RECORD_VALUE_MAX;
 }
@@ -102,6 +106,39 @@ impl FromStr for Cursor {
             None => (0, text),
         };
         Ok(Self { incarnation, revision: revision.parse().map_err(|_| wrong())? })
+    }
+}
+
+/// One user of a member slot: no other member of this life of the bus ever has the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId {
+    /// Its slot.
+    pub slot: u32,
+    /// Which user of the slot it is.
+    pub generation: u64,
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.slot, self.generation)
+    }
+}
+
+/// A text that is no member's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no member: expected SLOT:GENERATION, as `membus members` prints them")]
+pub struct MemberIdError {
+    /// What was given.
+    pub text: String,
+}
+
+impl FromStr for MemberId {
+    type Err = MemberIdError;
+    fn from_str(text: &str) -> Result<Self, MemberIdError> {
+        let wrong = || MemberIdError { text: text.to_owned() };
+        let (slot, generation) = text.split_once(':').ok_or_else(wrong)?;
+        let slot = slot.parse().map_err(|_| wrong())?;
+        Ok(Self { slot, generation: generation.parse().map_err(|_| wrong())? })
     }
 }
 

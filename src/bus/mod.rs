@@ -10,6 +10,7 @@ pub(crate) mod event;
 #[cfg(test)]
 mod failing_tests;
 pub(crate) mod files;
+pub(crate) mod follow;
 pub(crate) mod grow;
 pub(crate) mod guard;
 pub(crate) mod info;
@@ -21,10 +22,13 @@ pub(crate) mod options;
 pub(crate) mod persist;
 #[cfg(test)]
 mod power_tests;
+pub(crate) mod publish;
 pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod scan;
 pub(crate) mod seat;
+pub(crate) mod sleeper;
+pub(crate) mod subscribe;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod wait;

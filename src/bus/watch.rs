@@ -1,17 +1,17 @@
 //! Watches: all entries under a prefix, then every later change, in order, with no gap.
 
-use super::event::{Change, ChangeValue, Event, OldValue};
+use super::event::Event;
+use super::follow::{Follower, Next, concerns};
 use super::{Bus, Inner};
 use crate::doorbell::{Sort, bell_name};
 use crate::error::{ReadError, WatchError};
-use crate::log::{RECORD_FIXED, Read, Record, RecordKind};
+use crate::log::Record;
 use crate::region::BadRegion;
 use crate::region::layout::header;
 use crate::sync::Ordering::Acquire;
 use crate::sys::socket::{Doorbell, Timer};
+use crate::types::Cursor;
 use crate::types::limits::{KEY_MAX, WATCHES_MAX};
-use crate::types::{Cursor, Key, Kind, Revision, time_of};
-use crate::word::Realm;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -55,14 +55,12 @@ pub struct Watch {
     /// Revisions of the listed keys, until the head at the listing's end is passed.
     listed: HashMap<Vec<u8>, u64>,
     listed_until: u64,
-    /// The next revision to read, and where its record stands, when that is known.
-    next: u64,
-    position: Option<u64>,
+    log: Follower,
     asleep: bool,
 }
 
 impl Inner {
-    fn ring(&self, name: &str) {
+    pub(crate) fn ring(&self, name: &str) {
         self.ringer.ring(&self.bells, name);
     }
 
@@ -76,10 +74,6 @@ impl Inner {
     /// Rings every watch: somebody died, perhaps before ringing.
     pub(crate) fn ring_all(&self) -> Result<(), BadRegion> {
         self.core.ring_all(&|name| self.ring(name))
-    }
-
-    fn cursor(&self, revision: u64) -> Cursor {
-        Cursor { incarnation: self.core.geometry.incarnation, revision }
     }
 }
 
@@ -100,8 +94,7 @@ impl Watch {
             queue: VecDeque::new(),
             listed: HashMap::new(),
             listed_until: 0,
-            next: 0,
-            position: None,
+            log: Follower::after(0),
             asleep: false,
         };
         match from {
@@ -157,7 +150,7 @@ impl Watch {
             }
             let after = self.head()?;
             if clear()? <= before {
-                self.next = before + 1;
+                self.log = Follower::after(before);
                 self.listed_until = after;
                 self.queue.push_back(Event::CaughtUp(self.inner.cursor(before)));
                 return Ok(());
@@ -172,17 +165,17 @@ impl Watch {
         let geometry = &self.inner.core.geometry;
         let (first, incarnation) = (geometry.first_revision, geometry.incarnation);
         if cursor == Cursor::NOW {
-            self.next = head + 1;
+            self.log = Follower::after(head);
             self.queue.push_back(Event::CaughtUp(self.inner.cursor(head)));
         } else if cursor.incarnation != 0 && cursor.incarnation != incarnation {
-            self.next = first + 1;
+            self.log = Follower::after(first);
             let missed = first.saturating_sub(cursor.revision);
             let resume = self.inner.cursor(first);
             self.queue.push_back(Event::Lagged { missed, resume });
         } else if cursor.revision > head {
             return Err(WatchError::Future { cursor, head });
         } else {
-            self.next = cursor.revision + 1;
+            self.log = Follower::after(cursor.revision);
         }
         Ok(())
     }
@@ -190,7 +183,7 @@ impl Watch {
     /// The cursor after the last change that was told or passed by.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        self.inner.cursor(self.next.saturating_sub(1))
+        self.inner.cursor(self.log.passed())
     }
 
     /// The next event, if there is one. When there is none, the doorbell is armed.
@@ -303,64 +296,24 @@ impl Watch {
 
     /// The next event up to a head.
     fn ready_to(&mut self, head: u64) -> Result<Option<Event>, WatchError> {
-        // Named bound: as many records as the ring has room for, and as often overtaken.
-        for _ in 0..self.inner.core.geometry.log_size / RECORD_FIXED * 2 {
-            if self.next > head {
-                return Ok(None);
-            }
-            let event = self.step()?;
+        while let Some(next) = self.log.next(&self.inner.core, head).map_err(ReadError::from)? {
+            let event = match next {
+                Next::Record(record) => self.told(record)?,
+                Next::Lagged { missed, resume } => {
+                    self.listed.clear();
+                    Some(Event::Lagged { missed, resume: self.inner.cursor(resume) })
+                }
+            };
             if event.is_some() {
                 return Ok(event);
             }
         }
-        let bad = BadRegion::new(header::HEAD, head, "a revision to which the log leads");
-        Err(ReadError::from(bad).into())
-    }
-
-    /// Reads one record: an event, or nothing for this watch.
-    fn step(&mut self) -> Result<Option<Event>, WatchError> {
-        let core = &self.inner.core;
-        let position = match self.position {
-            Some(position) => Some(position),
-            None => match core.log_find(self.next).map_err(ReadError::from)? {
-                Ok(position) => Some(position),
-                Err(oldest) => return Ok(self.lagged(oldest)),
-            },
-        };
-        let Some(position) = position else { return Ok(None) };
-        match core.log_read(position, self.next).map_err(ReadError::from)? {
-            Read::Overtaken => {
-                self.position = None;
-                match core.log_find(self.next).map_err(ReadError::from)? {
-                    Ok(position) => self.position = Some(position),
-                    Err(oldest) => return Ok(self.lagged(oldest)),
-                }
-                Ok(None)
-            }
-            Read::Record(record, after) => {
-                self.position = Some(after);
-                self.next += 1;
-                self.told(record)
-            }
-        }
-    }
-
-    fn lagged(&mut self, oldest: u64) -> Option<Event> {
-        let missed = oldest.saturating_sub(self.next);
-        self.next = oldest.max(self.next);
-        self.position = None;
-        self.listed.clear();
-        (missed > 0).then(|| Event::Lagged { missed, resume: self.inner.cursor(oldest - 1) })
+        Ok(None)
     }
 
     /// Whether a record is for this watch, and as what.
     fn told(&mut self, record: Record) -> Result<Option<Event>, WatchError> {
-        let whole = matches!(record.kind, RecordKind::Clear | RecordKind::Restore);
-        let keyed =
-            matches!(record.kind, RecordKind::Set | RecordKind::Delete | RecordKind::Expire);
-        let keyed = keyed && record.realm == Realm::Keys;
-        let ours = whole || keyed && record.key.starts_with(&self.prefix);
-        if !ours {
+        if !concerns(&record, &self.prefix) {
             return Ok(None);
         }
         if record.revision > self.listed_until {
@@ -368,34 +321,7 @@ impl Watch {
         } else if self.listed.get(&record.key).is_some_and(|listed| record.revision <= *listed) {
             return Ok(None);
         }
-        let Some(revision) = Revision::new(record.revision) else { return Ok(None) };
-        let value = match record.kind {
-            RecordKind::Set if record.too_large => self.fetch(&record)?,
-            RecordKind::Set => ChangeValue::Here(record.value),
-            _ => ChangeValue::None,
-        };
-        let who =
-            (!record.who.is_empty()).then(|| String::from_utf8_lossy(&record.who).into_owned());
-        Ok(Some(Event::Change(Change {
-            revision,
-            kind: record.kind.into(),
-            key: Key::from(record.key),
-            who,
-            time: time_of(record.time),
-            value,
-            value_kind: Kind::from_byte(record.value_kind),
-            old: record.old.map(OldValue::from),
-        })))
-    }
-
-    /// The value of a record that is too large for it, when it is still the newest.
-    fn fetch(&self, record: &Record) -> Result<ChangeValue, WatchError> {
-        let mut value = Vec::new();
-        let stat = self.inner.lookup(&record.key, Some(&mut value), false)?;
-        Ok(match stat {
-            Some(stat) if stat.revision.get() == record.revision => ChangeValue::Here(value),
-            _ => ChangeValue::TooLarge { size: record.value_size },
-        })
+        Ok(self.inner.change_of(record)?.map(Event::Change))
     }
 }
 
@@ -446,6 +372,7 @@ impl Bus {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::ChangeValue;
     use super::super::testing::Place;
     use super::*;
     use crate::sync::Ordering::Release;
@@ -464,24 +391,6 @@ mod tests {
         bus.inner.core.region.store(header::CLEARED_AT, head + 1, Release).unwrap();
         let mut watch = bus.watch("").unwrap();
         assert!(matches!(watch.try_recv().unwrap(), Some(Event::CaughtUp(_))));
-    }
-
-    /// Plant: without the bound of `ready_to` it looks for ever.
-    #[test]
-    fn a_head_that_is_set_back_is_not_looked_for_for_ever() {
-        let (bus, _place) = bus();
-        let mut watch = bus.watch_from("k", Cursor::NOW).unwrap();
-        while watch.try_recv().unwrap().is_some() {}
-        for number in 0..10 {
-            bus.set("k", &number).unwrap();
-        }
-        let (core, head) = (&bus.inner.core, bus.inner.core.head().unwrap());
-        core.region.store(header::HEAD, head - 5, Release).unwrap();
-        core.region.store(core.geometry.index(head), u64::MAX, Release).unwrap();
-        while let Ok(Some(_)) = watch.ready_to(head) {}
-        watch.next = head;
-        watch.position = None;
-        assert!(matches!(watch.ready_to(head), Err(WatchError::Read(ReadError::Bad(_)))));
     }
 
     /// Plant: a record of a new deadline without the value, which watches take for an empty one.

@@ -54,6 +54,11 @@ impl Doorbell {
         drop(super::file::unlink(&self.path));
     }
 
+    /// Under which name it is rung.
+    pub(crate) fn name(&self) -> Option<String> {
+        Some(self.path.file_name()?.to_str()?.to_owned())
+    }
+
     /// Waits for a ring: `false` when the time ran out.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
         readable(self.socket.as_fd(), timeout)

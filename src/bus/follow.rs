@@ -1,0 +1,153 @@
+//! Reading the log on: the next record after a cursor, up to a head, or how many are gone.
+//!
+//! 1. A follower only goes forward: by one for each record that it gives, by more over what is gone.
+//! 2. Where its next record stands is a hint; the record that is read there confirms it.
+//!
+//! It writes nothing to the region, so a death leaves nothing behind. Which records concern whom is
+//! not its business: watches and their kin choose from what it gives.
+
+use super::Inner;
+use super::event::{Change, ChangeValue, OldValue};
+use crate::error::ReadError;
+use crate::heap::Space;
+use crate::log::{RECORD_FIXED, Read, Record, RecordKind};
+use crate::region::BadRegion;
+use crate::region::layout::header;
+use crate::types::{Cursor, Key, Kind, Revision, time_of};
+use crate::word::Realm;
+
+/// What comes next in the log.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The record of the next revision.
+    Record(Record),
+    /// The writers came round: so many records are gone, and it goes on after the revision `resume`.
+    Lagged { missed: u64, resume: u64 },
+}
+
+/// A place in the log from which it is read on.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    /// The next revision to read, and where its record stands, when that is known.
+    next: u64,
+    position: Option<u64>,
+}
+
+impl Follower {
+    /// What follows is the record after this revision.
+    pub(crate) fn after(revision: u64) -> Self {
+        Self { next: revision.saturating_add(1), position: None }
+    }
+
+    /// The revision up to which records were given or are gone.
+    pub(crate) fn passed(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
+    /// What comes next, up to a head that the region has had; nothing beyond it.
+    pub(crate) fn next(&mut self, space: &Space, head: u64) -> Result<Option<Next>, BadRegion> {
+        if self.next > head {
+            return Ok(None);
+        }
+        // Named bound: it is overtaken as often as the ring has room for records, twice over.
+        for _ in 0..space.geometry.log_size / RECORD_FIXED * 2 {
+            let position = match self.position {
+                Some(position) => position,
+                None => match space.log_find(self.next)? {
+                    Ok(position) => position,
+                    Err(oldest) if oldest > self.next => return Ok(Some(self.lagged(oldest))),
+                    // The head was beyond it, and is no longer.
+                    Err(_) => break,
+                },
+            };
+            match space.log_read(position, self.next)? {
+                Read::Overtaken => self.position = None,
+                Read::Record(record, after) => {
+                    self.position = Some(after);
+                    self.next += 1;
+                    return Ok(Some(Next::Record(record)));
+                }
+            }
+        }
+        Err(BadRegion::new(header::HEAD, head, "a revision to which the log leads"))
+    }
+
+    fn lagged(&mut self, oldest: u64) -> Next {
+        let missed = oldest - self.next;
+        self.next = oldest;
+        self.position = None;
+        Next::Lagged { missed, resume: oldest - 1 }
+    }
+}
+
+/// Whether a record tells of a key that begins with `prefix`, or of all keys.
+pub(crate) fn concerns(record: &Record, prefix: &[u8]) -> bool {
+    match record.kind {
+        RecordKind::Clear | RecordKind::Restore => true,
+        RecordKind::Set | RecordKind::Delete | RecordKind::Expire => {
+            record.realm == Realm::Keys && record.key.starts_with(prefix)
+        }
+        _ => false,
+    }
+}
+
+impl Inner {
+    /// A revision of this life of the bus.
+    pub(crate) fn cursor(&self, revision: u64) -> Cursor {
+        Cursor { incarnation: self.core.geometry.incarnation, revision }
+    }
+
+    /// What a record tells.
+    pub(crate) fn change_of(&self, record: Record) -> Result<Option<Change>, ReadError> {
+        let Some(revision) = Revision::new(record.revision) else { return Ok(None) };
+        let value = match record.kind {
+            RecordKind::Set if record.too_large => self.fetch(&record)?,
+            RecordKind::Set => ChangeValue::Here(record.value),
+            _ => ChangeValue::None,
+        };
+        let who =
+            (!record.who.is_empty()).then(|| String::from_utf8_lossy(&record.who).into_owned());
+        Ok(Some(Change {
+            revision,
+            kind: record.kind.into(),
+            key: Key::from(record.key),
+            who,
+            time: time_of(record.time),
+            value,
+            value_kind: Kind::from_byte(record.value_kind),
+            old: record.old.map(OldValue::from),
+        }))
+    }
+
+    /// The value of a record that is too large for it, when it is still the newest.
+    fn fetch(&self, record: &Record) -> Result<ChangeValue, ReadError> {
+        let mut value = Vec::new();
+        let stat = self.lookup(&record.key, Some(&mut value), false)?;
+        Ok(match stat {
+            Some(stat) if stat.revision.get() == record.revision => ChangeValue::Here(value),
+            _ => ChangeValue::TooLarge { size: record.value_size },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Place;
+    use super::*;
+    use crate::sync::Ordering::Release;
+
+    /// Plant: nothing, not an error, where the log does not lead: a watch sleeps beside a damaged region.
+    #[test]
+    fn a_head_that_is_set_back_is_not_looked_for_for_ever() {
+        let place = Place::new();
+        let bus = place.make();
+        for number in 0..10 {
+            bus.set("k", &number).unwrap();
+        }
+        let (core, head) = (&bus.inner.core, bus.inner.core.head().unwrap());
+        core.region.store(header::HEAD, head - 5, Release).unwrap();
+        core.region.store(core.geometry.index(head), u64::MAX, Release).unwrap();
+        assert!(Follower::after(head - 1).next(core, head).is_err());
+        assert!(Follower::after(head).next(core, head).unwrap().is_none());
+    }
+}

@@ -1,0 +1,207 @@
+//! What a reader of the bus sleeps by: a doorbell of its own, or a timer where nobody rings for it.
+//!
+//! 1. It looks, spins, looks again, says that it sleeps, looks once more, and only then blocks
+//!    (`docs/design.md`, WATCH).
+//! 2. A canceller sets its flag before it rings: whoever is woken sees it.
+//!
+//! A death leaves its slot and socket to the burial of its member.
+
+use super::Inner;
+use crate::doorbell::{Sort, bell_name};
+use crate::error::{ReadError, WatchError};
+use crate::sys::socket::{Doorbell, Timer};
+use crate::types::limits::WATCHES_MAX;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// How long it spins before it sleeps, where there is more than one core.
+const SPIN: Duration = Duration::from_micros(20);
+/// How long a sleeper trusts its doorbell; then it looks by itself.
+const SELF_LOOK: Duration = Duration::from_secs(1);
+
+/// What wakes it.
+#[derive(Debug)]
+enum Waker {
+    /// Writers ring the watch in this slot, of this member.
+    Bell { bell: Doorbell, index: u64, owner: u64 },
+    /// Nobody rings for a read-only handle: it looks from time to time.
+    Timer(Timer),
+}
+
+/// Somebody who waits for what the bus tells.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    inner: Arc<Inner>,
+    waker: Waker,
+    asleep: bool,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// Ends the wait of a [`Sleeper`] from another thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Alarm {
+    inner: Weak<Inner>,
+    name: Option<String>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Alarm {
+    /// The present wait, or else the next, ends with [`WatchError::Cancelled`].
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        if let (Some(inner), Some(name)) = (self.inner.upgrade(), &self.name) {
+            inner.ring(name);
+        }
+    }
+}
+
+impl Sleeper {
+    /// One that is rung for changes of this sort that its filter, a prefix, lets pass.
+    pub(crate) fn new(inner: &Arc<Inner>, sort: Sort, filter: &[u8]) -> Result<Self, WatchError> {
+        let waker = Self::register(inner, sort, filter)?;
+        let (inner, cancelled) = (Arc::clone(inner), Arc::default());
+        Ok(Self { inner, waker, asleep: false, cancelled })
+    }
+
+    fn register(inner: &Arc<Inner>, sort: Sort, filter: &[u8]) -> Result<Waker, WatchError> {
+        if inner.seats.is_none() {
+            return Ok(Waker::Timer(Timer::new()?));
+        }
+        inner.writer()?;
+        let Some(seat) = inner.seat() else { return Ok(Waker::Timer(Timer::new()?)) };
+        let nonce = crate::sys::process::random()?;
+        let owner = seat.owner();
+        let taken = inner.core.watch_take(owner, nonce, (sort, filter)).map_err(ReadError::from)?;
+        let index = taken.ok_or(WatchError::TooMany { limit: WATCHES_MAX })?;
+        let bell = Doorbell::bind(&inner.bells, &bell_name(index, nonce), &inner.path.join("bell"));
+        match bell {
+            Ok(bell) => Ok(Waker::Bell { bell, index, owner }),
+            Err(error) => {
+                inner.core.watch_give(index).map_err(ReadError::from)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The handle that it waits for.
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Ends its waits.
+    pub(crate) fn alarm(&self) -> Alarm {
+        let name = match &self.waker {
+            Waker::Bell { bell, .. } => bell.name(),
+            Waker::Timer(_) => None,
+        };
+        let cancelled = Arc::clone(&self.cancelled);
+        Alarm { inner: Arc::downgrade(&self.inner), name, cancelled }
+    }
+
+    /// Whether this process registered it: a forked child's copy shares the doorbell.
+    pub(crate) fn is_ours(&self) -> bool {
+        match &self.waker {
+            Waker::Bell { owner, .. } => {
+                self.inner.seat().is_some_and(|seat| seat.owner() == *owner)
+            }
+            Waker::Timer(_) => true,
+        }
+    }
+
+    fn awake(&mut self) -> Result<(), WatchError> {
+        match &self.waker {
+            Waker::Bell { bell, index, .. } if self.asleep => {
+                self.asleep = false;
+                // Whoever clears the mark: a ring may come that was meant for an earlier sleep.
+                let _cleared = self.inner.core.wakes(*index).map_err(ReadError::from)?;
+                bell.drain()?;
+            }
+            Waker::Bell { .. } => {}
+            Waker::Timer(timer) => timer.drain()?,
+        }
+        Ok(())
+    }
+
+    /// What `look` finds; when that is nothing, the doorbell is armed.
+    pub(crate) fn poll<T>(
+        &mut self,
+        mut look: impl FnMut(&Arc<Inner>) -> Result<Option<T>, WatchError>,
+    ) -> Result<Option<T>, WatchError> {
+        if !self.is_ours() {
+            return Err(WatchError::Forked);
+        }
+        self.awake()?;
+        if self.cancelled.swap(false, Ordering::Acquire) {
+            return Err(WatchError::Cancelled);
+        }
+        if let Some(found) = look(&self.inner)? {
+            return Ok(Some(found));
+        }
+        if let Waker::Bell { index, .. } = self.waker {
+            self.inner.core.falls_asleep(index).map_err(ReadError::from)?;
+            self.asleep = true;
+            if let Some(found) = look(&self.inner)? {
+                return Ok(Some(found));
+            }
+        }
+        if self.inner.is_gone() {
+            return Err(ReadError::Gone { path: self.inner.path.clone() }.into());
+        }
+        Ok(None)
+    }
+
+    /// What `look` finds within this time; it looks at the latest whenever `every` has passed.
+    pub(crate) fn wait<T>(
+        &mut self,
+        timeout: Duration,
+        every: Duration,
+        mut look: impl FnMut(&Arc<Inner>) -> Result<Option<T>, WatchError>,
+    ) -> Result<Option<T>, WatchError> {
+        let begun = Instant::now();
+        let end = begun.checked_add(timeout);
+        let spins = !self.asleep && crate::sys::process::cores() > 1;
+        while spins && begun.elapsed() < SPIN.min(timeout) {
+            if let Some(found) = look(&self.inner)? {
+                return Ok(Some(found));
+            }
+            std::hint::spin_loop();
+        }
+        loop {
+            if let Some(found) = self.poll(&mut look)? {
+                return Ok(Some(found));
+            }
+            let left = end.map_or(SELF_LOOK, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let pause = left.min(every).min(SELF_LOOK);
+            match &self.waker {
+                Waker::Bell { bell, .. } => bell.wait(pause)?,
+                Waker::Timer(timer) => timer.wait(pause)?,
+            };
+        }
+    }
+}
+
+impl AsFd for Sleeper {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.waker {
+            Waker::Bell { bell, .. } => bell.as_fd(),
+            Waker::Timer(timer) => timer.as_fd(),
+        }
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        if let Waker::Bell { bell, index, .. } = &self.waker
+            && self.is_ours()
+        {
+            bell.remove();
+            // A damaged table keeps the slot until the member is buried.
+            let _given = self.inner.core.watch_give(*index);
+        }
+    }
+}
