@@ -76,6 +76,8 @@ pub use bus::Bus;
 #[cfg(not(loom))]
 pub use bus::batch::{Batch, BatchPut};
 #[cfg(not(loom))]
+pub use bus::callback::{Calls, Subscription, SubscriptionId, Unsubscribed};
+#[cfg(not(loom))]
 pub use bus::counters::Operations;
 #[cfg(not(loom))]
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};

@@ -1,6 +1,7 @@
 //! The bus: a region with its directory, its member slot, and the operations of the public face.
 
 pub(crate) mod batch;
+pub(crate) mod callback;
 pub(crate) mod counters;
 #[cfg(test)]
 mod crash_tests;
@@ -41,6 +42,7 @@ use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sys::lock::unlock_all;
 use crate::sys::socket::Ringer;
 use crate::table::Core;
+use callback::Callbacks;
 use keeper::KeeperThread;
 use options::Options;
 use persist::Saving;
@@ -65,6 +67,7 @@ pub(crate) struct Inner {
     /// A reader has none.
     pub(crate) seats: Option<Arc<Seats>>,
     pub(crate) saving: Saving,
+    pub(crate) callbacks: Callbacks,
 }
 
 impl Inner {

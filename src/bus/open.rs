@@ -2,6 +2,7 @@
 //!
 //! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
 
+use super::callback::Callbacks;
 use super::create::{log_size, shape};
 use super::destroy;
 use super::files::{CREATE_PATIENCE, absent_or, exists, io, lock_directory, map};
@@ -221,6 +222,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
         seats: Some(Arc::clone(&seats)),
         saving,
+        callbacks: Callbacks::default(),
     };
     inner.sit_down(seats.current())?;
     if !inner.may_keep {
@@ -251,5 +253,6 @@ pub(crate) fn read_only(options: &Options, path: &Path) -> Result<Inner, OpenErr
         seats: None,
         // Who may read the bus need not be able to read what its owner keeps of it.
         saving: Saving::of(options, path).unwrap_or_else(|_| Saving::none()),
+        callbacks: Callbacks::default(),
     })
 }

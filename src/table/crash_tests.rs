@@ -14,6 +14,7 @@ use super::entry::Note;
 use super::testing::{Graveyard, add, bus, copy, delete, get, set, small};
 use super::wish::{Action, Condition, Wish, WriteFailure};
 use crate::hook;
+use crate::log::{NewRecord, RecordKind};
 use crate::region::layout::header;
 use crate::snapshot::{Walk, WalkError};
 use crate::sync::Ordering::Release;
@@ -214,7 +215,21 @@ fn batches_and_clears_survive_every_double_crash() {
         core.write_batch(0, &wishes).map(|_| ())
     };
     let clear = |core: &Core| core.clear(0, 1, b"me").map(|_| ());
-    let points = crash("batch", &fill, &batch, 13)
+    let publish = |core: &Core| {
+        let record = NewRecord {
+            kind: RecordKind::Message,
+            value_kind: 0,
+            time: 1,
+            who: b"me",
+            key: Name::from(b"topic"),
+            value: &[7; 1500],
+            value_max: u64::MAX,
+            old: None,
+        };
+        core.write_record(0, record, false).map(|_| ())
+    };
+    let points = crash("publish", &fill, &publish, 1)
+        + crash("batch", &fill, &batch, 13)
         + crash("small batch", &fill, &small_batch, 2)
         + crash("wide batch", &fill, &wide, 13)
         + crash("clear", &fill, &clear, 13);

@@ -5,6 +5,7 @@
 //! | `values` | what goes in comes out; limits, conditions, revisions, batches, time to live |
 //! | `kill` | whoever is killed when: nothing torn, lost or leaked, and the others go on |
 //! | `watch` | no gap, no repeat, an honest `Lagged`, no lost wake-up |
+//! | `messages` | each to whom it is for, by priority, as long as it is alive; callbacks |
 //! | `environment` | stopped members, forks, `exec`, namespaces, many members, files that go away |
 //! | `files` | each bad file has its own error; creators that die stop nobody |
 //! | `space` | full is an error with the old value intact |
@@ -30,6 +31,7 @@ mod environment;
 mod files;
 mod harness;
 mod kill;
+mod messages;
 mod model;
 mod snapshots;
 mod space;
@@ -58,6 +60,7 @@ fn actor() {
         ("sleep_many", watch::sleep::sleeper),
         ("sleep_dier", watch::sleep::dier),
         ("load", kill::load::load),
+        ("flood", messages::flood::publisher),
         ("takeover_waiter", kill::takeover::waiter),
         ("files_nobody", files::bad::nobody),
         ("files_creator", files::create::creator),
