@@ -2,7 +2,7 @@
 
 use crate::harness::{PATIENCE, Place, eventually};
 use membus::{Bus, ReadBus, Subscription, SubscriptionId, Unsubscribed};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn unsubscribing_waits_for_the_callback_that_runs() {
     let place = Place::new();
     let bus = place.open_small();
     let (begins, begun) = channel();
-    let running = Arc::new(AtomicU64::new(0));
+    let running = Arc::new(AtomicUsize::new(0));
     let runs = Arc::clone(&running);
     let slow = bus.on("slow", move |_| {
         runs.fetch_add(1, SeqCst);
@@ -83,8 +83,8 @@ fn unsubscribing_waits_for_the_callback_that_runs() {
     }
 }
 
-fn counted(bus: &Bus) -> (Subscription, Arc<AtomicU64>) {
-    let count = Arc::new(AtomicU64::new(0));
+fn counted(bus: &Bus) -> (Subscription, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
     let counts = Arc::clone(&count);
     let subscription = bus.on("n", move |message| {
         assert!(message.decode::<u64>().unwrap() % 2 == 0, "odd ones are not for me");
