@@ -15,9 +15,11 @@ mod info;
 mod keep;
 mod keys;
 mod members;
+mod publish;
 mod scan;
 mod set;
 mod snapshot;
+mod subscribe;
 mod ttl;
 mod wait;
 mod watch;
@@ -80,6 +82,8 @@ commands! {
     Ttl(ttl),
     Watch(watch),
     Wait(wait),
+    Publish(publish),
+    Subscribe(subscribe),
     Snapshot(snapshot),
     Buses(buses),
     Info(info),

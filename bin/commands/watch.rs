@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a watch trusts its descriptor before it looks by itself.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// Show what is there, then every change: revision, kind, key, who, value
 ///
@@ -110,7 +110,7 @@ fn member_watch(bus: &Bus, prefix: &[u8], cursor: Option<Cursor>) -> Result<Watc
 
 /// Waits for news, a signal, or this time; gives whether anybody still reads the output, as far as it
 /// is a pipe or a socket.
-pub(crate) fn pause(watch: &Watch, halt: &Halt, time: Duration) -> Result<bool, Failure> {
+pub(crate) fn pause(watch: &impl AsFd, halt: &Halt, time: Duration) -> Result<bool, Failure> {
     let out = io::stdout();
     let mut descriptors = [
         PollFd::new(watch.as_fd(), PollFlags::POLLIN),

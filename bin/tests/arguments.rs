@@ -12,9 +12,30 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// All commands but `demo`, which starts processes of its own.
-const COMMANDS: [&str; 19] = [
-    "create", "set", "get", "delete", "clear", "keys", "scan", "add", "batch", "ttl", "watch",
-    "snapshot", "info", "members", "check", "destroy", "keep", "buses", "help",
+const COMMANDS: [&str; 23] = [
+    "create",
+    "set",
+    "get",
+    "delete",
+    "clear",
+    "keys",
+    "scan",
+    "add",
+    "batch",
+    "ttl",
+    "watch",
+    "snapshot",
+    "info",
+    "members",
+    "check",
+    "destroy",
+    "keep",
+    "buses",
+    "help",
+    "publish",
+    "subscribe",
+    "wait",
+    "doctor",
 ];
 /// Words that mean something somewhere.
 const WORDS: [&str; 28] = [
@@ -98,7 +119,9 @@ fn run(place: &Path, words: &[OsString], input: &[u8]) -> (Option<ExitStatus>, S
         .unwrap();
     // Who does not read its input has closed it.
     let _sent = child.stdin.take().unwrap().write_all(input);
-    let waits = words.iter().any(|word| word == "watch" || word == "keep");
+    let waits = words
+        .iter()
+        .any(|word| ["watch", "keep", "subscribe", "wait"].iter().any(|waits| word == waits));
     let begun = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {

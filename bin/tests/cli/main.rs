@@ -13,6 +13,7 @@ mod errors;
 mod harness;
 mod keep;
 mod look;
+mod messages;
 mod values;
 mod wait;
 mod watch;
