@@ -34,6 +34,9 @@ pub(crate) struct Settings {
     /// Size of the log that watches read [default: an eighth of the capacity, 2M at least]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     log_size: Option<u64>,
+    /// Let the log tell what a change replaced: `watch --json` shows it as `old`
+    #[arg(long)]
+    old_values: bool,
     /// Permissions of its files, in octal [default: 0600]
     #[arg(long, value_parser = parse_mode)]
     mode: Option<u32>,
@@ -59,6 +62,9 @@ impl Settings {
         }
         if let Some(bytes) = self.log_size {
             options = options.log_size(bytes);
+        }
+        if self.old_values {
+            options = options.old_values(true);
         }
         if let Some(mode) = self.mode {
             options = options.mode(mode);

@@ -45,6 +45,7 @@ fn object(info: &Info) -> serde_json::Value {
         "watches": info.watches,
         "log_size": info.log_size,
         "log_oldest": info.log_oldest,
+        "old_values": info.old_values,
         "mode": format!("{:04o}", info.mode),
         "persist": info.persist,
         "keeper": info.keeper,
@@ -55,7 +56,7 @@ fn object(info: &Info) -> serde_json::Value {
     })
 }
 
-fn operations(done: &Operations) -> [(String, serde_json::Value); 10] {
+fn operations(done: &Operations) -> [(String, serde_json::Value); 11] {
     [
         ("gets", done.gets),
         ("sets", done.sets),
@@ -64,6 +65,7 @@ fn operations(done: &Operations) -> [(String, serde_json::Value); 10] {
         ("commits", done.commits),
         ("changes", done.changes),
         ("conflicts", done.conflicts),
+        ("messages", done.messages),
         ("burials", done.burials),
         ("snapshots", done.snapshots),
         ("snapshot_failures", done.snapshot_failures),
@@ -97,6 +99,7 @@ fn fields(info: &Info) -> Vec<(&'static str, String)> {
         ("members", info.members.to_string()),
         ("watches", info.watches.to_string()),
         ("log", format!("{}, from revision {}", show_size(info.log_size), info.log_oldest)),
+        ("old values", if info.old_values { "told by the log" } else { "not kept" }.to_owned()),
         ("mode", format!("{:04o}", info.mode)),
         ("persist", if info.persist.is_empty() { NOBODY } else { &info.persist }.to_owned()),
         ("keeper", keeper),

@@ -9,7 +9,8 @@ use crate::tool::{Tool, options};
 use crate::units::{parse_duration, show_time};
 use crate::value::Shown;
 use membus::{
-    Bus, BusReader, Change, ChangeValue, Cursor, Event, Kind, OpenError, Watch, WatchError,
+    Bus, BusReader, Change, ChangeValue, Cursor, Event, Kind, OldValue, OpenError, Watch,
+    WatchError,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -194,6 +195,20 @@ fn object(event: &Event) -> Object {
     }
 }
 
+/// What a change replaced or took away.
+fn old_object(old: &OldValue) -> Object {
+    let mut object = object_of(json!({"kind": old.kind.to_string()}));
+    match &old.value {
+        ChangeValue::Here(bytes) => {
+            object.insert("size".into(), bytes.len().into());
+            value_fields(Shown::of(old.kind, bytes), &mut object);
+        }
+        ChangeValue::TooLarge { size } => drop(object.insert("size".into(), (*size).into())),
+        _ => {}
+    }
+    object
+}
+
 fn change_fields(change: &Change) -> Object {
     let mut object = object_of(json!({"kind": change.kind.to_string()}));
     object.insert("revision".into(), change.revision.get().into());
@@ -211,6 +226,9 @@ fn change_fields(change: &Change) -> Object {
         Came::Nothing => {}
         Came::Here(shown) => value_fields(shown, &mut object),
         Came::TooLarge(_) => drop(object.insert("value".into(), json!(null))),
+    }
+    if let Some(old) = &change.old {
+        object.insert("old".into(), old_object(old).into());
     }
     if let Some(size) = size {
         let kind: Kind = change.value_kind;

@@ -18,6 +18,7 @@ pub(crate) enum Counter {
     Burials,
     Snapshots,
     Changes,
+    Messages,
 }
 
 /// Operations of all members that ever were, since the region was made.
@@ -38,6 +39,8 @@ pub struct Operations {
     pub changes: u64,
     /// Conditions that did not hold.
     pub conflicts: u64,
+    /// Messages published.
+    pub messages: u64,
     /// Members buried.
     pub burials: u64,
     /// Snapshots taken.
@@ -84,6 +87,7 @@ impl Inner {
             commits: sum(Counter::Commits)?,
             changes: sum(Counter::Changes)?,
             conflicts: sum(Counter::Conflicts)?,
+            messages: sum(Counter::Messages)?,
             burials: sum(Counter::Burials)?,
             snapshots: sum(Counter::Snapshots)?,
             snapshot_failures: self.core.region.load(header::SNAPSHOT_FAILURES, Relaxed)?,

@@ -3,6 +3,7 @@
 //! It is a commit like any other (`docs/design.md`, COMMIT): a death before it leaves nothing, after it
 //! the message is there.
 
+use super::counters::Counter;
 use super::write::encode;
 use super::{Bus, Inner};
 use crate::doorbell::Sort;
@@ -134,6 +135,7 @@ impl Inner {
         };
         let revision = self.core.write_record(me, record, false);
         let revision = revision.map_err(|failure| self.explain(failure.into(), b"", 0))?;
+        self.count(Counter::Messages);
         self.ring_watches(Sort::Topics, Some(topic.as_bytes()));
         Revision::new(revision).ok_or_else(|| WriteError::Gone { path: self.path.clone() })
     }

@@ -71,6 +71,24 @@ fn watches_go_on_where_they_were() {
     place.run(&["watch", "b", "--from", "9"]).failed();
 }
 
+/// Promise: on a bus that was made so, `--json` tells what a change replaced or took away.
+/// Plant: without `--old-values` passed on, there is no `old`.
+#[test]
+fn old_values_as_objects() {
+    let place = Place::new();
+    place.run(&["create", "b", "--old-values"]).done();
+    place.run(&["set", "b", "k", "one"]).done();
+    place.run(&["add", "b", "n", "5"]).done();
+    place.run(&["set", "b", "k", "two"]).done();
+    place.run(&["delete", "b", "n"]).done();
+    let lines = place.run(&["--json", "watch", "b", "--from", "0", "--count", "4"]).done();
+    let told: Vec<_> = lines.lines().map(json).collect();
+    assert!(told[0].get("old").is_none() && told[1].get("old").is_none(), "{lines}");
+    assert_eq!(told[2]["old"], object!({"kind": "structure", "size": 4, "value": "one"}));
+    assert_eq!(told[3]["old"], object!({"kind": "counter", "size": 8, "value": 5}));
+    assert!(place.run(&["info", "b"]).done().contains("told by the log"));
+}
+
 /// Promise: with `--json` each event is an object with the fields of the manual.
 /// Plant: without `value_kind`, `kind` of a current entry is its value's.
 #[test]
