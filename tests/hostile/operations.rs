@@ -1,7 +1,7 @@
 //! Operations of all kinds on a bus, each to its end.
 
 use crate::rng::Rng;
-use membus::{Batch, Bus, BusReader, Cursor, ReadBus, Revision, Update, Watch};
+use membus::{Batch, Begin, Bus, BusReader, Cursor, ReadBus, Revision, Subscriber, Update, Watch};
 use std::time::Duration;
 
 /// The handles of one bus.
@@ -18,7 +18,7 @@ type Answer = Result<(), String>;
 pub(crate) type Operation = (&'static str, fn(&mut Hands, &mut Rng) -> Answer);
 
 /// Each operation by name.
-pub(crate) const OPERATIONS: [Operation; 36] = [
+pub(crate) const OPERATIONS: [Operation; 40] = [
     ("get", |h, r| end(h.bus.get::<Vec<u32>>(key(r)))),
     ("get_into", |h, r| end(h.bus.get_into(key(r), &mut h.buffer))),
     ("get_entry", |h, r| end(h.bus.get_entry(key(r)))),
@@ -45,6 +45,12 @@ pub(crate) const OPERATIONS: [Operation; 36] = [
     ("keys", |h, _| end(h.bus.keys("k"))),
     ("watch", |h, _| follow(h.bus.watch("k"))),
     ("watch_from", |h, r| follow(h.bus.watch_from("", cursor(r)))),
+    ("publish", publish),
+    ("subscribe", |h, _| receive(h.bus.subscribe_from("*", Begin::Alive))),
+    ("subscribe to changes", |h, r| {
+        receive(h.bus.subscribe_from("value_*", Begin::After(cursor(r))))
+    }),
+    ("subscribe of a reader", |h, _| receive(h.reader.subscribe_from("t/", Begin::Alive))),
     ("clear", |h, _| end(h.bus.clear())),
     ("members", |h, _| end(h.bus.members())),
     ("info", |h, _| end(h.bus.info())),
@@ -130,6 +136,22 @@ fn batch(hands: &mut Hands, rng: &mut Rng, len: u64) -> Answer {
         batch.require_absent("none of this name");
     }
     end(hands.bus.commit(&batch))
+}
+
+fn publish(hands: &mut Hands, rng: &mut Rng) -> Answer {
+    let message = hands.bus.message("t/1").priority(rng.next() as i32).target("me");
+    end(message.ttl(Duration::from_millis(rng.below(9))).send_bytes(value(rng)))
+}
+
+fn receive(subscriber: Result<Subscriber, membus::WatchError>) -> Answer {
+    let mut subscriber = subscriber.map_err(|error| error.to_string())?;
+    for _ in 0..1500 {
+        match subscriber.try_recv() {
+            Ok(Some(_)) => {}
+            end => return end.map(drop).map_err(|error| error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 fn follow(watch: Result<Watch, membus::WatchError>) -> Answer {

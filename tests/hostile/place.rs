@@ -26,7 +26,7 @@ pub(crate) struct Place {
 type Make = (&'static str, u64, fn(&Place) -> Image);
 
 /// Each shape: its name, the bytes of its log, and how it comes about.
-const SHAPES: [Make; 11] = [
+const SHAPES: [Make; 12] = [
     ("empty", 1 << 16, |place| place.filled(|_| {})),
     ("full of small entries", 1 << 16, |place| place.filled(small)),
     ("big values", 1 << 16, |place| place.filled(big)),
@@ -37,6 +37,7 @@ const SHAPES: [Make; 11] = [
     ("several members", 1 << 16, Place::members),
     ("a log that wrapped", 1 << 14, |place| place.filled(wrapped)),
     ("a log of fewer records than its index has strides", 4096, |place| place.filled(wrapped)),
+    ("messages and old values", 1 << 14, Place::messages),
     ("a snapshot that is on", 1 << 16, Place::mid_snapshot),
 ];
 
@@ -176,6 +177,22 @@ impl Place {
         let image = self.image();
         drop(watches);
         image
+    }
+
+    /// A log that tells old values, messages among them.
+    fn messages(&self) -> Image {
+        let mut image = self.image();
+        image.set(header::FEATURES, 1);
+        image.reseal();
+        self.put_bytes(&image);
+        self.filled(|bus| {
+            for number in 0..60_u32 {
+                bus.set_bytes(format!("k{}", number % 20), vec![7; number as usize]).unwrap();
+                let message = bus.message("t/1").priority(number as i32 % 5).id("an id");
+                message.target(["me", "you"][number as usize % 2]).send(&number).unwrap();
+                bus.delete(format!("k{}", number % 7)).unwrap();
+            }
+        })
     }
 
     fn mid_snapshot(&self) -> Image {
