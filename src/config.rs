@@ -22,12 +22,15 @@ pub enum Persist {
     None,
     /// Into image files in this directory.
     Image(PathBuf),
+    /// To a backend of the program's own, which [`Options::backend`](crate::Options::backend) gives.
+    Own,
 }
 
 impl fmt::Display for Persist {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("none"),
+            Self::Own => f.write_str("own"),
             Self::Image(directory) => write!(f, "image:{}", directory.display()),
         }
     }
@@ -46,6 +49,7 @@ impl FromStr for Persist {
     fn from_str(url: &str) -> Result<Self, PersistError> {
         match url.split_once(':') {
             None if url == "none" => Ok(Self::None),
+            None if url == "own" => Ok(Self::Own),
             Some(("image", directory)) if !directory.is_empty() => {
                 Ok(Self::Image(PathBuf::from(directory)))
             }
@@ -59,6 +63,7 @@ impl Persist {
     pub(crate) fn absolute(&self) -> io::Result<Self> {
         Ok(match self {
             Self::None => Self::None,
+            Self::Own => Self::Own,
             Self::Image(directory) => Self::Image(std::path::absolute(directory)?),
         })
     }

@@ -319,12 +319,20 @@ pub enum SnapshotError {
     /// The bus has no backend.
     #[error("this bus has no backend; create it with one (persist image:DIR)")]
     NoBackend,
-    /// A file of the snapshot was refused.
-    #[error("{}: {reason}", path.display())]
+    /// A snapshot was refused, and there is none before it that is good.
+    #[error("{at}: {reason}")]
     Damaged {
-        /// Which file.
-        path: PathBuf,
+        /// Where it is: a path, mostly.
+        at: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The store behind the backend refused.
+    #[error("{at}: {reason}")]
+    Refused {
+        /// Which store.
+        at: String,
+        /// What it said.
         reason: String,
     },
     /// Somebody ran out of room, and the snapshot gave way.
@@ -346,10 +354,10 @@ pub enum SnapshotError {
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The kernel refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{at}: {source}")]
     Io {
-        /// On which path.
-        path: PathBuf,
+        /// On which path, or to which server.
+        at: String,
         /// What the kernel said.
         source: io::Error,
     },

@@ -72,6 +72,8 @@ mod config;
 #[cfg(not(loom))]
 mod bus;
 #[cfg(not(loom))]
+pub use backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
+#[cfg(not(loom))]
 pub use bus::Bus;
 #[cfg(not(loom))]
 pub use bus::batch::{Batch, BatchPut};
@@ -117,6 +119,7 @@ pub use message::{Message, Target};
 pub use name::directory;
 pub use region::BadRegion;
 pub use region::geometry::HeaderError;
+pub use snapshot_entry::{SnapshotEntry, SnapshotHead};
 pub use types::{Cursor, CursorError, Key, Kind, MemberId, MemberIdError, Revision, limits};
 pub use value::{Entry, Stat};
 

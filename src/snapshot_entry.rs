@@ -1,15 +1,33 @@
-//! One entry of a snapshot: what backends store and what a new region is filled from.
+//! A snapshot as backends see it: what it is of, and one entry of it.
 
-/// One entry as backends see it.
+/// One entry of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct SnapshotEntry {
-    pub(crate) key: Vec<u8>,
-    pub(crate) value: Vec<u8>,
-    pub(crate) kind: u8,
-    pub(crate) revision: u64,
-    /// Wall-clock nanoseconds of the change.
-    pub(crate) time: u64,
-    pub(crate) who: Vec<u8>,
-    /// Wall-clock nanoseconds at which it expires; 0: never.
-    pub(crate) expires: u64,
+pub struct SnapshotEntry {
+    /// Its key: 1 to 1,024 bytes.
+    pub key: Vec<u8>,
+    /// Its value; of a counter 8 bytes, little-endian.
+    pub value: Vec<u8>,
+    /// What the value is: 0 bytes, 1 a structure (MessagePack with field names), 2 a counter.
+    pub kind: u8,
+    /// Revision of the change that made it.
+    pub revision: u64,
+    /// When that was, in nanoseconds since 1970.
+    pub time: u64,
+    /// Who made it; empty when they did not say. Up to 64 bytes.
+    pub who: Vec<u8>,
+    /// When it expires, in nanoseconds since 1970; 0: never.
+    pub expires: u64,
+}
+
+/// What a snapshot is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SnapshotHead {
+    /// The bus, as all its lives have it.
+    pub bus_id: u128,
+    /// The life of the bus.
+    pub incarnation: u64,
+    /// The revision: all changes up to it are in the snapshot, and none after it.
+    pub revision: u64,
+    /// When it was taken, in nanoseconds since 1970.
+    pub created: u64,
 }

@@ -6,7 +6,8 @@
 //! ATC 2020). A load reads the whole file once before it hands out anything.
 
 use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
-use crate::snapshot::format::{FormatError, Reader, SnapshotHead, Writer};
+use crate::snapshot::format::{FormatError, Reader, Writer};
+use crate::snapshot_entry::SnapshotHead;
 use crate::sys::file;
 use crate::sys::{lock, process};
 use nix::fcntl::OFlag;
@@ -57,8 +58,8 @@ impl ImageDirectory {
         Ok(images.into_iter().map(|name| self.directory.join(name)).collect())
     }
 
-    fn failed<E>(&self, error: io::Error) -> BackendError<E> {
-        BackendError::Io(self.directory.clone(), error)
+    fn failed(&self, error: io::Error) -> BackendError {
+        BackendError::io(&self.directory)(error)
     }
 
     /// Removes temporary files whose writers are gone: nobody holds their lock.
@@ -76,23 +77,24 @@ impl ImageDirectory {
         Ok(())
     }
 
-    fn write<E>(
+    fn write(
         &self,
         to: &File,
         head: &SnapshotHead,
-        source: Source<'_, E>,
-    ) -> Result<Saved, BackendError<E>> {
+        entries: &mut dyn Source,
+    ) -> Result<(Saved, PathBuf), BackendError> {
         let fail = |error| self.failed(error);
         let buffer = BufWriter::with_capacity(1 << 20, Gated(to));
         let mut writer = Writer::new(buffer, head).map_err(fail)?;
-        while let Some(entry) = source().map_err(BackendError::Stream)? {
+        while let Some(entry) = entries.next_entry()? {
             writer.push(&entry).map_err(fail)?;
         }
         let (_, summary) = writer.finish().map_err(fail)?;
         file::sync(to).map_err(fail)?;
         let name = format!("{PREFIX}{:020}-{:016x}{SUFFIX}", head.revision, head.incarnation);
         let path = self.directory.join(name);
-        Ok(Saved { entries: summary.entries, bytes: summary.bytes, path })
+        let (entries, bytes) = (summary.entries, summary.bytes);
+        Ok((Saved { entries, bytes, path: Some(path.clone()) }, path))
     }
 
     /// Reads a whole image: its head, when all of it is good.
@@ -121,8 +123,8 @@ impl io::Write for Gated<'_> {
     }
 }
 
-impl<E> Backend<E> for ImageDirectory {
-    fn save(&self, head: &SnapshotHead, source: Source<'_, E>) -> Result<Saved, BackendError<E>> {
+impl Backend for ImageDirectory {
+    fn save(&self, head: &SnapshotHead, entries: &mut dyn Source) -> Result<Saved, BackendError> {
         let fail = |error| self.failed(error);
         file::make_directories(&self.directory).map_err(fail)?;
         self.sweep().map_err(fail)?;
@@ -131,8 +133,8 @@ impl<E> Backend<E> for ImageDirectory {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
         let to = file::open_file(&temporary.path, flags, 0o600).map_err(fail)?;
         lock::try_lock_byte(&to, 0).map_err(fail)?;
-        let saved = self.write(&to, head, source)?;
-        file::rename(&temporary.path, &saved.path).map_err(fail)?;
+        let (saved, path) = self.write(&to, head, entries)?;
+        file::rename(&temporary.path, &path).map_err(fail)?;
         temporary.finished = true;
         file::sync_directory(&self.directory).map_err(fail)?;
         for old in self.images().map_err(fail)?.into_iter().skip(self.keep.max(1)) {
@@ -141,67 +143,90 @@ impl<E> Backend<E> for ImageDirectory {
         Ok(saved)
     }
 
-    fn load(
-        &self,
-        begin: &mut dyn FnMut(&SnapshotHead) -> Result<(), E>,
-        sink: Sink<'_, E>,
-    ) -> Result<Option<Loaded>, BackendError<E>> {
+    fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError> {
         let mut refused = Vec::new();
         for path in self.images().map_err(|error| self.failed(error))? {
-            let damaged =
-                |error: FormatError| BackendError::Damaged(path.clone(), error.to_string());
+            let at = path.display().to_string();
+            let damaged = |error: FormatError| {
+                let (at, reason) = (path.display().to_string(), error.to_string());
+                BackendError::Damaged { at, reason }
+            };
             let head = match Self::verify(&path) {
                 Ok(head) => head,
                 Err(error) => {
-                    refused.push((path.clone(), error.to_string()));
+                    refused.push((at, error.to_string()));
                     continue;
                 }
             };
-            begin(&head).map_err(BackendError::Stream)?;
+            sink.begin(&head)?;
             let mut reader = Self::reader(&path).map_err(damaged)?;
             while let Some(entry) = reader.next_entry().map_err(damaged)? {
-                sink(entry).map_err(BackendError::Stream)?;
+                sink.entry(entry)?;
             }
             return Ok(Some(Loaded { head, entries: reader.summary().entries, refused }));
         }
         match refused.into_iter().next() {
             None => Ok(None),
-            Some((path, reason)) => Err(BackendError::Damaged(path, reason)),
+            Some((at, reason)) => Err(BackendError::Damaged { at, reason }),
         }
     }
 
-    fn newest(&self) -> Result<Option<PathBuf>, BackendError<E>> {
-        Ok(self.images().map_err(|error| self.failed(error))?.into_iter().next())
+    fn exists(&self) -> Result<bool, BackendError> {
+        Ok(!self.images().map_err(|error| self.failed(error))?.is_empty())
+    }
+
+    /// The newest goes last: whoever loads meanwhile finds it, and never an older one.
+    fn delete(&self) -> Result<(), BackendError> {
+        let fail = |error| self.failed(error);
+        for image in self.images().map_err(fail)?.iter().rev() {
+            file::unlink(image).map_err(fail)?;
+        }
+        if self.directory.exists() {
+            file::sync_directory(&self.directory).map_err(fail)
+        } else {
+            Ok(())
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::FromFn;
     use super::*;
-    use crate::snapshot::format::SnapshotEntry;
+    use crate::snapshot_entry::SnapshotEntry;
     use crate::sys::seam::failing;
-    use std::convert::Infallible;
 
     fn head(revision: u64) -> SnapshotHead {
         SnapshotHead { bus_id: 1, incarnation: 2, revision, created: 3 }
     }
 
-    fn save(to: &ImageDirectory, revision: u64) -> Result<Saved, BackendError<Infallible>> {
+    fn save(to: &ImageDirectory, revision: u64) -> Result<Saved, BackendError> {
         let mut left = 3;
-        to.save(&head(revision), &mut || {
+        let entries = FromFn(|| {
             left -= 1;
             let key = format!("k{left}").into_bytes();
             Ok((left > 0).then(|| SnapshotEntry { key, revision, ..SnapshotEntry::default() }))
-        })
+        });
+        to.save(&head(revision), &mut { entries })
     }
 
-    fn load(from: &ImageDirectory) -> Result<Option<(Loaded, Vec<u64>)>, BackendError<Infallible>> {
-        let mut revisions = Vec::new();
-        let loaded = from.load(&mut |_| Ok(()), &mut |entry| {
-            revisions.push(entry.revision);
+    #[derive(Default)]
+    struct Revisions(Vec<u64>);
+
+    impl Sink for Revisions {
+        fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
             Ok(())
-        })?;
-        Ok(loaded.map(|loaded| (loaded, revisions)))
+        }
+        fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+            self.0.push(entry.revision);
+            Ok(())
+        }
+    }
+
+    fn load(from: &ImageDirectory) -> Result<Option<(Loaded, Vec<u64>)>, BackendError> {
+        let mut revisions = Revisions::default();
+        let loaded = from.load(&mut revisions)?;
+        Ok(loaded.map(|loaded| (loaded, revisions.0)))
     }
 
     fn place(keep: usize) -> (tempfile::TempDir, ImageDirectory) {
@@ -220,15 +245,15 @@ mod tests {
         let saved = save(&images, 7000).unwrap();
         assert_eq!(images.images().unwrap().len(), 3);
         assert_eq!(load(&images).unwrap().unwrap().1, [7000, 7000]);
-        let mut bytes = std::fs::read(&saved.path).unwrap();
+        let mut bytes = std::fs::read(saved.path.as_ref().unwrap()).unwrap();
         bytes[70] ^= 1;
-        std::fs::write(&saved.path, &bytes).unwrap();
+        std::fs::write(saved.path.as_ref().unwrap(), &bytes).unwrap();
         let (loaded, revisions) = load(&images).unwrap().unwrap();
         assert_eq!((revisions, loaded.refused.len()), (vec![300, 300], 1));
         for image in images.images().unwrap() {
             std::fs::write(image, b"MEMBUSIM").unwrap();
         }
-        assert!(matches!(load(&images), Err(BackendError::Damaged(..))));
+        assert!(matches!(load(&images), Err(BackendError::Damaged { .. })));
     }
 
     /// Plant: deleting the older images before the rename leaves none when the rename fails.
@@ -253,8 +278,8 @@ mod tests {
     #[test]
     fn an_abandoned_save_changes_nothing() {
         let (_place, images) = place(1);
-        let end = images.save(&head(9), &mut || Err("given up"));
-        assert!(matches!(end, Err(BackendError::Stream("given up"))));
+        let end = images.save(&head(9), &mut FromFn(|| Err(BackendError::GivenUp)));
+        assert!(matches!(end, Err(BackendError::GivenUp)));
         assert_eq!(file::names(&images.directory).unwrap().len(), 0);
     }
 }

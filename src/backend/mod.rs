@@ -1,57 +1,140 @@
 //! Backends: where snapshots go. They know a snapshot's entries, never the region.
+//!
+//! Whoever wants another one writes [`Backend`] and keeps its three rules; the tests of `conformance`
+//! hold each one of membus's own to them.
 
 pub(crate) mod image;
 
-use crate::snapshot::format::{SnapshotEntry, SnapshotHead};
-use std::fmt::Debug;
+use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What was saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Saved {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
-    pub(crate) path: PathBuf,
+pub struct Saved {
+    /// Entries of the snapshot.
+    pub entries: u64,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// The file, where there is one.
+    pub path: Option<PathBuf>,
 }
 
 /// What was loaded.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) head: SnapshotHead,
-    pub(crate) entries: u64,
-    /// Newer snapshots that were refused, with the reason.
-    pub(crate) refused: Vec<(PathBuf, String)>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// What the snapshot is of.
+    pub head: SnapshotHead,
+    /// Entries in it.
+    pub entries: u64,
+    /// Newer snapshots that were refused: where they are, and why.
+    pub refused: Vec<(String, String)>,
 }
 
-/// Why a save or a load failed; `E` is what the other end of the stream says.
-#[derive(Debug)]
-pub(crate) enum BackendError<E> {
-    /// The source of a save, or the sink of a load, gave up.
-    Stream(E),
-    Io(PathBuf, io::Error),
-    /// No snapshot is good: the newest one's path and what is wrong with it.
-    Damaged(PathBuf, String),
+/// Why a backend did not do what it was asked for. What it had before is there still.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The other end of the stream gave up; it knows why.
+    #[error("it was given up")]
+    GivenUp,
+    /// A file, a directory or a connection failed.
+    #[error("{at}: {source}")]
+    Io {
+        /// Which one.
+        at: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// There are snapshots, and none of them is good.
+    #[error("{at}: {reason}")]
+    Damaged {
+        /// The newest one.
+        at: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store behind it refused.
+    #[error("{at}: {reason}")]
+    Refused {
+        /// Which store.
+        at: String,
+        /// What it said.
+        reason: String,
+    },
 }
 
-/// Entries, one after another; an error abandons the save.
-pub(crate) type Source<'a, E> = &'a mut dyn FnMut() -> Result<Option<SnapshotEntry>, E>;
-/// Takes entries, one after another.
-pub(crate) type Sink<'a, E> = &'a mut dyn FnMut(SnapshotEntry) -> Result<(), E>;
+impl BackendError {
+    /// A failure of the file at this path.
+    pub fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        let at = path.display().to_string();
+        move |source| Self::Io { at: at.clone(), source }
+    }
+}
+
+/// Gives a snapshot's entries, in no order.
+pub trait Source {
+    /// The next entry, or `None` when there are no more.
+    ///
+    /// # Errors
+    /// [`BackendError::GivenUp`]: the save is to be abandoned, and leaves nothing.
+    fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, BackendError>;
+}
+
+/// Takes a snapshot's entries.
+pub trait Sink {
+    /// Before the first entry of a snapshot that is good.
+    ///
+    /// # Errors
+    /// [`BackendError::GivenUp`]: nothing more is wanted.
+    fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError>;
+    /// Each entry.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError>;
+}
 
 /// Where snapshots go.
 ///
-/// * B1 whole or absent: after a failed or killed `save`, `load` gives the snapshot before.
-/// * B2 exact: `load` gives every entry that `save` was given, byte for byte.
-/// * B3 refuses: damaged data is told in `Loaded::refused` or as an error, never a shorter snapshot.
-pub(crate) trait Backend<E>: Send + Debug {
-    fn save(&self, head: &SnapshotHead, source: Source<'_, E>) -> Result<Saved, BackendError<E>>;
-    /// The newest good snapshot, streamed; `None` when there is none at all.
-    fn load(
-        &self,
-        begin: &mut dyn FnMut(&SnapshotHead) -> Result<(), E>,
-        sink: Sink<'_, E>,
-    ) -> Result<Option<Loaded>, BackendError<E>>;
-    /// The newest snapshot's file, whether it is good or not.
-    fn newest(&self) -> Result<Option<PathBuf>, BackendError<E>>;
+/// 1. *Whole or absent*: after a `save` that failed or was killed, at any instruction or by a power cut,
+///    `load` gives the snapshot before.
+/// 2. *Exact*: `load` gives every entry that `save` was given, byte for byte, and no other.
+/// 3. *Refuses*: damaged data is told in [`Loaded::refused`] or as an error, never as a shorter snapshot.
+///
+/// Neither holds all entries in memory at a time. One member saves at a time; others may load meanwhile.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// Saves the snapshot that `entries` gives to its end.
+    ///
+    /// # Errors
+    /// [`BackendError`]; what was there before stays.
+    fn save(&self, head: &SnapshotHead, entries: &mut dyn Source) -> Result<Saved, BackendError>;
+
+    /// Gives the newest good snapshot to `sink`; `None` when there is none at all.
+    ///
+    /// # Errors
+    /// [`BackendError::Damaged`] when there are some, and none of them is good.
+    fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError>;
+
+    /// Whether there is a snapshot, good or not.
+    ///
+    /// # Errors
+    /// [`BackendError`] when it can not be found out.
+    fn exists(&self) -> Result<bool, BackendError>;
+
+    /// Removes all snapshots: afterwards there is none, also after a power cut.
+    ///
+    /// # Errors
+    /// [`BackendError`]; some may be gone.
+    fn delete(&self) -> Result<(), BackendError>;
+}
+
+/// A source from a closure.
+pub(crate) struct FromFn<F>(pub(crate) F);
+
+impl<F: FnMut() -> Result<Option<SnapshotEntry>, BackendError>> Source for FromFn<F> {
+    fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, BackendError> {
+        (self.0)()
+    }
 }

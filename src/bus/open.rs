@@ -216,7 +216,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         path: path.to_owned(),
         name: name_of(path),
         label: options.label.clone().unwrap_or_default(),
-        may_keep: options.keeper,
+        may_keep: options.keeper && saving.can_keep(),
         region,
         bells,
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
@@ -230,7 +230,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         let _end = inner.tend_unkept();
     }
     let inner = Arc::new(inner);
-    let keeper = if options.keeper { Some(KeeperThread::start(&inner)?) } else { None };
+    let keeper = if inner.may_keep { Some(KeeperThread::start(&inner)?) } else { None };
     Ok(Bus { keeper: Arc::new(keeper), inner })
 }
 

@@ -1,9 +1,11 @@
 //! What a bus is opened with.
 
+use crate::backend::Backend;
 use crate::config::Persist;
 use crate::error::OpenError;
 use crate::types::limits;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How to open, create or attach to a bus. What is not set is taken from the bus that is there,
@@ -23,6 +25,7 @@ pub struct Options {
     pub(crate) every: Option<Duration>,
     pub(crate) keep: Option<usize>,
     pub(crate) old_values: Option<bool>,
+    pub(crate) backend: Option<Arc<dyn Backend>>,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
             every: None,
             keep: None,
             old_values: None,
+            backend: None,
         }
     }
 }
@@ -117,6 +121,15 @@ impl Options {
     #[must_use]
     pub fn persist(mut self, persist: Persist) -> Self {
         self.persist = Some(persist);
+        self
+    }
+    /// A backend of the program's own, in place of [`persist`](Self::persist). That the bus has one is kept,
+    /// not which: handles that do not bring it with them attach, take no snapshots and never host the
+    /// keeper, and without it the bus can not be rebuilt.
+    #[must_use]
+    pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.persist = Some(Persist::Own);
+        self.backend = Some(backend);
         self
     }
     /// How often the keeper takes a snapshot, when something changed (default 300 s).

@@ -6,14 +6,14 @@ use super::files::{SNAPSHOT_BYTE, io};
 use super::options::Options;
 use super::{Bus, Inner};
 use crate::backend::image::ImageDirectory;
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, FromFn, Sink};
 use crate::config::{self, Config, Persist};
 use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
 use crate::heap::HeapError;
 use crate::region::geometry::Shape;
 use crate::region::layout::{header, member};
-use crate::snapshot::format::{SnapshotEntry, SnapshotHead};
 use crate::snapshot::{Walk, WalkError};
+use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
@@ -22,7 +22,7 @@ use crate::table::load::LoadError;
 use crate::table::{Core, Nobody};
 use crate::types::limits::{KEY_MAX, LABEL_MAX};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How far above the old revisions a rebuilt bus goes on, so that no cursor or condition of a lost
@@ -40,7 +40,7 @@ const KEEP: usize = 3;
 /// Where a handle's snapshots go.
 #[derive(Debug)]
 pub(crate) struct Saving {
-    pub(crate) backend: Option<ImageDirectory>,
+    pub(crate) backend: Option<Arc<dyn Backend>>,
     pub(crate) persist: Persist,
     pub(crate) every: Duration,
     /// Snapshots of one handle, one at a time.
@@ -64,10 +64,14 @@ pub struct SnapshotInfo {
     pub took: Duration,
 }
 
-fn backend_of(persist: &Persist, keep: usize) -> Option<ImageDirectory> {
+/// The backend that a handle saves to; none for a backend of another program's own.
+fn backend_of(persist: &Persist, keep: usize, options: &Options) -> Option<Arc<dyn Backend>> {
     match persist {
         Persist::None => None,
-        Persist::Image(directory) => Some(ImageDirectory { directory: directory.clone(), keep }),
+        Persist::Image(directory) => {
+            Some(Arc::new(ImageDirectory { directory: directory.clone(), keep }))
+        }
+        Persist::Own => options.backend.clone(),
     }
 }
 
@@ -80,6 +84,11 @@ impl Saving {
     pub(crate) fn none() -> Self {
         let (every, one, failures) = (EVERY, Mutex::default(), AtomicU64::new(0));
         Self { backend: None, persist: Persist::None, every, one, failures }
+    }
+
+    /// Whether a handle may host the keeper: not without the backend that the bus has.
+    pub(crate) fn can_keep(&self) -> bool {
+        self.backend.is_some() || self.persist == Persist::None
     }
 
     /// What is kept of the bus, against what was asked for.
@@ -99,7 +108,7 @@ impl Saving {
             None => (asked.unwrap_or(Persist::None), EVERY, KEEP),
         };
         let every = options.every.unwrap_or(every);
-        let backend = backend_of(&persist, options.keep.unwrap_or(keep));
+        let backend = backend_of(&persist, options.keep.unwrap_or(keep), options);
         Ok(Self { backend, persist, every, one: Mutex::default(), failures: AtomicU64::new(0) })
     }
 }
@@ -129,8 +138,12 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         None => config::default_persist(&state, path)?,
     };
     let keep = options.keep.unwrap_or(KEEP);
-    let new = match backend_of(&persist, keep) {
-        Some(backend) => build(&options, path, &backend)?,
+    if persist == Persist::Own && options.backend.is_none() {
+        let rule = "the bus has a backend of a program's own: open it there".to_owned();
+        return Err(OpenError::Setting { setting: "persist", asked: persist.to_string(), rule });
+    }
+    let new = match backend_of(&persist, keep, &options) {
+        Some(backend) => build(&options, path, &*backend)?,
         None => prepare(shape(&options).map_err(io("preparing", path))?, path)?,
     };
     let Some(space) = &new.space else { return Err(OpenError::Absent { path: path.to_owned() }) };
@@ -153,40 +166,70 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
     new.publish()
 }
 
-/// Makes a region and fills it from the newest good snapshot.
-fn build(options: &Options, path: &Path, backend: &ImageDirectory) -> Result<NewRegion, OpenError> {
-    let empty = shape(options).map_err(io("preparing", path))?;
-    let built: std::cell::RefCell<Option<(NewRegion, Core)>> = std::cell::RefCell::new(None);
-    let mut begin = |head: &SnapshotHead| {
+/// A region that is being filled from a snapshot.
+struct Filling<'a> {
+    options: &'a Options,
+    path: &'a Path,
+    empty: &'a Shape,
+    built: Option<(NewRegion, Core)>,
+    /// Why it was given up.
+    failed: Option<OpenError>,
+}
+
+impl Filling<'_> {
+    fn prepare(&mut self, head: &SnapshotHead) -> Result<(), OpenError> {
         // No bus gets near it, so nothing above has to look at an overflow.
         if head.revision >= REVISION_MAX {
             let reason = format!("revision {} is beyond what any bus reaches", head.revision);
-            let path = backend.directory.clone();
-            return Err(OpenError::Snapshot(SnapshotError::Damaged { path, reason }));
+            let at = self.path.display().to_string();
+            return Err(OpenError::Snapshot(SnapshotError::Damaged { at, reason }));
         }
         let first_revision = head.revision + REBUILD_GAP;
-        let mut new = prepare(Shape { first_revision, ..empty.clone() }, path)?;
+        let mut new = prepare(Shape { first_revision, ..self.empty.clone() }, self.path)?;
         if let Some(space) = new.space.take() {
-            let core = Core::new(space, Box::new(Nobody), options.deadline);
-            *built.borrow_mut() = Some((new, core));
+            let core = Core::new(space, Box::new(Nobody), self.options.deadline);
+            self.built = Some((new, core));
         }
         Ok(())
+    }
+
+    fn note(&mut self, end: Result<(), OpenError>) -> Result<(), BackendError> {
+        end.map_err(|error| {
+            self.failed = Some(error);
+            BackendError::GivenUp
+        })
+    }
+}
+
+impl Sink for Filling<'_> {
+    fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
+        let end = self.prepare(head);
+        self.note(end)
+    }
+    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+        let end = match &self.built {
+            Some((new, core)) => load_one(new, core, &entry, self.path),
+            None => Ok(()),
+        };
+        self.note(end)
+    }
+}
+
+/// Makes a region and fills it from the newest good snapshot.
+fn build(options: &Options, path: &Path, backend: &dyn Backend) -> Result<NewRegion, OpenError> {
+    let empty = &shape(options).map_err(io("preparing", path))?;
+    let mut filling = Filling { options, path, empty, built: None, failed: None };
+    let loaded = backend.load(&mut filling);
+    let loaded = match (loaded, filling.failed) {
+        (Ok(loaded), _) => loaded,
+        (Err(_), Some(error)) => return Err(error),
+        (Err(error), None) => return Err(OpenError::Snapshot(explain(error))),
     };
-    let mut sink = |entry: SnapshotEntry| match &*built.borrow() {
-        Some((new, core)) => load_one(new, core, &entry, &backend.directory),
-        None => Ok(()),
-    };
-    let loaded = backend.load(&mut begin, &mut sink);
-    let loaded = loaded.map_err(|error| match error {
-        BackendError::Stream(error) => error,
-        other => OpenError::Snapshot(explain(other)),
-    })?;
-    let rebuilt = loaded.map(|loaded| loaded.refused).unwrap_or_default();
-    match built.into_inner() {
-        None => prepare(empty, path),
+    match filling.built {
+        None => prepare(empty.clone(), path),
         Some((mut new, core)) => {
-            for (file, reason) in rebuilt {
-                tracing::error!(file = %file.display(), reason, "a newer snapshot was refused");
+            for (file, reason) in loaded.map(|loaded| loaded.refused).unwrap_or_default() {
+                tracing::error!(file, reason, "a newer snapshot was refused");
             }
             new.space = Some(core.space);
             Ok(new)
@@ -202,7 +245,8 @@ fn load_one(
 ) -> Result<(), OpenError> {
     let damaged = |reason: &str| {
         let reason = format!("`{}`: {reason}", entry.key.escape_ascii());
-        OpenError::Snapshot(SnapshotError::Damaged { path: from.to_owned(), reason })
+        let at = from.display().to_string();
+        OpenError::Snapshot(SnapshotError::Damaged { at, reason })
     };
     if entry.key.is_empty() || entry.key.len() > KEY_MAX || entry.who.len() > LABEL_MAX {
         return Err(damaged("a key or a label of an impossible length"));
@@ -217,11 +261,12 @@ fn load_one(
     }
 }
 
-fn explain<E>(error: BackendError<E>) -> SnapshotError {
+fn explain(error: BackendError) -> SnapshotError {
     match error {
-        BackendError::Io(path, source) => SnapshotError::Io { path, source },
-        BackendError::Damaged(path, reason) => SnapshotError::Damaged { path, reason },
-        BackendError::Stream(_) => SnapshotError::Aborted { tries: 1 },
+        BackendError::GivenUp => SnapshotError::Aborted { tries: 1 },
+        BackendError::Io { at, source } => SnapshotError::Io { at, source },
+        BackendError::Damaged { at, reason } => SnapshotError::Damaged { at, reason },
+        BackendError::Refused { at, reason } => SnapshotError::Refused { at, reason },
     }
 }
 
@@ -237,8 +282,8 @@ impl Inner {
         let Some(seat) = self.seat() else { return Err(SnapshotError::NoBackend) };
         let _one = self.saving.one.lock().unwrap_or_else(PoisonError::into_inner);
         let (begun, fail) = (Instant::now(), |source| {
-            let path = self.path.join("members");
-            SnapshotError::Io { path, source }
+            let at = self.path.join("members").display().to_string();
+            SnapshotError::Io { at, source }
         });
         while !try_lock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)? {
             if begun.elapsed() > self.core.patience {
@@ -246,7 +291,7 @@ impl Inner {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let end = self.save(backend, (me, seat.owner()), begun, unwanted);
+        let end = self.save(&**backend, (me, seat.owner()), begun, unwanted);
         if end.is_ok() {
             self.count(Counter::Snapshots);
         }
@@ -259,7 +304,7 @@ impl Inner {
 
     fn save(
         &self,
-        backend: &ImageDirectory,
+        backend: &dyn Backend,
         (me, owner): (u32, u64),
         begun: Instant,
         unwanted: &dyn Fn() -> bool,
@@ -276,11 +321,15 @@ impl Inner {
             let mut walk =
                 Walk::begin(&self.core, me, owner).map_err(|error| self.failed(error))?;
             let head = walk.head;
-            let mut source = || match unwanted() {
-                true => Err(WalkError::Aborted),
-                false => walk.next_entry(),
+            let mut failed = None;
+            let next = || {
+                let entry = if unwanted() { Err(WalkError::Aborted) } else { walk.next_entry() };
+                entry.map_err(|error| {
+                    failed = Some(error);
+                    BackendError::GivenUp
+                })
             };
-            match backend.save(&head, &mut source) {
+            match backend.save(&head, &mut FromFn(next)) {
                 Ok(saved) => {
                     let region = &self.core.region;
                     let put = |at, value| region.store(at, value, Release).map_err(ReadError::from);
@@ -290,13 +339,15 @@ impl Inner {
                         revision: head.revision,
                         entries: saved.entries,
                         bytes: saved.bytes,
-                        path: Some(saved.path),
+                        path: saved.path,
                         took: begun.elapsed(),
                     });
                 }
-                Err(BackendError::Stream(WalkError::Aborted)) => {}
-                Err(BackendError::Stream(error)) => return Err(self.failed(error)),
-                Err(error) => return Err(explain(error)),
+                Err(error) => match failed {
+                    Some(WalkError::Aborted) => {}
+                    Some(error) => return Err(self.failed(error)),
+                    None => return Err(explain(error)),
+                },
             }
         }
         Err(SnapshotError::Aborted { tries: TRIES })

@@ -22,16 +22,30 @@ mod disk_tests;
 use super::options::Options;
 use super::{Bus, destroy};
 use crate::backend::image::ImageDirectory;
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, Sink};
 use crate::config::{self, Config};
+use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::seam::{Deed, note, recorded};
 use crate::{OpenError, Persist, ReadBus};
 use disk_tests::{Dice, Disk};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What a snapshot holds.
+#[derive(Default)]
+struct Collected(State);
+
+impl Sink for Collected {
+    fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
+        Ok(())
+    }
+    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+        self.0.insert(entry.key, entry.value);
+        Ok(())
+    }
+}
 
 /// What is found after a power cut.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,15 +110,11 @@ impl Place {
             None => config::default_persist(&self.state(), &self.bus()).map_err(said)?,
         };
         let Persist::Image(directory) = persist else { return Err("no images".into()) };
-        let mut state = State::new();
+        let mut state = Collected::default();
         let images = ImageDirectory { directory, keep: 1 };
-        let loaded = images.load(&mut |_| Ok(()), &mut |entry| {
-            state.insert(entry.key, entry.value);
-            Ok(())
-        });
-        match loaded.map_err(|error: BackendError<Infallible>| format!("{error:?}"))? {
+        match images.load(&mut state).map_err(|error| error.to_string())? {
             Some(loaded) if !loaded.refused.is_empty() => Err(format!("{:?}", loaded.refused)),
-            Some(_) => Ok(Found { config, state: Some(state) }),
+            Some(_) => Ok(Found { config, state: Some(state.0) }),
             None => Ok(Found { config, state: None }),
         }
     }

@@ -13,7 +13,7 @@
 //! Everything is little-endian. A file is whole when its footer is, and nothing comes after it.
 //! A length that the file names is never allocated before so many bytes were read.
 
-pub(crate) use crate::snapshot_entry::SnapshotEntry;
+pub(crate) use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use std::io::{self, Read, Write};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -30,16 +30,6 @@ const FOOTER_MARK: u32 = u32::MAX;
 /// Bytes from which on a frame is written.
 const FRAME: usize = 64 << 10;
 const ENTRY_FIXED: usize = 32;
-
-/// What a snapshot is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct SnapshotHead {
-    pub(crate) bus_id: u128,
-    pub(crate) incarnation: u64,
-    pub(crate) revision: u64,
-    /// Wall-clock nanoseconds.
-    pub(crate) created: u64,
-}
 
 /// What was written or found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -82,10 +82,10 @@ fn when_all_are_damaged_there_is_no_bus() {
     }
     for _ in 0..2 {
         let refused = place.options().open_at(place.bus()).unwrap_err();
-        let OpenError::Snapshot(SnapshotError::Damaged { path, reason }) = &refused else {
+        let OpenError::Snapshot(SnapshotError::Damaged { at, reason }) = &refused else {
             panic!("{refused}")
         };
-        assert_eq!(*path, files[0]);
+        assert_eq!(*at, files[0].display().to_string());
         assert!(!reason.is_empty() && refused.to_string().contains(reason));
         assert!(!place.region().exists());
         assert_eq!(place.image_files(), files);

@@ -3,6 +3,7 @@
 mod config;
 mod consistent;
 pub(crate) mod damaged;
+mod own;
 mod rebuild;
 
 use crate::harness::Place;

@@ -119,10 +119,8 @@ fn the_last_one_saves() {
     std::fs::rename(place.images(), place.path().join("aside")).unwrap();
     std::fs::write(place.images(), b"no directory").unwrap();
     let refused = last.close().unwrap_err();
-    let CloseError::Snapshot(SnapshotError::Io { path, .. }) = &refused else {
-        panic!("{refused}")
-    };
-    assert_eq!(*path, place.images());
+    let CloseError::Snapshot(SnapshotError::Io { at, .. }) = &refused else { panic!("{refused}") };
+    assert_eq!(*at, place.images().display().to_string());
     std::fs::remove_file(place.images()).unwrap();
     std::fs::rename(place.path().join("aside"), place.images()).unwrap();
     // The handle is gone all the same, and nothing is lost of the bus.
