@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engines::{Fail, Name};
 use crate::figure::Pass;
+use crate::role::{self, Role};
 
 /// Printed for `--help`.
 pub(crate) const HELP: &str = "\
@@ -13,16 +13,46 @@ membus beside other stores, on the same data in the same run
   --keys N          keys stored (default 1000000)
   --value A[,B]     value sizes in bytes (default 64,1024)
   --only WORD[,..]  stores (membus dashmap rwlock lmdb redis) and figures (get-uniform get-zipf
-                    get-miss set-uniform set-zipf add two); two is the figures of two processes
+                    get-miss set-uniform set-zipf add two wake owners watches); two is the
+                    figures of two processes, wake those of waking another, owners what a
+                    killed one leaves, watches what a set costs beside watches of other keys
   --two-ms N        milliseconds of one figure of two processes (default 1000)
-  --rounds N        rounds whose median counts (default 5)
+  --rounds N        rounds whose median counts (default 5; more, where they are short)
   --quick           100000 keys, 3 rounds, short figures of two processes
   --json            the report as JSON
   --enforce         end with status 1 when a limit that is due is missed
 ";
 
-/// The word in `--only` for the figures of two processes.
-const TWO: &str = "two";
+/// Figures that need more than one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Two processes with one store.
+    Two,
+    /// One process that wakes another.
+    Wake,
+    /// What a killed process leaves to the others.
+    Owners,
+    /// A writer beside watches of keys that it does not write.
+    Watches,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Two, Self::Wake, Self::Owners, Self::Watches];
+
+    /// The word for it in `--only`.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Two => "two",
+            Self::Wake => "wake",
+            Self::Owners => "owners",
+            Self::Watches => "watches",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.word() == word)
+    }
+}
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -39,8 +69,8 @@ pub(crate) struct Plan {
     pub(crate) engines: Vec<Name>,
     /// Figures to take of each.
     pub(crate) passes: Vec<Pass>,
-    /// Whether two processes are measured.
-    pub(crate) with_two: bool,
+    /// What is measured with more than one process.
+    pub(crate) parts: Vec<Part>,
     /// Whether the report is JSON.
     pub(crate) json: bool,
     /// Whether a missed limit shows in the exit status.
@@ -48,11 +78,28 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether a part is asked for.
+    pub(crate) fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
+    /// Rounds of waking, whose noise is large.
+    pub(crate) fn wake_rounds(&self) -> usize {
+        2 * self.rounds + 1
+    }
+
+    /// Rounds that are shorter than a turn of the scheduler, so that others who run meanwhile do
+    /// not lengthen each of them.
+    pub(crate) fn short_rounds(&self) -> usize {
+        20 * self.rounds + 1
+    }
+
     /// The command line for one size of this plan, answered in JSON.
     pub(crate) fn to_words(&self, value_size: usize, with_two: bool) -> Vec<String> {
         let engines = self.engines.iter().map(|name| name.word());
         let passes = self.passes.iter().map(|pass| pass.word());
-        let only: Vec<&str> = engines.chain(passes).chain(with_two.then_some(TWO)).collect();
+        let only: Vec<&str> =
+            engines.chain(passes).chain(with_two.then_some(Part::Two.word())).collect();
         [
             ["--keys", &self.keys.to_string()],
             ["--value", &value_size.to_string()],
@@ -68,25 +115,6 @@ impl Plan {
     }
 }
 
-/// One of the processes that the bench starts.
-#[derive(Debug, Clone)]
-pub(crate) struct Worker {
-    /// The store to join.
-    pub(crate) engine: Name,
-    /// Where it lies.
-    pub(crate) directory: PathBuf,
-    /// Keys stored.
-    pub(crate) keys: u32,
-    /// Value size in bytes.
-    pub(crate) value_size: usize,
-    /// Reads in a hundred operations.
-    pub(crate) reads: u32,
-    /// The core to stay on.
-    pub(crate) core: usize,
-    /// How long to run.
-    pub(crate) time: Duration,
-}
-
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) enum Asked {
@@ -95,47 +123,13 @@ pub(crate) enum Asked {
     /// A run.
     Run(Plan),
     /// To be a process of a run.
-    Work(Worker),
-}
-
-/// The first word of a worker's command line.
-const WORKER: &str = "worker";
-
-impl Worker {
-    /// The command line that makes this worker.
-    pub(crate) fn to_words(&self) -> Vec<String> {
-        vec![
-            WORKER.to_owned(),
-            self.engine.word().to_owned(),
-            self.directory.display().to_string(),
-            self.keys.to_string(),
-            self.value_size.to_string(),
-            self.reads.to_string(),
-            self.core.to_string(),
-            self.time.as_millis().to_string(),
-        ]
-    }
-
-    fn parse(words: &[String]) -> Result<Self, Fail> {
-        let [engine, directory, keys, value_size, reads, core, time] = words else {
-            return Err("a worker takes seven words".into());
-        };
-        Ok(Self {
-            engine: Name::parse(engine).ok_or("no such store")?,
-            directory: PathBuf::from(directory),
-            keys: keys.parse()?,
-            value_size: value_size.parse()?,
-            reads: reads.parse()?,
-            core: core.parse()?,
-            time: Duration::from_millis(time.parse()?),
-        })
-    }
+    Part(Role),
 }
 
 /// Reads the command line, its first word left out.
 pub(crate) fn parse(words: &[String]) -> Result<Asked, Fail> {
-    if words.first().is_some_and(|word| word == WORKER) {
-        return Ok(Asked::Work(Worker::parse(&words[1..])?));
+    if words.first().is_some_and(|word| word == role::PART) {
+        return Ok(Asked::Part(Role::parse(&words[1..])?));
     }
     let mut plan = Plan {
         keys: 1_000_000,
@@ -144,7 +138,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Asked, Fail> {
         two_time: Duration::from_millis(1000),
         engines: Name::ALL.to_vec(),
         passes: Pass::ALL.to_vec(),
-        with_two: true,
+        parts: Part::ALL.to_vec(),
         json: false,
         enforce: false,
     };
@@ -180,17 +174,19 @@ pub(crate) fn parse(words: &[String]) -> Result<Asked, Fail> {
 
 /// Keeps the named stores, when stores are named, and the named figures, when figures are.
 fn narrow(plan: &mut Plan, words: &str) -> Result<(), Fail> {
-    let (mut engines, mut passes, mut two) = (Vec::new(), Vec::new(), false);
+    let (mut engines, mut passes, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     for word in words.split(',') {
-        match (Name::parse(word), Pass::parse(word)) {
-            (Some(name), _) => engines.push(name),
-            (None, Some(pass)) => passes.push(pass),
-            (None, None) if word == TWO => two = true,
-            (None, None) => return Err(format!("no store and no figure is named {word}").into()),
+        match (Name::parse(word), Pass::parse(word), Part::parse(word)) {
+            (Some(name), ..) => engines.push(name),
+            (_, Some(pass), _) => passes.push(pass),
+            (.., Some(part)) => parts.push(part),
+            (None, None, None) => {
+                return Err(format!("no store and no figure is named {word}").into());
+            }
         }
     }
-    if two || !passes.is_empty() {
-        (plan.passes, plan.with_two) = (passes, two);
+    if !parts.is_empty() || !passes.is_empty() {
+        (plan.passes, plan.parts) = (passes, parts);
     }
     if !engines.is_empty() {
         plan.engines = engines;
@@ -215,23 +211,10 @@ mod tests {
         let narrowed = plan("--only membus,get-zipf --value 64");
         assert_eq!(narrowed.engines, [Name::Membus]);
         assert_eq!(narrowed.passes, [Pass::GetZipf]);
-        assert!(!narrowed.with_two);
+        assert_eq!(narrowed.parts, []);
+        assert_eq!(plan("--only wake,two").parts, [Part::Wake, Part::Two]);
+        assert_eq!(plan("--only wake,two").passes, []);
         assert_eq!(plan("--only lmdb").passes.len(), Pass::ALL.len());
         assert!(parse(&["--only".to_owned(), "sqlite".to_owned()]).is_err());
-    }
-
-    #[test]
-    fn a_worker_survives_its_command_line() {
-        let worker = Worker {
-            engine: Name::Lmdb,
-            directory: PathBuf::from("/dev/shm/x"),
-            keys: 7,
-            value_size: 64,
-            reads: 95,
-            core: 1,
-            time: Duration::from_millis(300),
-        };
-        let Asked::Work(again) = parse(&worker.to_words()).unwrap() else { panic!("a run") };
-        assert_eq!(again.to_words(), worker.to_words());
     }
 }

@@ -100,6 +100,12 @@ impl Figure {
     }
 }
 
+/// The value below which this share of the sorted ones lies.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let place = (sorted.len() as f64 * share) as usize;
+    sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
 /// One store's figures of one thread.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Column {
@@ -154,5 +160,15 @@ mod tests {
     fn a_median_is_in_the_middle() {
         assert_eq!(Figure::of(vec![3.0, 1.0, 9.0]).median, 3.0);
         assert_eq!(Figure::of(vec![3.0, 1.0, 9.0, 5.0]).median, 4.0);
+    }
+
+    /// Plant: the place before it.
+    #[test]
+    fn a_percentile_has_its_share_below() {
+        let sorted: Vec<f64> = (0..200).map(f64::from).collect();
+        assert_eq!(percentile(&sorted, 0.5), 100.0);
+        assert_eq!(percentile(&sorted, 0.99), 198.0);
+        assert_eq!(percentile(&sorted, 1.0), 199.0);
+        assert!(percentile(&[], 0.5).is_nan());
     }
 }

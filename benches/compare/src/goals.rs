@@ -7,7 +7,10 @@ use std::io::{self, Write};
 
 use crate::engines::Name;
 use crate::figure::{Pass, Setup};
+use crate::owners::{Held, OwnersReport};
 use crate::report::{Report, ValueReport};
+use crate::wake::{Means, Pace, WakeReport};
+use crate::watches::WatchesReport;
 
 /// Which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +125,40 @@ fn two_goals(value: &ValueReport, goals: &mut Vec<Goal>) {
     goals.push(Goal::at_least("two processes 50/50, rate / LMDB's".to_owned(), ratio, 20.0));
 }
 
+fn wake_goals(wake: &WakeReport, goals: &mut Vec<Goal>) {
+    for pace in Pace::ALL {
+        let own = wake.time(Means::MembusPoll, pace);
+        let against = |other: Option<f64>| Some(own? / other?);
+        let what = |other: &str| format!("wake a sleeper, {}, time / {other}", pace.word());
+        let ratio = against(wake.socket(pace));
+        goals.push(Goal::at_most(what("raw socket's"), ratio, 1.15));
+        let others = [
+            (Means::Iceoryx2, "iceoryx2's"),
+            (Means::ZeroMq, "ZeroMQ's"),
+            (Means::Redis, "Redis's"),
+        ];
+        for (means, name) in others {
+            goals.push(Goal::at_most(what(name), against(wake.time(means, pace)), 1.0));
+        }
+    }
+    let awake = wake.time(Means::MembusAwake, Pace::Busy);
+    goals.push(Goal::at_most("wake one that is awake".to_owned(), awake, 0.5).unit("µs"));
+}
+
+fn owners_goals(owners: &OwnersReport, goals: &mut Vec<Goal>) {
+    let batch = owners.recovery(Held::Batch, 0.99);
+    let what = "a writer got SIGKILL: next set, p99".to_owned();
+    goals.push(Goal::at_most(what, batch, 20.0).unit("ms"));
+    let key = owners.recovery(Held::Key, 1.0);
+    let what = "an owner got SIGKILL: its ephemeral key".to_owned();
+    goals.push(Goal::at_most(what, key, 250.0).unit("ms"));
+}
+
+fn watches_goals(watches: &WatchesReport, goals: &mut Vec<Goal>) {
+    let what = format!("set beside {} watches of other keys / none", watches.most());
+    goals.push(Goal::at_most(what, watches.ratio(), 1.1));
+}
+
 /// Every goal of the report; the first size of values stands for small ones.
 fn all(report: &Report) -> Vec<Goal> {
     let mut goals = Vec::new();
@@ -135,6 +172,9 @@ fn all(report: &Report) -> Vec<Goal> {
             two_goals(value, &mut goals);
         }
     }
+    report.wake.iter().for_each(|wake| wake_goals(wake, &mut goals));
+    report.watches.iter().for_each(|watches| watches_goals(watches, &mut goals));
+    report.owners.iter().for_each(|owners| owners_goals(owners, &mut goals));
     goals
 }
 

@@ -2,7 +2,10 @@
 //!
 //! membus beside `dashmap`, `RwLock<HashMap>`, LMDB and Redis: 1,000,000 keys of 16 bytes, values of
 //! 64 B and 1 KiB, get, get of an absent key, set and counter add, on one pinned thread, with evenly
-//! drawn and zipf(0.99) keys; then two processes, reading and mixed; then memory per entry.
+//! drawn and zipf(0.99) keys; then two processes, reading and mixed; then memory per entry. Then what
+//! needs no large data: waking another process (`wake`), a set beside watches of other keys
+//! (`watches`), and what a killed process leaves to the others (`owners`); each has its own question
+//! and its own envelope at its head.
 //!
 //! **Back of the envelope.** The data (150 MB and more) is far beyond the second-level cache, so a
 //! get costs the lines it misses and hardly anything else. dashmap: shard and group of the table,
@@ -22,23 +25,32 @@
 //! `cargo run --profile bench -p membus-compare -- --help`
 
 mod args;
+mod child;
 mod engines;
 mod figure;
 mod goals;
 mod machine;
 mod measure;
+mod owners;
+mod page;
 mod report;
+mod role;
 mod two;
+mod wake;
+mod watches;
 mod workload;
 
 use std::env;
 use std::io::{Write, stderr, stdout};
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::args::{Asked, Plan};
+use tempfile::TempDir;
+
+use crate::args::{Asked, Part, Plan};
 use crate::engines::{Engine, Fail, Name};
 use crate::machine::Machine;
 use crate::report::{Report, ValueReport};
+use crate::role::Role;
 use crate::workload::Data;
 
 /// Where all stores lie: in memory, as membus does by default.
@@ -66,21 +78,24 @@ fn run(words: &[String]) -> Result<ExitCode, Fail> {
             write!(stdout(), "{}", args::HELP)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Asked::Work(worker) => {
-            two::work(&worker)?;
+        Asked::Part(role) => {
+            play(&role)?;
             return Ok(ExitCode::SUCCESS);
         }
         Asked::Run(plan) => plan,
     };
     let mut values = Vec::new();
-    if let [value_size] = plan.value_sizes[..] {
-        values.push(measure_size(&plan, value_size)?);
-    } else {
-        for value_size in &plan.value_sizes {
-            values.extend(measure_elsewhere(&plan, *value_size)?);
+    match plan.value_sizes[..] {
+        _ if plan.passes.is_empty() && !plan.has(Part::Two) => {}
+        [value_size] => values.push(measure_size(&plan, value_size)?),
+        _ => {
+            for value_size in &plan.value_sizes {
+                values.extend(measure_elsewhere(&plan, *value_size)?);
+            }
         }
     }
-    let report = Report { machine: Machine::here()?, rounds: plan.rounds, values };
+    let mut report = Report::new(Machine::here()?, plan.rounds, values);
+    measure_parts(&plan, &mut report)?;
     if plan.json {
         writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
@@ -91,14 +106,48 @@ fn run(words: &[String]) -> Result<ExitCode, Fail> {
     Ok(if is_failure { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Is one of the processes of a run.
+fn play(role: &Role) -> Result<(), Fail> {
+    match role {
+        Role::Worker(worker) => two::work(worker),
+        Role::End { means, side, directory, core } => wake::work(*means, *side, directory, *core),
+        Role::Owner { held, directory } => owners::hold(*held, directory),
+        Role::Watcher { watches, directory } => watches::sleep(*watches, directory),
+    }
+}
+
+/// A directory of the run's own, in memory.
+fn own_directory() -> Result<TempDir, Fail> {
+    Ok(tempfile::Builder::new().prefix("membus-compare-").tempdir_in(MEMORY_DIRECTORY)?)
+}
+
+/// Takes the figures that need more than one process and no large data.
+fn measure_parts(plan: &Plan, report: &mut Report) -> Result<(), Fail> {
+    if plan.has(Part::Wake) {
+        let directory = own_directory()?;
+        report.wake = wake::measure(plan, directory.path())?;
+        directory.close()?;
+    }
+    if plan.has(Part::Watches) {
+        let directory = own_directory()?;
+        report.watches = Some(watches::measure(plan, directory.path())?);
+        directory.close()?;
+    }
+    if plan.has(Part::Owners) {
+        let directory = own_directory()?;
+        report.owners = Some(owners::measure(plan, directory.path())?);
+        directory.close()?;
+    }
+    Ok(())
+}
+
 /// Takes the figures of one size of values in this process.
 fn measure_size(plan: &Plan, value_size: usize) -> Result<ValueReport, Fail> {
-    let directory =
-        tempfile::Builder::new().prefix("membus-compare-").tempdir_in(MEMORY_DIRECTORY)?;
+    let directory = own_directory()?;
     let data = Data::new(plan.keys);
     let (mut open, mut report) = measure::one_thread(plan, &data, value_size, directory.path())?;
     measure::verify(&mut open, &data, value_size)?;
-    if plan.with_two {
+    if plan.has(Part::Two) {
         let names: Vec<Name> = open.iter().map(|engine| engine.name()).collect();
         report.two = two::two_processes(plan, &data, &names, value_size, directory.path())?;
     }
@@ -109,7 +158,7 @@ fn measure_size(plan: &Plan, value_size: usize) -> Result<ValueReport, Fail> {
 
 /// Takes them in a process of their own. Two processes are measured with the first size alone.
 fn measure_elsewhere(plan: &Plan, value_size: usize) -> Result<Vec<ValueReport>, Fail> {
-    let with_two = plan.with_two && plan.value_sizes.first() == Some(&value_size);
+    let with_two = plan.has(Part::Two) && plan.value_sizes.first() == Some(&value_size);
     if plan.passes.is_empty() && !with_two {
         return Ok(Vec::new());
     }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::engines::Name;
 use crate::figure::{Column, MIXES, Pass, Setup, TwoReport};
 use crate::machine::Machine;
+use crate::owners::OwnersReport;
+use crate::wake::WakeReport;
+use crate::watches::WatchesReport;
 use crate::workload::KEY_SIZE;
 
 /// All figures for one size of values.
@@ -56,9 +59,20 @@ pub(crate) struct Report {
     pub(crate) rounds: usize,
     /// The figures, by size of the values.
     pub(crate) values: Vec<ValueReport>,
+    /// Of waking another process.
+    pub(crate) wake: Option<WakeReport>,
+    /// Of what a killed process leaves.
+    pub(crate) owners: Option<OwnersReport>,
+    /// Of a set beside watches of other keys.
+    pub(crate) watches: Option<WatchesReport>,
 }
 
 impl Report {
+    /// A report with the figures of one thread and of two processes.
+    pub(crate) fn new(machine: Machine, rounds: usize, values: Vec<ValueReport>) -> Self {
+        Self { machine, rounds, values, wake: None, owners: None, watches: None }
+    }
+
     /// Sets the report as text.
     pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}", self.machine.line())?;
@@ -67,7 +81,9 @@ impl Report {
             print_memory(value, out)?;
             print_two(value, out)?;
         }
-        Ok(())
+        self.wake.iter().try_for_each(|wake| wake.print(out))?;
+        self.watches.iter().try_for_each(|watches| watches.print(out))?;
+        self.owners.iter().try_for_each(|owners| owners.print(out))
     }
 }
 
@@ -156,7 +172,7 @@ mod tests {
         column.figures.insert(Pass::GetZipf, Figure::of(vec![1.5, 2.5]));
         value.columns.push(column);
         let machine = Machine::default();
-        let report = Report { machine, rounds: 2, values: vec![value] };
+        let report = Report::new(machine, 2, vec![value]);
         let text = serde_json::to_string(&report).unwrap();
         let again: Report = serde_json::from_str(&text).unwrap();
         assert_eq!(again.values[0].time(Name::Membus, Pass::GetZipf), Some(2.0));

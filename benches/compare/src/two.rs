@@ -6,16 +6,16 @@
 //! A worker says `ready` when it has joined and made its sequence, waits for a line, runs for its
 //! time and answers with the operations done and the nanoseconds they took.
 
-use std::env;
-use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::io::{Write, stdin, stdout};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::args::{Plan, Worker};
+use crate::args::Plan;
+use crate::child::Running;
 use crate::engines::{self, Engine, Fail, Name};
 use crate::figure::{Figure, MIXES, Setup, TwoFigure, TwoReport};
 use crate::machine;
 use crate::note;
+use crate::role::{Role, Worker};
 use crate::workload::{Data, value};
 
 /// Keys of one worker's sequence.
@@ -53,14 +53,16 @@ pub(crate) fn two_processes(
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
         for _ in 0..plan.rounds {
             for ((name, setup), rates) in cases.iter().zip(&mut samples) {
-                let worker = |place: usize| Worker {
-                    engine: *name,
-                    directory: store(directory, *setup, place),
-                    keys: plan.keys,
-                    value_size,
-                    reads,
-                    core: cores[place],
-                    time: plan.two_time,
+                let worker = |place: usize| {
+                    Role::Worker(Worker {
+                        engine: *name,
+                        directory: store(directory, *setup, place),
+                        keys: plan.keys,
+                        value_size,
+                        reads,
+                        core: cores[place],
+                        time: plan.two_time,
+                    })
                 };
                 let count = if *setup == Setup::Alone { 1 } else { 2 };
                 rates.push(rate(&(0..count).map(worker).collect::<Vec<_>>())?);
@@ -80,56 +82,19 @@ fn store(directory: &Path, setup: Setup, place: usize) -> PathBuf {
     if is_second { directory.join(APART) } else { directory.to_owned() }
 }
 
-/// A worker that was started; dropped, it is ended and waited for.
-struct Running {
-    child: Child,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn start(worker: &Worker) -> Result<Self, Fail> {
-        let mut child = Command::new(env::current_exe()?)
-            .args(worker.to_words())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let answers = BufReader::new(child.stdout.take().ok_or("a worker without output")?);
-        Ok(Self { child, answers })
-    }
-
-    fn answer(&mut self) -> Result<String, Fail> {
-        let mut line = String::new();
-        if self.answers.read_line(&mut line)? == 0 {
-            return Err("a worker ended early".into());
-        }
-        Ok(line)
-    }
-
-    fn go(&mut self) -> Result<(), Fail> {
-        let input = self.child.stdin.as_mut().ok_or("a worker without input")?;
-        Ok(input.write_all(b"go\n")?)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.child.kill().and_then(|()| self.child.wait()).ok();
-    }
-}
-
 /// Runs the workers together; the sum of their operations per second.
-fn rate(workers: &[Worker]) -> Result<f64, Fail> {
+fn rate(workers: &[Role]) -> Result<f64, Fail> {
     let mut running = workers.iter().map(Running::start).collect::<Result<Vec<_>, _>>()?;
     for worker in &mut running {
         worker.answer()?;
     }
-    running.iter_mut().try_for_each(Running::go)?;
+    running.iter_mut().try_for_each(|worker| worker.tell("go"))?;
     let mut sum = 0.0;
-    for worker in &mut running {
+    for mut worker in running {
         let line = worker.answer()?;
         let (done, took_ns) = line.trim().split_once(' ').ok_or("a worker's odd answer")?;
         sum += done.parse::<f64>()? / took_ns.parse::<f64>()? * 1e9;
-        worker.child.wait()?;
+        worker.finish()?;
     }
     Ok(sum)
 }

@@ -32,9 +32,13 @@ impl Membus {
 
     /// Joins the bus at `path`.
     pub(super) fn join(path: &Path) -> Result<Self, Fail> {
-        let bus = Bus::options().label("compare-worker").attach_at(path)?;
-        Ok(Self { bus, path: path.to_owned(), is_owner: false })
+        Ok(Self { bus: attach(path)?, path: path.to_owned(), is_owner: false })
     }
+}
+
+/// Attaches to the bus at `path`.
+pub(super) fn attach(path: &Path) -> Result<Bus, Fail> {
+    Ok(Bus::options().label("compare-worker").attach_at(path)?)
 }
 
 impl Engine for Membus {

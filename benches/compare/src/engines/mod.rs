@@ -14,9 +14,10 @@ use std::fmt;
 use std::fs;
 use std::hint::black_box;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ::membus::Bus;
 use serde::{Deserialize, Serialize};
 
 use crate::workload::{Key, Step};
@@ -214,6 +215,16 @@ pub(crate) fn join(
         Name::Lmdb => Box::new(lmdb::Lmdb::open(&directory.join("lmdb"), data_size)?),
         other => return Err(format!("{other} is not measured from two processes").into()),
     })
+}
+
+/// Joins the bus that another process opened under `directory`.
+pub(crate) fn join_bus(directory: &Path) -> Result<Bus, Fail> {
+    membus::attach(&directory.join(Name::Membus.word()))
+}
+
+/// The socket of the Redis server that another process started under `directory`.
+pub(crate) fn redis_socket(directory: &Path) -> PathBuf {
+    redis::socket(&directory.join(Name::Redis.word()))
 }
 
 /// The anonymous memory of this process that is resident: what a map in it takes.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,11 @@ use crate::workload::Key;
 const START_MAX: Duration = Duration::from_secs(10);
 /// Sets sent together while loading.
 const LOAD_BATCH: usize = 1000;
+
+/// The socket of the server in `directory`.
+pub(super) fn socket(directory: &Path) -> PathBuf {
+    directory.join("redis.sock")
+}
 
 /// The server process; its end ends the server.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ impl Redis {
     /// Starts a server in `directory`; `None` when this machine has no `redis-server`.
     pub(super) fn start(directory: &Path) -> Result<Option<Self>, Fail> {
         fs::create_dir_all(directory)?;
-        let socket = directory.join("redis.sock");
+        let socket = socket(directory);
         let started = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"])
             .arg("--dir")
