@@ -1,8 +1,12 @@
 //! Errors: one type for each family of operations. Each says what was asked, what is there and
 //! what to do; the old state stays.
 
+mod lock;
+mod snapshot;
 mod write;
 
+pub use lock::LockError;
+pub use snapshot::{CloseError, SnapshotError};
 pub use write::{BatchError, Expected, WriteError};
 
 use crate::region::BadRegion;
@@ -31,6 +35,9 @@ pub enum Error {
     /// From watching.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// From locks, leases, semaphores, barriers and elections.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// From snapshots.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -310,64 +317,4 @@ pub enum WatchError {
     /// The kernel refused.
     #[error("the doorbell: {0}")]
     Io(#[from] io::Error),
-}
-
-/// Why a snapshot was not taken or not read. The last good one stays.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SnapshotError {
-    /// The bus has no backend.
-    #[error("this bus has no backend; create it with one (persist image:DIR)")]
-    NoBackend,
-    /// A snapshot was refused, and there is none before it that is good.
-    #[error("{at}: {reason}")]
-    Damaged {
-        /// Where it is: a path, mostly.
-        at: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The store behind the backend refused.
-    #[error("{at}: {reason}")]
-    Refused {
-        /// Which store.
-        at: String,
-        /// What it said.
-        reason: String,
-    },
-    /// Somebody ran out of room, and the snapshot gave way.
-    #[error("the snapshot gave way to writers who needed room, {tries} times")]
-    Aborted {
-        /// How often.
-        tries: u32,
-    },
-    /// Another snapshot took too long.
-    #[error("another snapshot has been running for {0:?}")]
-    Busy(Duration),
-    /// A setting of the snapshot is wrong.
-    #[error("{0}")]
-    Setting(String),
-    /// Reading the bus failed.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// Locking the bus failed.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The kernel refused.
-    #[error("{at}: {source}")]
-    Io {
-        /// On which path, or to which server.
-        at: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-/// Why a close was not clean. The handle is gone all the same.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CloseError {
-    /// The last snapshot failed.
-    #[error("the snapshot at the close failed: {0}")]
-    Snapshot(#[from] SnapshotError),
 }

@@ -76,6 +76,8 @@ pub use backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
 #[cfg(not(loom))]
 pub use bus::Bus;
 #[cfg(not(loom))]
+pub use bus::arrivals::{MemberCanceller, MemberEvent, MemberEvents};
+#[cfg(not(loom))]
 pub use bus::batch::{Batch, BatchPut};
 #[cfg(not(loom))]
 pub use bus::callback::{Calls, Subscription, SubscriptionId, Unsubscribed};
@@ -87,6 +89,18 @@ pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};
 pub use bus::guard::ValueGuard;
 #[cfg(not(loom))]
 pub use bus::info::{BusEntry, Info, buses, check};
+#[cfg(not(loom))]
+pub use bus::locks::Fence;
+#[cfg(not(loom))]
+pub use bus::locks::barrier::{Barrier, BarrierWait};
+#[cfg(not(loom))]
+pub use bus::locks::election::{Campaign, Election, Leadership};
+#[cfg(not(loom))]
+pub use bus::locks::lock::{Lease, LockGuard};
+#[cfg(not(loom))]
+pub use bus::locks::rw::{ReadGuard, WriteGuard};
+#[cfg(not(loom))]
+pub use bus::locks::semaphore::{Permits, Semaphore};
 #[cfg(not(loom))]
 pub use bus::members::MemberInfo;
 #[cfg(not(loom))]
@@ -112,15 +126,17 @@ pub use bus::write::{Put, Update, Updated};
 pub use check::CheckReport;
 pub use config::{Persist, PersistError};
 pub use error::{
-    BatchError, CloseError, Error, Expected, OpenError, ReadError, SnapshotError, WatchError,
-    WriteError,
+    BatchError, CloseError, Error, Expected, LockError, OpenError, ReadError, SnapshotError,
+    WatchError, WriteError,
 };
 pub use message::{Message, Target};
 pub use name::directory;
 pub use region::BadRegion;
 pub use region::geometry::HeaderError;
 pub use snapshot_entry::{SnapshotEntry, SnapshotHead};
-pub use types::{Cursor, CursorError, Key, Kind, MemberId, MemberIdError, Revision, limits};
+pub use types::{
+    Cursor, CursorError, Key, Kind, LockHolder, MemberId, MemberIdError, Revision, limits,
+};
 pub use value::{Entry, Stat};
 
 /// Says what a test proved, in the form that `tests/release` adds up.

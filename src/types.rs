@@ -31,6 +31,8 @@ pub mod limits {
     pub const TOPIC_MAX: usize = 256;
     /// Longest id of a message in bytes.
     pub const MESSAGE_ID_MAX: usize = 64;
+    /// Longest name of a lock, lease, semaphore, barrier or election in bytes; the shortest has 1.
+    pub const LOCK_NAME_MAX: usize = KEY_MAX - 1;
     /// Largest value that a change record carries, in bytes; larger ones are read by key.
     pub const RECORD_VALUE_MAX: u64 = crate::log::RECORD_VALUE_MAX;
 }
@@ -139,6 +141,34 @@ impl FromStr for MemberId {
         let (slot, generation) = text.split_once(':').ok_or_else(wrong)?;
         let slot = slot.parse().map_err(|_| wrong())?;
         Ok(Self { slot, generation: generation.parse().map_err(|_| wrong())? })
+    }
+}
+
+/// Who holds a lock or a part of it, for people. By the time it is read it may be another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LockHolder {
+    /// Which member.
+    pub member: MemberId,
+    /// What it is called.
+    pub label: Option<String>,
+    /// Its process, in its own PID namespace.
+    pub pid: u32,
+    /// Since when, by the wall clock.
+    pub since: SystemTime,
+    /// The fencing token, of what only one can hold.
+    pub token: Option<Revision>,
+    /// How long it is still held without being renewed; `None`: as long as its member lives.
+    pub expires_in: Option<Duration>,
+}
+
+impl fmt::Display for LockHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "member {} (", self.member)?;
+        if let Some(label) = &self.label {
+            write!(f, "{label}, ")?;
+        }
+        write!(f, "pid {})", self.pid)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Batches: changes and conditions as data, all or none.
 
 use super::counters::Counter;
+use super::locks::Fence;
 use super::write::encode;
 use super::{Bus, Inner};
 use crate::doorbell::Sort;
@@ -19,10 +20,17 @@ const RINGS_MAX: usize = 64;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Set { value: Vec<u8>, kind: u8, ttl: Option<Duration>, ephemeral: bool },
+    Set {
+        value: Vec<u8>,
+        kind: u8,
+        ttl: Option<Duration>,
+        ephemeral: bool,
+    },
     Add(i64),
     Delete,
     Require,
+    /// The key is a lock's.
+    RequireLock,
 }
 
 /// Changes and conditions that are committed together. The same key twice: the last change counts.
@@ -81,6 +89,13 @@ impl Batch {
     /// Nothing of the batch unless the entry has this revision.
     pub fn require_revision(&mut self, key: impl AsRef<[u8]>, revision: Revision) -> &mut Self {
         self.push(key, Op::Require, Condition::Revision(revision.get()))
+    }
+    /// Nothing of the batch unless this lock, lease, write lock or leadership is held still when the batch
+    /// is committed: it is refused as [`WriteError::LockLost`]. Whoever lost what it holds without
+    /// knowing, because it was stopped or slow, writes nothing any more. A renewal of a lease does not matter.
+    pub fn require_lock(&mut self, held: &impl AsRef<Fence>) -> &mut Self {
+        let (key, condition) = held.as_ref().condition();
+        self.push(key, Op::RequireLock, condition)
     }
     /// Who makes the changes; otherwise the member's label.
     pub fn who(&mut self, who: &str) -> &mut Self {
@@ -203,9 +218,13 @@ impl Bus {
                 }
                 Op::Add(by) => Action::Add { by: *by, time, who },
                 Op::Delete => Action::Delete { time, who },
-                Op::Require => Action::Require,
+                Op::Require | Op::RequireLock => Action::Require,
             };
-            let wish = Wish { key: Name::from(&**key), action, condition: *condition };
+            let key = match op {
+                Op::RequireLock => Name::lock(key),
+                _ => Name::from(&**key),
+            };
+            let wish = Wish { key, action, condition: *condition };
             inner.check_wish(&wish).map_err(fail(index))?;
             wishes.push(wish);
         }

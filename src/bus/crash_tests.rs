@@ -24,13 +24,13 @@ use std::time::Duration;
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A directory with a bus that nobody is attached to, and copies of it.
-struct Workshop {
+pub(super) struct Workshop {
     place: tempfile::TempDir,
     copies: u32,
 }
 
 impl Workshop {
-    fn new(prepare: impl FnOnce(&Bus)) -> Self {
+    pub(super) fn new(prepare: impl FnOnce(&Bus)) -> Self {
         let place = tempfile::tempdir_in("/dev/shm").unwrap();
         let this = Self { place, copies: 0 };
         let bus = this.options(0).create_at(this.bus(0)).unwrap();
@@ -75,7 +75,7 @@ impl Workshop {
 
 /// Who dies: a handle, and watches of it.
 #[derive(Default)]
-struct Victim {
+pub(super) struct Victim {
     bus: Option<Bus>,
     watches: Vec<Watch>,
 }
@@ -125,16 +125,17 @@ fn verify(bus: &Bus, allowed: &[State], path: &Path, what: &str) {
     assert!(length >= word(header::SIZE), "{what}: size");
     let gone = |key: &[u8]| bus.stat(key).unwrap().is_none_or(|stat| !stat.ephemeral);
     assert!(now.keys().all(|key| gone(key)), "{what}: ephemeral keys of the dead");
+    super::locks::crash_tests::assert_free(bus, what);
     bus.set("afterwards", &1).unwrap();
     assert_eq!(bus.get::<i32>("afterwards").unwrap(), Some(1), "{what}");
 }
 
 /// What a victim does.
-type Operation<'a> = &'a dyn Fn(&mut Victim, &Workshop, u32);
+pub(super) type Operation<'a> = &'a dyn Fn(&mut Victim, &Workshop, u32);
 
 /// Runs `operation` of a victim, and lets it, and then who buries it, die after every store, by a
 /// stride. Gives the number of points.
-fn crash(name: &str, shop: &mut Workshop, stride: u64, operation: Operation<'_>) -> u64 {
+pub(super) fn crash(name: &str, shop: &mut Workshop, stride: u64, operation: Operation<'_>) -> u64 {
     // Whole: how many stores there are, and the state afterwards.
     let reference = shop.copy();
     let mut victim = Victim { bus: Some(shop.attach(reference)), watches: Vec::new() };
@@ -188,7 +189,7 @@ fn crash_once(
     stores
 }
 
-fn fill(bus: &Bus) {
+pub(super) fn fill(bus: &Bus) {
     for number in 0..20 {
         bus.set_bytes(format!("k{number}"), vec![number; 40]).unwrap();
     }
@@ -196,7 +197,7 @@ fn fill(bus: &Bus) {
 }
 
 /// What an attached victim does.
-fn with(operation: impl Fn(&Bus)) -> impl Fn(&mut Victim, &Workshop, u32) {
+pub(super) fn with(operation: impl Fn(&Bus)) -> impl Fn(&mut Victim, &Workshop, u32) {
     move |victim, _, _| operation(victim.bus())
 }
 

@@ -72,7 +72,7 @@ impl Inner {
             self.ring_all()?;
         }
         if was_there {
-            core.region.store(at + member::ENDED, ended, Release)?;
+            core.region.store(at + member::ENDED, generation << 8 | ended, Release)?;
         }
         core.region.store(at + member::STATE, 0, Release)?;
         if was_there {

@@ -1,5 +1,6 @@
 //! The bus: a region with its directory, its member slot, and the operations of the public face.
 
+pub(crate) mod arrivals;
 pub(crate) mod batch;
 pub(crate) mod callback;
 pub(crate) mod counters;
@@ -16,6 +17,7 @@ pub(crate) mod grow;
 pub(crate) mod guard;
 pub(crate) mod info;
 pub(crate) mod keeper;
+pub(crate) mod locks;
 pub(crate) mod marks;
 pub(crate) mod members;
 pub(crate) mod open;

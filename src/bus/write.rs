@@ -94,6 +94,12 @@ impl Inner {
     pub(crate) fn explain(&self, refused: Refused, key: &[u8], size: u64) -> WriteError {
         let Refused { failure, reason } = refused;
         match failure {
+            WriteFailure::Conflict { expected: Condition::Begins(_), found, .. } => {
+                self.count(Counter::Conflicts);
+                // Its first byte says what it is.
+                let lock = Key::from(key.get(1..).unwrap_or_default());
+                WriteError::LockLost { lock, found: found.and_then(Revision::new) }
+            }
             WriteFailure::Conflict { expected, found, .. } => {
                 self.count(Counter::Conflicts);
                 let expected = match expected {

@@ -132,8 +132,9 @@ impl Core {
             report.say(format!("member slot {slot} is in use without a generation"));
         }
         let ended = word(member::ENDED)?;
-        if ended > member::ENDED_DIED {
-            report.say(format!("member slot {slot} was ended by {ended}"));
+        let (ender, how) = (ended >> 8, ended & 0xff);
+        if how > member::ENDED_DIED || ender > word(member::GENERATION)? {
+            report.say(format!("user {ender} of member slot {slot} ended by {how}"));
         }
         if label > LABEL_MAX {
             report.say(format!("member slot {slot} has a label of {label} bytes"));

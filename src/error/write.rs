@@ -73,6 +73,14 @@ pub enum WriteError {
         /// The revision that is there.
         found: Option<Revision>,
     },
+    /// A lock that the batch requires is not held any more by who made the batch. Nothing was written.
+    #[error("`{lock}`, which this change requires, is lost: {}; take it anew before you write", found.map_or("nobody holds it".into(), |r| format!("revision {r} is there")))]
+    LockLost {
+        /// Its name.
+        lock: Key,
+        /// The revision of what is there instead.
+        found: Option<Revision>,
+    },
     /// The entry is no counter.
     #[error("`{key}` is of kind {kind}, not a counter")]
     NotACounter {

@@ -79,6 +79,8 @@ pub(crate) enum Condition {
     Any,
     Absent,
     Revision(u64),
+    /// There is an entry, and its value begins with this word.
+    Begins(u64),
 }
 
 /// One change that is wished for.

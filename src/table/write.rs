@@ -34,6 +34,13 @@ pub(crate) struct Current<'r> {
     pub(crate) live: bool,
 }
 
+impl Current<'_> {
+    /// Whether its value begins with this word.
+    fn begins(&self, word: u64) -> Result<bool, BadRegion> {
+        Ok(self.header.value_len >= 8 && self.entry.number(&self.header)?.cast_unsigned() == word)
+    }
+}
+
 /// What decisions depend on beyond the stripes that are locked: it is looked at again under the commit
 /// lock, and they are made anew when it does not hold any more.
 #[derive(Debug)]
@@ -133,6 +140,10 @@ impl Core {
             Condition::Any => true,
             Condition::Absent => found.is_none(),
             Condition::Revision(revision) => found == Some(revision),
+            Condition::Begins(word) => match live {
+                Some(live) => live.begins(word)?,
+                None => false,
+            },
         };
         if !holds {
             return Err(WriteFailure::Conflict { index, expected: wish.condition, found });
