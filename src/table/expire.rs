@@ -98,12 +98,12 @@ impl Core {
         self.write_chunks(me, &due, Action::Expire { time: self.clock.wall() })
     }
 
-    /// Deletes the keys of one owner. Gives how many.
+    /// Deletes the keys of one owner, and its locks after them: who gets a lock of the dead finds nothing
+    /// else of theirs. Gives how many.
     pub(crate) fn delete_owned(&self, me: u32, owner: u64) -> Result<u64, WriteFailure> {
-        let mut deleted = 0;
+        let mut owned = Vec::new();
         for index in self.timed_stripes()? {
             let guard = self.lock_stripe(index, me, &self.patience())?;
-            let mut owned = Vec::new();
             self.each_timed(index, |entry, header| {
                 if entry.owner(header)? == owner {
                     owned.push(entry.key(header)?);
@@ -111,10 +111,10 @@ impl Core {
                 Ok(())
             })?;
             drop(guard);
-            let action = Action::DeleteOwned { owner, time: self.clock.wall() };
-            deleted += self.write_chunks(me, &owned, action)?;
         }
-        Ok(deleted)
+        owned.sort_by_key(|(realm, _)| *realm == Realm::Locks);
+        let action = Action::DeleteOwned { owner, time: self.clock.wall() };
+        self.write_chunks(me, &owned, action)
     }
 
     fn write_chunks(

@@ -3,6 +3,7 @@
 //! | module | promise |
 //! | --- | --- |
 //! | `values` | what goes in comes out; limits, conditions, revisions, batches, time to live |
+//! | `locks` | one holds what one can hold; the dead hold nothing, the lost write nothing |
 //! | `kill` | whoever is killed when: nothing torn, lost or leaked, and the others go on |
 //! | `watch` | no gap, no repeat, an honest `Lagged`, no lost wake-up |
 //! | `messages` | each to whom it is for, by priority, as long as it is alive; callbacks |
@@ -20,6 +21,7 @@
 //! | --- | --- | --- |
 //! | `MEMBUS_IT_SEED` | the seed of a randomised test, as it told it | a fresh one |
 //! | `MEMBUS_IT_KILLS` | processes killed under load | 300 |
+//! | `MEMBUS_IT_LOCK_KILLS` | processes killed that hold locks or wait for them | 60 |
 //! | `MEMBUS_IT_SLEEPS` | sleeps of watches | 20,000 |
 //! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 600,000 |
 //! | `MEMBUS_IT_CREATORS` | creators killed, and destroyers | 100 |
@@ -32,6 +34,7 @@ mod files;
 mod harness;
 mod kill;
 mod messages;
+mod locks;
 mod model;
 mod snapshots;
 mod space;
@@ -59,6 +62,8 @@ fn actor() {
         ("sleep_half", watch::sleep::half),
         ("sleep_many", watch::sleep::sleeper),
         ("sleep_dier", watch::sleep::dier),
+        ("locks_player", locks::player),
+        ("locks_crowd", locks::crowd::crowd),
         ("load", kill::load::load),
         ("flood", messages::flood::publisher),
         ("takeover_waiter", kill::takeover::waiter),

@@ -64,6 +64,14 @@ fn listen((heard, changed): &Heard) {
     super::os::exit_at_once(3);
 }
 
+/// Says a line of the part that this process plays, from any of its threads.
+pub(crate) fn say(line: &str) {
+    // The test is gone: so is the reason to go on.
+    if std::io::stdout().write_all(format!("@{line}\n").as_bytes()).is_err() {
+        super::os::exit_at_once(4);
+    }
+}
+
 impl Part {
     /// An argument.
     pub(crate) fn word(&self, name: &str) -> String {
@@ -79,10 +87,7 @@ impl Part {
 
     /// Says a line, at once.
     pub(crate) fn say(&self, line: &str) {
-        // The test is gone: so is the reason to go on.
-        if std::io::stdout().write_all(format!("@{line}\n").as_bytes()).is_err() {
-            super::os::exit_at_once(4);
-        }
+        say(line);
     }
 
     /// Whether the test wants this part to end.
