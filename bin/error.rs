@@ -12,6 +12,8 @@ pub(crate) enum Outcome {
     Absent,
     /// Exit status 1, and why: a condition that did not hold, a bus that is there already.
     Refused(String),
+    /// This exit status, and why: of a command that runs others.
+    Status(u8, Option<String>),
 }
 
 /// Why a command failed: exit status 2 and one line.
@@ -84,4 +86,13 @@ macro_rules! from_families {
     )*};
 }
 
-from_families!(OpenError, ReadError, WriteError, BatchError, WatchError, SnapshotError, CloseError);
+from_families!(
+    OpenError,
+    ReadError,
+    WriteError,
+    BatchError,
+    WatchError,
+    LockError,
+    SnapshotError,
+    CloseError
+);

@@ -36,6 +36,12 @@ fn main() -> ExitCode {
             say(&why);
             ExitCode::from(1)
         }
+        Ok(Outcome::Status(code, why)) => {
+            if let Some(why) = why {
+                say(&why);
+            }
+            ExitCode::from(code)
+        }
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(Failure::Interrupted(signal)) => {
             ExitCode::from(128_u8.saturating_add(u8::try_from(signal).unwrap_or(0)))

@@ -14,6 +14,8 @@ mod get;
 mod info;
 mod keep;
 mod keys;
+mod lock;
+mod lock_child;
 mod members;
 mod publish;
 mod scan;
@@ -84,6 +86,7 @@ commands! {
     Wait(wait),
     Publish(publish),
     Subscribe(subscribe),
+    Lock(lock),
     Snapshot(snapshot),
     Buses(buses),
     Info(info),
@@ -93,6 +96,8 @@ commands! {
     Keep(keep),
     Destroy(destroy),
     Demo(demo),
+    #[command(hide = true)]
+    LockChild(lock_child),
     #[command(hide = true)]
     DemoWorker(demo_worker),
     #[command(hide = true)]

@@ -12,6 +12,7 @@ mod doctor;
 mod errors;
 mod harness;
 mod keep;
+mod lock;
 mod look;
 mod messages;
 mod values;

@@ -33,7 +33,7 @@ fn assert_empty(bus: &Bus) {
     assert_eq!(bus.inner.core.watch_count().unwrap(), 0, "watches");
 }
 
-/// Plant: a condition other than `Absent` in `take` lets two hold it.
+/// Plant: one letter for all: the read-write lock of this name is damaged by the lock.
 #[test]
 fn a_lock_is_held_by_one_until_it_is_released() {
     let (bus, other, _place) = two();
@@ -59,7 +59,7 @@ fn a_lock_is_held_by_one_until_it_is_released() {
     assert_empty(&bus);
 }
 
-/// Plant: a wait that compares no revision sleeps through a release between its look and its sleep.
+/// Plant: a `Limit` that has nothing left from the beginning.
 #[test]
 fn a_waiter_is_woken_by_the_release() {
     let (bus, other, _place) = two();
@@ -158,7 +158,9 @@ fn readers_share_and_a_waiting_writer_is_next() {
     drop(bus.read_lock_timeout("r", SHORT).expect("who waits no more holds nobody back"));
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| bus.write_lock("r").unwrap());
+        let begun = Instant::now();
         while other.try_read_lock("r").unwrap().is_some() {
+            assert!(begun.elapsed() < LONG, "new readers come in");
             std::thread::yield_now();
         }
         drop((readers, third));
@@ -179,7 +181,7 @@ fn readers_share_and_a_waiting_writer_is_next() {
 fn permits_are_counted() {
     let (bus, other, _place) = two();
     let (here, there) = (bus.semaphore("s", 5).unwrap(), other.semaphore("s", 5).unwrap());
-    let (three, two) = (here.acquire(3).unwrap(), there.acquire(2).unwrap());
+    let (three, two) = (here.acquire(3).unwrap(), there.acquire_timeout(2, LONG).unwrap());
     assert_eq!((here.available().unwrap(), two.count()), (0, 2));
     assert!(here.try_acquire(1).unwrap().is_none());
     assert!(matches!(there.acquire_timeout(1, SHORT), Err(LockError::TimedOut { .. })));
@@ -299,7 +301,8 @@ fn one_leads_and_the_next_one_begins_when_it_has_ended() {
     assert_empty(&bus);
 }
 
-/// Promise: a leader that does not renew its lease is not the leader any more, by its own clock and for others.
+/// Promise: a leader whose lease is gone is told so, and campaigns again.
+/// Plant: a renewal that asks for no entry of its own.
 #[test]
 fn a_leader_whose_lease_was_lost_is_told() {
     let (bus, other, _place) = two();

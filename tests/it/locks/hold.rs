@@ -167,7 +167,7 @@ fn a_killed_leader_is_followed() {
 
 /// Promise "election": a stopped leader is followed when its time has passed, does not take itself for the
 /// leader when it goes on, and is told.
-/// Plant: `is_leader` that does not look at the clock.
+/// Plant: a lease without a deadline.
 #[test]
 fn a_stopped_leader_is_followed() {
     let (place, bus) = unkept();
