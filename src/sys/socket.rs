@@ -128,19 +128,33 @@ pub(crate) struct Ringer {
     socket: UnixDatagram,
 }
 
+fn unbound() -> io::Result<UnixDatagram> {
+    gate(Call::Socket)?;
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 impl Ringer {
     pub(crate) fn new() -> io::Result<Self> {
-        gate(Call::Socket)?;
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket })
+        Ok(Self { socket: unbound()? })
     }
 
     /// Rings once. A full queue has been rung already, a dead socket needs no ring: both are
     /// success, as is everything else, since the watch's flag is the truth.
     pub(crate) fn ring(&self, directory: &OwnedFd, name: &str) {
-        if gate(Call::Send).is_ok() {
-            drop(self.socket.send_to(&[1], below(directory, name)));
+        let to = below(directory, name);
+        // Rings that nobody took yet count against their sender, some hundred of them: those of a
+        // stopped process would keep it from ringing anybody else. A new sender has none.
+        if let Err(error) = send(&self.socket, &to)
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            drop(unbound().and_then(|socket| send(&socket, &to)));
         }
     }
+}
+
+fn send(socket: &UnixDatagram, to: &Path) -> io::Result<usize> {
+    gate(Call::Send)?;
+    socket.send_to(&[1], to)
 }

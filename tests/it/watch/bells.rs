@@ -1,7 +1,7 @@
 //! What wakes a watch: the doorbell behind `AsFd`, armed by `try_recv`, and the clock of a reader.
 
 use crate::harness::actor::actor;
-use crate::harness::{PATIENCE, Place, caught_up, from_now, next_change};
+use crate::harness::{PATIENCE, Place, caught_up, from_now, next_change, os, skipped};
 use membus::{BusReader, Event, ReadBus, Watch};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
@@ -80,6 +80,38 @@ pub(crate) fn on_demand(part: &crate::harness::part::Part) {
     while part.hear().is_some() {
         bus.add("n", 1).unwrap();
         part.say("wrote");
+    }
+}
+
+/// Watches whose rings nobody takes: the kernel lets one sender have some 280 untaken ones.
+const DEAF: usize = 400;
+
+/// Promise (watching): watches that do not take their rings, say of a stopped process, keep nobody else's
+/// from being rung.
+/// Plant: no second sender in `ring`: the watches after the 278th are never woken.
+#[test]
+fn untaken_rings_silence_nobody() {
+    let test = "untaken_rings_silence_nobody";
+    if let Err(limit) = os::allow_files(DEAF as u64 + 500) {
+        return skipped(test, &format!("{limit} open files are too few"));
+    }
+    let place = Place::new();
+    let bus = place.options().keeper(false).open_at(place.bus()).unwrap();
+    let mut deaf: Vec<_> = (0..DEAF).map(|_| from_now(&bus)).collect();
+    for watch in &mut deaf {
+        assert!(watch.try_recv().unwrap().is_none());
+    }
+    bus.set("k", &1).unwrap();
+    let mut late = from_now(&bus);
+    for round in 0..3 {
+        assert!(late.try_recv().unwrap().is_none());
+        bus.set("k", &round).unwrap();
+        assert!(readable(&late, PATIENCE), "{round}");
+        next_change(&mut late);
+    }
+    for (index, watch) in deaf.iter_mut().enumerate() {
+        assert!(readable(watch, PATIENCE), "{index}");
+        next_change(watch);
     }
 }
 
