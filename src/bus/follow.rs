@@ -119,14 +119,19 @@ impl Inner {
         }))
     }
 
-    /// The value of a record that is too large for it, when it is still the newest.
+    /// The value of a record that is too large for it, when it is still the newest. One that is replaced
+    /// faster than it can be copied is not: its change is told, not an error in its place.
     fn fetch(&self, record: &Record) -> Result<ChangeValue, ReadError> {
         let mut value = Vec::new();
-        let stat = self.lookup(&record.key, Some(&mut value), false)?;
-        Ok(match stat {
-            Some(stat) if stat.revision.get() == record.revision => ChangeValue::Here(value),
-            _ => ChangeValue::TooLarge { size: record.value_size },
-        })
+        match self.lookup(&record.key, Some(&mut value), false) {
+            Ok(Some(stat)) if stat.revision.get() == record.revision => {
+                Ok(ChangeValue::Here(value))
+            }
+            Ok(_) | Err(ReadError::Contended { .. }) => {
+                Ok(ChangeValue::TooLarge { size: record.value_size })
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -134,7 +139,10 @@ impl Inner {
 mod tests {
     use super::super::testing::Place;
     use super::*;
+    use crate::region::layout;
     use crate::sync::Ordering::Release;
+    use crate::{Event, ReadBus};
+    use std::time::Duration;
 
     /// Plant: nothing, not an error, where the log does not lead: a watch sleeps beside a damaged region.
     #[test]
@@ -149,5 +157,26 @@ mod tests {
         core.region.store(core.geometry.index(head), u64::MAX, Release).unwrap();
         assert!(Follower::after(head - 1).next(core, head).is_err());
         assert!(Follower::after(head).next(core, head).unwrap().is_none());
+    }
+
+    /// Plant: the error of a copy that was overtaken in place of the event.
+    #[test]
+    fn a_value_that_changes_too_fast_is_told_by_its_size() {
+        let place = Place::new();
+        let bus = place.options().deadline(Duration::ZERO).create_at(place.bus()).unwrap();
+        bus.set_bytes("k", vec![7; 5000]).unwrap();
+        let mut at = 0;
+        bus.inner
+            .find("k".as_bytes(), |seen| {
+                at = seen.entry.at();
+                Ok(())
+            })
+            .unwrap();
+        // What a reader meets that is overtaken each time: an entry that is being filled anew.
+        bus.inner.core.region.store(at + layout::entry::BORN, 0, Release).unwrap();
+        assert!(matches!(bus.get_bytes("k"), Err(ReadError::Contended { .. })));
+        let mut watch = bus.watch_from("k", Cursor { incarnation: 0, revision: 0 }).unwrap();
+        let Some(Event::Change(change)) = watch.try_recv().unwrap() else { panic!("no change") };
+        assert_eq!(change.value, ChangeValue::TooLarge { size: 5000 });
     }
 }

@@ -300,7 +300,6 @@ impl Watch {
             let event = match next {
                 Next::Record(record) => self.told(record)?,
                 Next::Lagged { missed, resume } => {
-                    self.listed.clear();
                     Some(Event::Lagged { missed, resume: self.inner.cursor(resume) })
                 }
             };
@@ -410,6 +409,22 @@ mod tests {
         };
         assert_eq!(told().decode::<String>().unwrap().as_deref(), Some("text"));
         assert_eq!(told().value, ChangeValue::Here(vec![7; 2000]));
+    }
+
+    /// Plant: what was listed is forgotten with the first record that is gone.
+    #[test]
+    fn what_was_listed_is_not_told_again_behind_a_gap() {
+        let place = Place::new();
+        let bus = place.options().log_size(4096).create_at(place.bus()).unwrap();
+        for number in 0..100 {
+            bus.set(format!("k{number}"), &number).unwrap();
+        }
+        // As if all had been written while it listed.
+        let mut watch = bus.watch("").unwrap();
+        watch.log = Follower::after(0);
+        watch.queue.clear();
+        assert!(matches!(watch.try_recv().unwrap(), Some(Event::Lagged { .. })));
+        assert_eq!(watch.try_recv().unwrap(), None);
     }
 
     /// Plant: without `LISTINGS_MAX` it lists for ever.
