@@ -8,7 +8,7 @@
 
 use super::Inner;
 use super::event::{Change, ChangeValue, OldValue};
-use crate::error::ReadError;
+use crate::error::{ReadError, WatchError};
 use crate::heap::Space;
 use crate::log::{RECORD_FIXED, Read, Record, RecordKind};
 use crate::region::BadRegion;
@@ -95,6 +95,26 @@ impl Inner {
     /// A revision of this life of the bus.
     pub(crate) fn cursor(&self, revision: u64) -> Cursor {
         Cursor { incarnation: self.core.geometry.incarnation, revision }
+    }
+
+    /// The revision after which a cursor goes on; `Err` for a cursor of another life of the bus: the
+    /// revision with which this one began.
+    pub(crate) fn revision_of(
+        &self,
+        cursor: Cursor,
+        head: u64,
+    ) -> Result<Result<u64, u64>, WatchError> {
+        let geometry = &self.core.geometry;
+        if cursor == Cursor::NOW {
+            return Ok(Ok(head));
+        }
+        if cursor.incarnation != 0 && cursor.incarnation != geometry.incarnation {
+            return Ok(Err(geometry.first_revision));
+        }
+        if cursor.revision > head {
+            return Err(WatchError::Future { cursor, head });
+        }
+        Ok(Ok(cursor.revision))
     }
 
     /// What a record tells.

@@ -11,6 +11,7 @@ pub(crate) mod destroy;
 pub(crate) mod event;
 #[cfg(test)]
 mod failing_tests;
+pub(crate) mod feed;
 pub(crate) mod files;
 pub(crate) mod follow;
 pub(crate) mod grow;

@@ -30,6 +30,15 @@ enum Waker {
     Timer(Timer),
 }
 
+impl Waker {
+    fn wait(&self, timeout: Duration) -> std::io::Result<bool> {
+        match self {
+            Self::Bell { bell, .. } => bell.wait(timeout),
+            Self::Timer(timer) => timer.wait(timeout),
+        }
+    }
+}
+
 /// Somebody who waits for what the bus tells.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
@@ -50,6 +59,7 @@ pub(crate) struct Alarm {
 impl Alarm {
     /// The present wait, or else the next, ends with [`WatchError::Cancelled`].
     pub(crate) fn cancel(&self) {
+        // ORDERING: [cancel] Release; pairs with the Acquire swap in `look_for_cancel`.
         self.cancelled.store(true, Ordering::Release);
         if let (Some(inner), Some(name)) = (self.inner.upgrade(), &self.name) {
             inner.ring(name);
@@ -124,6 +134,15 @@ impl Sleeper {
         Ok(())
     }
 
+    /// Takes a cancellation that is there, as the error that tells of it.
+    fn look_for_cancel(&self) -> Result<(), WatchError> {
+        // ORDERING: [cancel] Acquire; pairs with the Release store in `cancel`.
+        if self.cancelled.load(Ordering::Relaxed) && self.cancelled.swap(false, Ordering::Acquire) {
+            return Err(WatchError::Cancelled);
+        }
+        Ok(())
+    }
+
     /// What `look` finds; when that is nothing, the doorbell is armed.
     pub(crate) fn poll<T>(
         &mut self,
@@ -133,9 +152,8 @@ impl Sleeper {
             return Err(WatchError::Forked);
         }
         self.awake()?;
-        if self.cancelled.swap(false, Ordering::Acquire) {
-            return Err(WatchError::Cancelled);
-        }
+        // After the bell was emptied: the flag of a ring that went with it is seen.
+        self.look_for_cancel()?;
         if let Some(found) = look(&self.inner)? {
             return Ok(Some(found));
         }
@@ -161,6 +179,8 @@ impl Sleeper {
     ) -> Result<Option<T>, WatchError> {
         let begun = Instant::now();
         let end = begun.checked_add(timeout);
+        // Also of one who never gets to wait, since there is always something.
+        self.look_for_cancel()?;
         let spins = !self.asleep && crate::sys::process::cores() > 1;
         while spins && begun.elapsed() < SPIN.min(timeout) {
             if let Some(found) = look(&self.inner)? {
@@ -176,11 +196,7 @@ impl Sleeper {
             if left.is_zero() {
                 return Ok(None);
             }
-            let pause = left.min(every).min(SELF_LOOK);
-            match &self.waker {
-                Waker::Bell { bell, .. } => bell.wait(pause)?,
-                Waker::Timer(timer) => timer.wait(pause)?,
-            };
+            self.waker.wait(left.min(every).min(SELF_LOOK))?;
         }
     }
 }
@@ -203,5 +219,28 @@ impl Drop for Sleeper {
             // A damaged table keeps the slot until the member is buried.
             let _given = self.inner.core.watch_give(*index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Place;
+    use super::*;
+
+    /// Plant: a watch that drains its bell only when a writer cleared its mark is readable for ever.
+    #[test]
+    fn a_late_ring_is_taken_with_the_next_look() {
+        let place = Place::new();
+        let bus = place.make();
+        let mut sleeper = Sleeper::new(&bus.inner, Sort::Keys, b"k").unwrap();
+        let mut nothing = |_: &Arc<Inner>| Ok(None::<()>);
+        assert_eq!(sleeper.poll(&mut nothing).unwrap(), None);
+        // A writer that cleared the mark of an earlier sleep rings only now.
+        bus.inner.ring_all().unwrap();
+        let Waker::Bell { index, .. } = sleeper.waker else { panic!("a member has a bell") };
+        bus.inner.core.falls_asleep(index).unwrap();
+        assert!(sleeper.waker.wait(Duration::from_secs(5)).unwrap());
+        assert_eq!(sleeper.poll(&mut nothing).unwrap(), None);
+        assert!(!sleeper.waker.wait(Duration::ZERO).unwrap());
     }
 }

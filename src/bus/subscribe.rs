@@ -163,21 +163,21 @@ impl AsFd for Subscriber {
 fn begin_at(inner: &Inner, begin: Begin) -> Result<(Follower, Option<(u64, u64)>), WatchError> {
     let core = &inner.core;
     let head = core.head().map_err(ReadError::from)?;
-    let (first, incarnation) = (core.geometry.first_revision, core.geometry.incarnation);
-    Ok(match begin {
-        Begin::Now | Begin::After(Cursor::NOW) => (Follower::after(head), None),
+    let cursor = match begin {
+        Begin::Now => Cursor::NOW,
+        Begin::After(cursor) => cursor,
         Begin::Alive => {
+            let first = core.geometry.first_revision;
             let found = core.log_find(first + 1).map_err(ReadError::from)?;
-            (Follower::after(found.map_or_else(|oldest| oldest - 1, |_| first)), None)
+            return Ok((Follower::after(found.map_or_else(|oldest| oldest - 1, |_| first)), None));
         }
-        Begin::After(cursor) if cursor.incarnation != 0 && cursor.incarnation != incarnation => {
+    };
+    Ok(match inner.revision_of(cursor, head)? {
+        Ok(revision) => (Follower::after(revision), None),
+        Err(first) => {
             let missed = first.saturating_sub(cursor.revision);
             (Follower::after(first), (missed > 0).then_some((missed, first)))
         }
-        Begin::After(cursor) if cursor.revision > head => {
-            return Err(WatchError::Future { cursor, head });
-        }
-        Begin::After(cursor) => (Follower::after(cursor.revision), None),
     })
 }
 
