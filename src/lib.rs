@@ -82,6 +82,8 @@ pub use bus::batch::{Batch, BatchPut};
 #[cfg(not(loom))]
 pub use bus::callback::{Calls, Subscription, SubscriptionId, Unsubscribed};
 #[cfg(not(loom))]
+pub use bus::cancel::Canceller;
+#[cfg(not(loom))]
 pub use bus::counters::Operations;
 #[cfg(not(loom))]
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};
@@ -89,6 +91,8 @@ pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};
 pub use bus::guard::ValueGuard;
 #[cfg(not(loom))]
 pub use bus::info::{BusEntry, Info, buses, check};
+#[cfg(not(loom))]
+pub use bus::iter::Events;
 #[cfg(not(loom))]
 pub use bus::locks::Fence;
 #[cfg(not(loom))]

@@ -31,7 +31,7 @@ pub(crate) struct Listing {
 impl Listing {
     /// Lists what is there; once more when a clear came between, since its record would wipe out keys
     /// that were listed after it.
-    pub(crate) fn new(inner: &Inner, prefix: &[u8]) -> Result<Self, ReadError> {
+    pub(crate) fn read(inner: &Inner, prefix: &[u8]) -> Result<Self, ReadError> {
         let core = &inner.core;
         for _ in 0..LISTINGS_MAX {
             let before = core.head()?;
@@ -89,7 +89,7 @@ impl Feed {
     }
 
     fn list(&mut self, inner: &Inner) -> Result<(), WatchError> {
-        let Listing { entries, before, after } = Listing::new(inner, &self.prefix)?;
+        let Listing { entries, before, after } = Listing::read(inner, &self.prefix)?;
         for entry in entries {
             self.listed.insert(entry.key.to_vec(), entry.stat.revision.get());
             self.queue.push_back(Event::Current(entry));

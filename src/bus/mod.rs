@@ -3,6 +3,7 @@
 pub(crate) mod arrivals;
 pub(crate) mod batch;
 pub(crate) mod callback;
+pub(crate) mod cancel;
 pub(crate) mod counters;
 #[cfg(test)]
 mod crash_tests;
@@ -17,6 +18,7 @@ pub(crate) mod follow;
 pub(crate) mod grow;
 pub(crate) mod guard;
 pub(crate) mod info;
+pub(crate) mod iter;
 pub(crate) mod keeper;
 pub(crate) mod locks;
 pub(crate) mod marks;

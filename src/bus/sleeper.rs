@@ -59,7 +59,8 @@ pub(crate) struct Alarm {
 impl Alarm {
     /// The present wait, or else the next, ends with [`WatchError::Cancelled`].
     pub(crate) fn cancel(&self) {
-        // ORDERING: [cancel] Release; pairs with the Acquire swap in `look_for_cancel`.
+        // ORDERING: [cancel] Release; pairs with the Acquire swap in `look_for_cancel`. Not for loom to
+        // show: a word of the process, and what comes after it is a system call.
         self.cancelled.store(true, Ordering::Release);
         if let (Some(inner), Some(name)) = (self.inner.upgrade(), &self.name) {
             inner.ring(name);
@@ -136,7 +137,8 @@ impl Sleeper {
 
     /// Takes a cancellation that is there, as the error that tells of it.
     fn look_for_cancel(&self) -> Result<(), WatchError> {
-        // ORDERING: [cancel] Acquire; pairs with the Release store in `cancel`.
+        // ORDERING: [cancel] Acquire; pairs with the Release store in `cancel`. Not for loom to show: a
+        // word of the process.
         if self.cancelled.load(Ordering::Relaxed) && self.cancelled.swap(false, Ordering::Acquire) {
             return Err(WatchError::Cancelled);
         }

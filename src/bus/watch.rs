@@ -61,6 +61,7 @@ impl Watch {
     ///
     /// # Errors
     /// [`ReadError::Gone`](crate::ReadError::Gone) after the bus was destroyed;
+    /// [`WatchError::Cancelled`], once, after a [`canceller`](Self::canceller) was used;
     /// [`WatchError::Forked`] in a forked child.
     pub fn try_recv(&mut self) -> Result<Option<Event>, WatchError> {
         let Self { sleeper, feed } = self;
@@ -86,6 +87,10 @@ impl Watch {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, WatchError> {
         let Self { sleeper, feed } = self;
         sleeper.wait(timeout, Duration::MAX, |inner| feed.next(inner))
+    }
+
+    pub(crate) fn sleeper(&self) -> &Sleeper {
+        &self.sleeper
     }
 }
 

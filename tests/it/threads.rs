@@ -1,7 +1,7 @@
 //! One handle, many threads: clones, guards and watches that move among them.
 
 use crate::harness::{PATIENCE, Place, assert_whole, caught_up, heavy, next_change};
-use membus::{Batch, Bus, BusReader, Error, Event, ReadBus, Update, ValueGuard, Watch};
+use membus::{Batch, Bus, BusReader, Canceller, Error, Event, ReadBus, Update, ValueGuard, Watch};
 use std::sync::mpsc::channel;
 
 /// Promise (handles): cheap to clone, `Send` and `Sync`; readers as well; watches and guards may move to another
@@ -13,6 +13,7 @@ fn what_may_move_and_be_shared() {
     fn moves<T: Send>() {}
     is_shared::<Bus>();
     is_shared::<BusReader>();
+    is_shared::<Canceller>();
     moves::<Watch>();
     moves::<ValueGuard<'static>>();
     moves::<Batch>();

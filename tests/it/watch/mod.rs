@@ -1,6 +1,7 @@
 //! Watches: every change once and in order, an honest `Lagged`, and no lost wake-up.
 
 pub(crate) mod bells;
+mod cancel;
 mod follow;
 mod lagged;
 mod old;
