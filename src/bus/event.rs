@@ -2,7 +2,7 @@
 
 use crate::error::ReadError;
 use crate::log::{Old, RecordKind};
-use crate::types::{Cursor, Key, Kind, Revision};
+use crate::types::{Cursor, Key, Kind, Revision, time_of};
 use crate::value::{Entry, decode};
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -72,6 +72,35 @@ impl From<Old> for OldValue {
 }
 
 impl Change {
+    /// That an entry is there, as it was found.
+    pub(crate) fn of(entry: Entry) -> Self {
+        let Entry { key, value, stat } = entry;
+        Self {
+            revision: stat.revision,
+            kind: ChangeKind::Set,
+            key,
+            who: stat.who,
+            time: stat.time,
+            value: ChangeValue::Here(value),
+            value_kind: stat.kind,
+            old: None,
+        }
+    }
+
+    /// That a key was found absent, at this revision and time: who took it away nobody knows.
+    pub(crate) fn gone(key: Vec<u8>, revision: u64, time: u64) -> Option<Self> {
+        Some(Self {
+            revision: Revision::new(revision)?,
+            kind: ChangeKind::Delete,
+            key: Key::from(key),
+            who: None,
+            time: time_of(time),
+            value: ChangeValue::None,
+            value_kind: Kind::Bytes,
+            old: None,
+        })
+    }
+
     /// The new value as a type; `None` when the change brought none, or none that is still there.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //!    of its key is passed over; so nothing is told twice.
 
 use super::Inner;
+use super::conflate::Conflation;
 use super::event::Event;
 use super::follow::{Follower, Next, concerns};
 use super::scan::EntryScan;
@@ -57,7 +58,10 @@ pub(crate) struct Feed {
     /// Revisions of the listed keys, until the head at the listing's end is passed.
     listed: HashMap<Vec<u8>, u64>,
     listed_until: u64,
+    /// The head from before the listing.
+    listed_from: Option<u64>,
     log: Follower,
+    conflation: Option<Box<Conflation>>,
 }
 
 impl Feed {
@@ -71,7 +75,9 @@ impl Feed {
             queue: VecDeque::new(),
             listed: HashMap::new(),
             listed_until: 0,
+            listed_from: None,
             log: Follower::after(0),
+            conflation: None,
         };
         match from {
             None => feed.list(inner)?,
@@ -95,7 +101,7 @@ impl Feed {
             self.queue.push_back(Event::Current(entry));
         }
         self.queue.push_back(Event::CaughtUp(inner.cursor(before)));
-        self.listed_until = after;
+        (self.listed_from, self.listed_until) = (Some(before), after);
         self.log = Follower::after(before);
         Ok(())
     }
@@ -117,15 +123,33 @@ impl Feed {
         Ok(())
     }
 
+    /// From now on only the newest state of each key is told.
+    pub(crate) fn conflate(&mut self) {
+        if self.conflation.is_some() {
+            return;
+        }
+        let has_read_nothing = self.listed_from == Some(self.log.passed());
+        let mut conflation = Conflation::new(std::mem::take(&mut self.listed), has_read_nothing);
+        if let Some(Event::Lagged { missed, resume }) = self.queue.front() {
+            conflation.has_missed(*missed, resume.revision);
+            self.queue.pop_front();
+        }
+        self.conflation = Some(Box::new(conflation));
+    }
+
     /// The revision up to which all was told or passed by.
     pub(crate) fn passed(&self) -> u64 {
-        self.log.passed()
+        let passed = self.log.passed();
+        self.conflation.as_ref().map_or(passed, |conflation| conflation.passed(passed))
     }
 
     /// The next event that is there already.
     pub(crate) fn next(&mut self, inner: &Inner) -> Result<Option<Event>, WatchError> {
         if let Some(event) = self.queue.pop_front() {
             return Ok(Some(event));
+        }
+        if let Some(conflation) = &mut self.conflation {
+            return conflation.next(inner, &self.prefix, &mut self.log, &mut self.queue);
         }
         let head = inner.core.head().map_err(ReadError::from)?;
         while let Some(next) = self.log.next(&inner.core, head).map_err(ReadError::from)? {

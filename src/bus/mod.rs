@@ -4,6 +4,9 @@ pub(crate) mod arrivals;
 pub(crate) mod batch;
 pub(crate) mod callback;
 pub(crate) mod cancel;
+pub(crate) mod conflate;
+#[cfg(test)]
+mod conflate_tests;
 pub(crate) mod counters;
 #[cfg(test)]
 mod crash_tests;

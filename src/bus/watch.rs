@@ -51,7 +51,50 @@ impl Watch {
         Ok(Self { sleeper, feed: Feed::new(inner, prefix, from)? })
     }
 
-    /// The cursor after the last change that was told or passed by.
+    /// From now on only the newest state of each key is told: for a receiver that may be slower than the
+    /// writers and wants to know how things are, not how they came to be.
+    ///
+    /// * Of the changes that came since the last event was taken, the newest one of each key is told, in
+    ///   order of revision. For each key revisions rise, nothing is told twice, and the last state
+    ///   always arrives. Batches are not kept together; the end of a key that was never told is not.
+    /// * There is no [`Event::Lagged`]: when the writers come round the log, what is there is listed again,
+    ///   and what differs from what was told comes as changes: a set with revision, author and time of the
+    ///   entry; for a key that is gone a delete of nobody ([`Change::who`](crate::Change::who) is `None`),
+    ///   with the revision and the time at which it was found gone.
+    /// * It holds in memory the keys under the prefix, and one value of each key that changed and was not
+    ///   told yet.
+    ///
+    /// Call it at once. A watch that has told changes already, or began at a cursor, does not know what its
+    /// receiver knows: the first time that the writers come round it tells `Lagged`, then everything
+    /// that is there as [`Event::Current`] and [`Event::CaughtUp`], as a new watch would.
+    ///
+    /// ```
+    /// use membus::{Bus, Event};
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let options = Bus::options().directory(directory.path()).state(directory.path().join("state"));
+    /// # let bus = options.open("orders")?;
+    /// let mut quotes = bus.watch("quote/")?.conflated();
+    /// for price in 0..100_000 {
+    ///     bus.set("quote/ACME", &price)?;
+    /// }
+    /// let mut told = Vec::new();
+    /// for event in quotes.try_iter() {
+    ///     if let Event::Change(change) = event? {
+    ///         told.push(change.decode::<i32>()?);
+    ///     }
+    /// }
+    /// assert_eq!(told, [Some(99_999)]);
+    /// # Ok::<(), membus::Error>(())
+    /// ```
+    #[must_use]
+    pub fn conflated(mut self) -> Self {
+        self.feed.conflate();
+        self
+    }
+
+    /// The cursor after the last change that was told or passed by. A
+    /// [`conflated`](Self::conflated) watch that begins at it tells every state that this one has not told
+    /// yet, and perhaps some again.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.sleeper.inner().cursor(self.feed.passed())

@@ -2,6 +2,7 @@
 
 pub(crate) mod bells;
 mod cancel;
+mod conflated;
 mod follow;
 mod lagged;
 mod old;
