@@ -2,10 +2,12 @@
 //! what to do; the old state stays.
 
 mod lock;
+mod queue;
 mod snapshot;
 mod write;
 
 pub use lock::LockError;
+pub use queue::QueueError;
 pub use snapshot::{CloseError, SnapshotError};
 pub use write::{BatchError, Expected, WriteError};
 
@@ -38,6 +40,9 @@ pub enum Error {
     /// From locks, leases, semaphores, barriers and elections.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// From queues.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// From snapshots.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

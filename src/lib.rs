@@ -114,6 +114,14 @@ pub use bus::persist::SnapshotInfo;
 #[cfg(not(loom))]
 pub use bus::publish::Publish;
 #[cfg(not(loom))]
+pub use bus::queue::Queue;
+#[cfg(not(loom))]
+pub use bus::queue::look::{QueueItem, QueueItems, QueueView};
+#[cfg(not(loom))]
+pub use bus::queue::put::Offer;
+#[cfg(not(loom))]
+pub use bus::queue::taken::{Receipt, ReceiptError, Taken};
+#[cfg(not(loom))]
 pub use bus::read::ReadBus;
 #[cfg(not(loom))]
 pub use bus::reader::BusReader;
@@ -130,8 +138,8 @@ pub use bus::write::{Put, Update, Updated};
 pub use check::CheckReport;
 pub use config::{Persist, PersistError};
 pub use error::{
-    BatchError, CloseError, Error, Expected, LockError, OpenError, ReadError, SnapshotError,
-    WatchError, WriteError,
+    BatchError, CloseError, Error, Expected, LockError, OpenError, QueueError, ReadError,
+    SnapshotError, WatchError, WriteError,
 };
 pub use message::{Message, Target};
 pub use name::directory;

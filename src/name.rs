@@ -1,18 +1,20 @@
-//! Names of buses, and the directory that a name stands for.
+//! Names of buses and queues, and the directory that a bus's name stands for.
 
 use crate::error::OpenError;
 use crate::types::limits::NAME_MAX;
 use std::path::{Path, PathBuf};
 
 /// Whether a name keeps the rules: `[A-Za-z0-9_][A-Za-z0-9._-]{0,63}`.
-pub(crate) fn check(name: &str) -> Result<(), OpenError> {
+pub(crate) fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if first && rest && name.len() <= NAME_MAX {
-        return Ok(());
-    }
-    Err(OpenError::Name { name: name.to_owned() })
+    first && rest && name.len() <= NAME_MAX
+}
+
+/// The same of a bus.
+pub(crate) fn check(name: &str) -> Result<(), OpenError> {
+    if is_name(name) { Ok(()) } else { Err(OpenError::Name { name: name.to_owned() }) }
 }
 
 /// The directory of all buses: `given`, else `$MEMBUS_DIR`, else `/dev/shm/membus-UID`. It need not

@@ -11,7 +11,7 @@ pub mod limits {
     pub const KEY_MAX: usize = 1024;
     /// Longest label or `who` in bytes.
     pub const LABEL_MAX: usize = 64;
-    /// Longest bus name in bytes.
+    /// Longest name of a bus or a queue in bytes.
     pub const NAME_MAX: usize = 64;
     /// Changes of one batch that are always accepted, as far as the log holds their records.
     pub const BATCH_MAX: usize = 65_536;

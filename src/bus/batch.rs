@@ -112,6 +112,17 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
+    /// The key of a change or condition.
+    pub(crate) fn key_at(&self, index: usize) -> Option<&Key> {
+        self.ops.get(index).map(|(key, ..)| key)
+    }
+    /// The bytes to which it sets a key, as it stands.
+    pub(crate) fn planned(&self, key: &[u8]) -> Option<&[u8]> {
+        self.ops.iter().rev().find_map(|(found, op, _)| match op {
+            Op::Set { value, .. } if **found == *key => Some(value.as_slice()),
+            _ => None,
+        })
+    }
     /// Empties it.
     pub fn clear(&mut self) {
         self.ops.clear();
@@ -175,7 +186,8 @@ impl<'b, K: AsRef<[u8]>> BatchPut<'b, K> {
     pub fn delete(self) -> &'b mut Batch {
         self.batch.push(self.key, Op::Delete, self.condition)
     }
-    fn value(self, value: Vec<u8>, kind: u8) -> &'b mut Batch {
+    /// A value that is encoded already.
+    pub(crate) fn value(self, value: Vec<u8>, kind: u8) -> &'b mut Batch {
         let op = Op::Set { value, kind, ttl: self.ttl, ephemeral: self.ephemeral };
         self.batch.push(self.key, op, self.condition)
     }

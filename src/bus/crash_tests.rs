@@ -227,6 +227,34 @@ fn ephemeral_keys_survive_every_double_crash_of_setting_and_burying() {
     assert!(points > 200, "{points}");
 }
 
+/// Each of a queue's operations is one commit: it is done, or it is not, and the claim of the dead goes.
+/// Plant: the item is deleted by a commit of its own.
+#[test]
+fn queues_survive_every_double_crash() {
+    let receipt = std::cell::Cell::new(None);
+    let mut shop = Workshop::new(|bus| {
+        let mut queue = bus.queue("q").unwrap().detached(Duration::from_secs(10_000));
+        for item in 0..3 {
+            queue.put_bytes([item; 30]).unwrap();
+        }
+        receipt.set(Some(queue.take().unwrap().into_receipt()));
+    });
+    let receipt = receipt.get().unwrap();
+    let put = with(|bus| {
+        bus.queue("q").unwrap().put_bytes([9; 30]).unwrap();
+    });
+    let take = with(|bus| {
+        let _held = bus.queue("q").unwrap().take().unwrap().into_receipt();
+    });
+    let ack = with(|bus| bus.queue("q").unwrap().ack(receipt).unwrap());
+    let release = with(|bus| bus.queue("q").unwrap().release(receipt).unwrap());
+    let points = crash("put", &mut shop, 23, &put)
+        + crash("take", &mut shop, 23, &take)
+        + crash("ack", &mut shop, 23, &ack)
+        + crash("release", &mut shop, 23, &release);
+    assert!(points > 200, "{points}");
+}
+
 #[test]
 fn growth_survives_every_double_crash() {
     let mut shop = Workshop::new(|bus| {

@@ -32,6 +32,7 @@ pub(crate) mod persist;
 #[cfg(test)]
 mod power_tests;
 pub(crate) mod publish;
+pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod reader;
 pub(crate) mod scan;

@@ -2,11 +2,12 @@
 
 use super::counters::Counter;
 use super::marks::Marks;
+use super::queue::look::QueueView;
 use super::reader::BusReader;
 use super::scan::{EntryScan, Scan};
 use super::wait::{Waited, wait_for};
 use super::{Bus, Inner};
-use crate::error::{ReadError, WatchError};
+use crate::error::{QueueError, ReadError, WatchError};
 use crate::region::BadRegion;
 use crate::table::pin::Pinned;
 use crate::table::read::{ReadFailure, Seen};
@@ -273,6 +274,18 @@ pub trait ReadBus: Sealed {
         Self: Sized,
     {
         wait_for(self.inner(), key.as_ref(), timeout, holds)
+    }
+
+    /// A look at a work queue: what is in it, and who has what. For an operator; items are taken by
+    /// [`Bus::queue`].
+    ///
+    /// # Errors
+    /// [`QueueError::Name`] for a name that breaks the rules.
+    fn queue_view(&self, name: &str) -> Result<QueueView<'_>, QueueError>
+    where
+        Self: Sized,
+    {
+        QueueView::over(self.inner(), name)
     }
 
     /// Entries that are there; expired ones count until they are taken away. Takes a few loads per
