@@ -134,6 +134,8 @@ pub struct Queue {
     /// What consumers know, and what producers know.
     known: Known,
     room: Known,
+    /// The tail as a consumer saw it last.
+    tail: u64,
     /// Looks at items that others have, which are still to be had.
     credit: usize,
     /// For waits; made by the first one.
@@ -151,7 +153,7 @@ impl Queue {
     fn new(desk: Desk, limit: Option<u64>, hold: Hold) -> Self {
         let (known, room) = (Known::default(), Known::default());
         let tended = Instant::now();
-        Self { desk, limit, hold, known, room, credit: 0, ear: None, tended }
+        Self { desk, limit, hold, known, room, tail: 0, credit: 0, ear: None, tended }
     }
 
     /// Puts of this handle wait, or fail, as long as so many items are there: those that wait to be

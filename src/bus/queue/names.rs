@@ -86,6 +86,9 @@ impl Names {
     fn numbered(&self, what: &str, number: u64) -> Vec<u8> {
         let (mut digits, mut left) = ([b'0'; DIGITS], number);
         for digit in digits.iter_mut().rev() {
+            if left == 0 {
+                break;
+            }
             *digit = b'0' + (left % 10) as u8;
             left /= 10;
         }

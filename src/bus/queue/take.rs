@@ -43,6 +43,18 @@ enum Look {
     Mine(Box<Taken>),
 }
 
+/// Where the deliveries stand in the batch of a claim.
+const TRIES: usize = 1;
+
+/// What became of a claim.
+enum Claim {
+    Made(Box<Taken>),
+    /// The item was delivered another number of times.
+    Delivered,
+    /// Somebody was faster.
+    Beaten,
+}
+
 impl Queue {
     /// Takes an item, waiting for one as long as it takes. See [`take_timeout`](Self::take_timeout).
     ///
@@ -151,16 +163,21 @@ impl Queue {
 
     /// Looks at what is new.
     fn look_on(&mut self) -> Result<Option<Taken>, QueueError> {
-        let tail = self.desk.place().tail()?.map_or(0, |(tail, _)| tail);
-        self.known.begin(&self.desk.place(), tail)?;
-        while self.known.mark < tail {
-            let number = self.known.mark;
-            self.known.mark += 1;
-            if let Some(taken) = self.look_at(number)? {
-                return Ok(Some(taken));
+        loop {
+            while self.known.mark < self.tail {
+                let number = self.known.mark;
+                self.known.mark += 1;
+                if let Some(taken) = self.look_at(number)? {
+                    return Ok(Some(taken));
+                }
+            }
+            let tail = self.desk.place().tail()?.map_or(0, |(tail, _)| tail);
+            self.known.begin(&self.desk.place(), tail)?;
+            self.tail = tail;
+            if self.known.mark >= tail {
+                return Ok(None);
             }
         }
-        Ok(None)
     }
 
     /// Looks at claims whose time is over; and after the dead, should nobody else do it.
@@ -200,30 +217,28 @@ impl Queue {
 
     fn look(&self, number: u64) -> Result<Look, QueueError> {
         let (place, patience) = (self.desk.place(), self.desk.bus.inner.core.patience());
+        // Most are delivered once: it is tried as the first time, and found out if it is not.
+        let mut tries = None;
         loop {
             if let Some(claim) = place.claim(number)? {
                 let end = claim.expires_in.and_then(|left| Instant::now().checked_add(left));
                 return Ok(Look::Held(end));
             }
             let Some(item) = place.item(number)? else { return Ok(Look::Gone) };
-            let tries = place.tries(number)?;
-            if let Some(taken) = self.claim(number, item, tries)? {
-                return Ok(Look::Mine(Box::new(taken)));
+            match self.claim(number, item, tries)? {
+                Claim::Made(taken) => return Ok(Look::Mine(taken)),
+                Claim::Delivered => tries = place.tries(number)?,
+                Claim::Beaten => {}
             }
-            // Each time somebody else got further; it is looked at again.
+            // Each time somebody else got further, or had; it is looked at again.
             if patience.left().is_zero() {
                 return Ok(Look::Held(Some(Instant::now())));
             }
         }
     }
 
-    /// Step 2: `None` when somebody was faster.
-    fn claim(
-        &self,
-        number: u64,
-        item: Entry,
-        tries: Option<Held>,
-    ) -> Result<Option<Taken>, QueueError> {
+    /// Step 2, for an item that was delivered so often.
+    fn claim(&self, number: u64, item: Entry, tries: Option<Held>) -> Result<Claim, QueueError> {
         let attempt = tries.map_or(0, |(tries, _)| tries).saturating_add(1);
         let delivery = i64::try_from(attempt).unwrap_or(i64::MAX);
         let mut batch = self.desk.batch();
@@ -248,9 +263,13 @@ impl Queue {
         put.set_counter(delivery);
         match self.desk.bus.commit(&batch) {
             // The claim is the last change.
-            Ok(Some(claim)) => Ok(Some(Taken::new(&self.desk, number, attempt, item, claim))),
-            Ok(None) => Ok(None),
-            Err(error) if is_conflict(&error) => Ok(None),
+            Ok(Some(claim)) => {
+                let taken = Taken::new(&self.desk, number, attempt, item, claim);
+                Ok(Claim::Made(Box::new(taken)))
+            }
+            Ok(None) => Ok(Claim::Beaten),
+            Err(error) if is_conflict(&error) && error.index == TRIES => Ok(Claim::Delivered),
+            Err(error) if is_conflict(&error) => Ok(Claim::Beaten),
             Err(error) => Err(error.into()),
         }
     }
