@@ -7,6 +7,7 @@
 //! | `kill` | whoever is killed when: nothing torn, lost or leaked, and the others go on |
 //! | `watch` | no gap, no repeat, an honest `Lagged`, no lost wake-up |
 //! | `messages` | each to whom it is for, by priority, as long as it is alive; callbacks |
+//! | `queue` | each item is one live consumer's and is finished once; room, order, times to live |
 //! | `environment` | stopped members, forks, `exec`, namespaces, many members, files that go away |
 //! | `files` | each bad file has its own error; creators that die stop nobody |
 //! | `space` | full is an error with the old value intact |
@@ -25,6 +26,7 @@
 //! | `MEMBUS_IT_SLEEPS` | sleeps of watches | 20,000 |
 //! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 600,000 |
 //! | `MEMBUS_IT_CREATORS` | creators killed, and destroyers | 100 |
+//! | `MEMBUS_IT_ITEMS` | items that a group of a queue works off while it is killed | 4,000 |
 //! | `PROPTEST_CASES` | sequences of operations against the model | 2,000 |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
@@ -36,6 +38,7 @@ mod kill;
 mod locks;
 mod messages;
 mod model;
+mod queue;
 mod snapshots;
 mod space;
 mod threads;
@@ -74,6 +77,10 @@ fn actor() {
         ("snapshots_opener", snapshots::damaged::opener),
         ("snapshots_saver", snapshots::damaged::saver),
         ("order_client", model::order::client),
+        ("queue_producer", queue::group::producer),
+        ("queue_consumer", queue::group::consumer),
+        ("queue_holder", queue::hands::holder),
+        ("queue_forks", queue::hands::forks),
         ("native", environment::namespaces::native),
         ("limits_user", environment::limits::user),
     ]);
