@@ -93,6 +93,7 @@ from_families!(
     BatchError,
     WatchError,
     LockError,
+    QueueError,
     SnapshotError,
     CloseError
 );

@@ -8,6 +8,7 @@ mod commands;
 mod error;
 mod halt;
 mod output;
+mod tied;
 mod tool;
 mod units;
 mod value;

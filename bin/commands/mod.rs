@@ -18,10 +18,12 @@ mod lock;
 mod lock_child;
 mod members;
 mod publish;
+mod queue;
 mod scan;
 mod set;
 mod snapshot;
 mod subscribe;
+mod tied;
 mod ttl;
 mod wait;
 mod watch;
@@ -87,6 +89,7 @@ commands! {
     Publish(publish),
     Subscribe(subscribe),
     Lock(lock),
+    Queue(queue),
     Snapshot(snapshot),
     Buses(buses),
     Info(info),
@@ -98,6 +101,8 @@ commands! {
     Demo(demo),
     #[command(hide = true)]
     LockChild(lock_child),
+    #[command(hide = true)]
+    Tied(tied),
     #[command(hide = true)]
     DemoWorker(demo_worker),
     #[command(hide = true)]

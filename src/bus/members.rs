@@ -14,6 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long a handle that is not the keeper does the keeper's work at a time.
 const TEND_MAX: Duration = Duration::from_millis(5);
+/// How long a keeper may give no sign before others do its work.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// One attached member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +89,20 @@ impl Inner {
     /// Where nobody is keeper, whoever attaches or detaches does a part of its work: burials and what
     /// expired, for a few milliseconds. Nothing depends on it for being right.
     pub(crate) fn tend_unkept(&self) -> Result<(), WriteFailure> {
+        if self.is_locked(KEEPER_BYTE) { Ok(()) } else { self.tend() }
+    }
+
+    /// The same for who waits for what the dead have: also where a keeper lives that gives no sign, since
+    /// it is stopped.
+    pub(crate) fn tend_silent(&self) -> Result<(), WriteFailure> {
+        let seen = self.core.region.load(header::HEARTBEAT, Acquire)?;
+        let silent = Duration::from_nanos(self.core.clock.boot().saturating_sub(seen));
+        if self.is_locked(KEEPER_BYTE) && silent <= SILENCE_MAX { Ok(()) } else { self.tend() }
+    }
+
+    fn tend(&self) -> Result<(), WriteFailure> {
         let Some(me) = self.seat().map(|seat| seat.slot) else { return Ok(()) };
-        if self.is_gone() || self.is_locked(KEEPER_BYTE) {
+        if self.is_gone() {
             return Ok(());
         }
         let begun = Instant::now();

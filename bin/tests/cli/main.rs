@@ -15,6 +15,7 @@ mod keep;
 mod lock;
 mod look;
 mod messages;
+mod queue;
 mod values;
 mod wait;
 mod watch;

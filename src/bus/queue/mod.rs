@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often who uses a queue buries the dead, where nobody keeps the bus.
-const TEND: Duration = Duration::from_secs(1);
+const TEND: Duration = Duration::from_millis(250);
 
 /// How long a consumer has what it takes.
 #[derive(Debug, Clone, Copy)]
@@ -244,11 +244,12 @@ impl Queue {
         }
     }
 
-    /// Where nobody keeps the bus: buries the dead, so that what they had goes on to others.
+    /// Where nobody keeps the bus, or who does gives no sign: buries the dead, so that what they had
+    /// goes on to others.
     fn tend(&mut self) {
         self.tended = Instant::now();
         // What stands in its way stands in the way of the next operation, which tells.
-        let _end = self.desk.bus.inner.tend_unkept();
+        let _end = self.desk.bus.inner.tend_silent();
     }
 
     fn tend_in_time(&mut self) {

@@ -19,7 +19,7 @@
 //!
 //! *Waiting*: the log tells what was put, and which claims went with their holders or were given
 //! back (`ear`); what happened before one listens is seen by the look that follows. The end of a claim by its time is nobody's change where the bus has no keeper: the clock
-//! tells it. There, too, the dead are buried by who waits for an item or takes one, once a second.
+//! tells it. There, too, the dead are buried by who waits for an item or takes one.
 //!
 //! A death after step 2 leaves a claim, which goes with its member, or at its end.
 

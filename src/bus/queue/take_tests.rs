@@ -90,8 +90,8 @@ fn who_waits_is_woken_by_whatever_makes_an_item_free() {
     };
     let put = || assert!(other.queue("q").unwrap().put("item").unwrap() > 0);
     let begun = Instant::now();
-    // So often that a second each would be seen.
-    for _ in 0..50 {
+    // So often that a tick each would be seen.
+    for _ in 0..150 {
         woken_by("a put", &put);
         put();
         let mut holder = other.queue("q").unwrap().visibility(Duration::from_millis(5));
@@ -141,7 +141,7 @@ fn items_go_to_and_fro() {
 }
 
 /// Promise: each item is finished once, by whoever.
-/// Plant: a claim that is made though another one is there.
+/// Plants: a claim that is made though another one is there; or though the item is gone.
 #[test]
 fn consumers_in_a_race_share_the_items() {
     let (bus, _place) = bus();

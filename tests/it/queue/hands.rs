@@ -1,5 +1,6 @@
 //! An item changes hands: its consumer is stopped, dies, or forks.
 
+use crate::environment::stopped::batch;
 use crate::harness::actor::{Actor, actor};
 use crate::harness::os::{Fork, fork, in_child, is_alive};
 use crate::harness::part::Part;
@@ -12,8 +13,8 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-/// A bound for items that only who waits for them sets free, not for speed: where a keeper lives 250 ms
-/// are promised from the kernel's release of the dead one's lock on, and the figures are printed.
+/// A bound for items that nobody sets free, not for speed: where a keeper lives 250 ms are promised from the
+/// kernel's release of the dead one's lock on, and the figures are printed.
 const BURIAL: Duration = Duration::from_secs(3);
 
 /// Takes an item, and finishes it when it is told to: `has NUMBER`, then `done` or `lost HOLDER`.
@@ -109,19 +110,42 @@ fn handed_on(place: &Place, bus: &Bus, count: usize) -> Vec<Duration> {
     samples
 }
 
+/// A keeper of its own that stands still, holding no lock.
+fn stopped_keeper(place: &Place) -> Actor {
+    let keeper = actor("keeper", place).with("keeper", 1).start();
+    keeper.expect("keeps");
+    let options = place.options().keeper(false).deadline(Duration::from_millis(20));
+    let prober = options.attach_at(place.bus()).unwrap();
+    eventually("a keeper that stands outside of locks", || {
+        keeper.freeze();
+        let free = prober.commit(&batch(1)).is_ok();
+        (free || {
+            keeper.thaw();
+            false
+        })
+        .then_some(())
+    });
+    keeper
+}
+
 /// Promise (queues): what a dead consumer had goes on to the next one, within 250 ms where a keeper lives,
-/// and where none does, too.
-/// Plant: no burial by who waits: without a keeper the item stays with the dead.
+/// and where none does, or it is stopped, too.
+/// Plants: no burial by who waits: without a keeper the item stays with the dead; a keeper that is trusted
+/// as long as it lives: a stopped one lets it stay with the dead.
 #[test]
 fn what_the_dead_had_goes_on() {
     let _alone = heavy();
-    for keeps in [true, false] {
+    for (who, count) in [("a keeper", 20), ("no keeper", 8), ("a stopped keeper", 8)] {
         let place = Place::new();
-        let bus = place.small().keeper(keeps).open_at(place.bus()).unwrap();
-        let mut samples = handed_on(&place, &bus, if keeps { 20 } else { 4 });
-        let who = if keeps { "a keeper" } else { "no keeper" };
+        let bus = place.small().keeper(who == "a keeper").open_at(place.bus()).unwrap();
+        let keeper = (who == "a stopped keeper").then(|| stopped_keeper(&place));
+        let mut samples = handed_on(&place, &bus, count);
         tell(&format!("with {who}, a dead consumer's item goes on after {}", spread(&mut samples)));
         assert!(quantile(&mut samples, 0.75) <= BURIAL);
+        if let Some(keeper) = keeper {
+            keeper.thaw();
+            keeper.end();
+        }
         eventually("the burial of all the dead", || (living(&bus) == 1).then_some(()));
         assert_whole(&bus);
     }

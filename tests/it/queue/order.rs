@@ -57,7 +57,7 @@ fn one_consumer_gets_the_items_in_order_and_producers_wait_for_it() {
 
 /// Promise (queues): past its time to live no item is delivered; before it, it is, unless somebody has it.
 /// Method: items of random times; a take that began after an item's time was over must not give it.
-/// Plant: a claim without the condition that the item is there.
+/// Plant: a time to live that is put on the deliveries' count and not on the item.
 #[test]
 fn no_item_is_delivered_after_its_time() {
     let (place, seed) = (Place::new(), Seed::of("no_item_is_delivered_after_its_time"));

@@ -1,0 +1,70 @@
+//! Commands that are tied to this process: they are killed when it dies, and are told the signals that it
+//! is sent.
+
+use crate::error::Failure;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgrp, tcgetpgrp};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::ffi::OsString;
+use std::io::{Write, stdin};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// From here on these signals are heard and kill no more.
+pub(crate) fn listen() -> Result<Signals, Failure> {
+    let listened = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]);
+    listened.map_err(Failure::io("listening for", Path::new("signals")))
+}
+
+/// A command that will be tied to this process: this program becomes it.
+pub(crate) fn command(words: &[OsString]) -> Result<Command, Failure> {
+    let own = Path::new("/proc/self/exe");
+    let program = std::env::current_exe().map_err(Failure::io("finding", own))?;
+    let mut command = Command::new(program);
+    command.args(["tied", &std::process::id().to_string(), "--"]).args(words);
+    Ok(command)
+}
+
+/// Runs it to its end, with these bytes on its standard input; gives its exit status as a shell says it.
+pub(crate) fn run(
+    command: &mut Command,
+    input: Vec<u8>,
+    signals: &mut Signals,
+) -> Result<u8, Failure> {
+    let own = Path::new("the command");
+    let mut child = command.stdin(Stdio::piped()).spawn().map_err(Failure::io("starting", own))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // Beside the wait: who does not read its input may end all the same. Nobody waits for this
+        // thread, since what the command started may keep the pipe.
+        std::thread::spawn(move || pipe.write_all(&input));
+    }
+    loop {
+        if let Some(status) = child.try_wait().map_err(Failure::io("waiting for", own))? {
+            return Ok(exit_code(status));
+        }
+        for signal in signals.wait() {
+            if signal != SIGCHLD {
+                pass_on(&child, signal);
+            }
+        }
+    }
+}
+
+/// Sends a signal to the command, unless the terminal did already.
+fn pass_on(child: &Child, signal: i32) {
+    let (Ok(signal), Ok(pid)) = (Signal::try_from(signal), i32::try_from(child.id())) else {
+        return;
+    };
+    let is_foreground = tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp());
+    if signal != Signal::SIGINT || !is_foreground {
+        // It may have ended: then there is nobody to tell.
+        let _sent = kill(Pid::from_raw(pid), signal);
+    }
+}
+
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
