@@ -27,15 +27,19 @@ pub(crate) fn command(words: &[OsString]) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// Runs it to its end, with these bytes on its standard input; gives its exit status as a shell says it.
+/// Runs it to its end, with these bytes on its standard input, or with this process's; gives its exit
+/// status as a shell says it.
 pub(crate) fn run(
     command: &mut Command,
-    input: Vec<u8>,
+    input: Option<Vec<u8>>,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let own = Path::new("the command");
-    let mut child = command.stdin(Stdio::piped()).spawn().map_err(Failure::io("starting", own))?;
-    if let Some(mut pipe) = child.stdin.take() {
+    if input.is_some() {
+        command.stdin(Stdio::piped());
+    }
+    let mut child = command.spawn().map_err(Failure::io("starting", own))?;
+    if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
         // Beside the wait: who does not read its input may end all the same. Nobody waits for this
         // thread, since what the command started may keep the pipe.
         std::thread::spawn(move || pipe.write_all(&input));

@@ -2,19 +2,15 @@
 
 use crate::error::{Failure, Outcome};
 use crate::output::one_line;
+use crate::tied;
 use crate::tool::Tool;
 use crate::units::parse_duration;
 use membus::{Bus, LockError, LockGuard};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpgrp, tcgetpgrp};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
-use std::io::{Write, stdin};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// How soon a signal ends the wait for the lock.
@@ -49,16 +45,17 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, _out: &mut impl Write) -> Result<Outcome, Failure> {
-        let listened = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]);
-        let mut signals = listened.map_err(Failure::io("listening for", Path::new("signals")))?;
+        let mut signals = tied::listen()?;
         let bus = tool.attach(&self.name, None)?;
         let guard = match self.acquire(&bus, &mut signals)? {
             Ok(guard) => guard,
             Err(why) => return Ok(Outcome::Status(self.conflict_exit_code, Some(why))),
         };
-        let status = self.hold(&guard, &mut signals)?;
+        let mut command = tied::command(&self.command)?;
+        command.env(TOKEN, guard.token().to_string());
+        let code = tied::run(&mut command, None, &mut signals)?;
         guard.release()?;
-        Ok(Outcome::Status(exit_code(status), None))
+        Ok(Outcome::Status(code, None))
     }
 
     /// The lock, or why it was not got.
@@ -91,42 +88,4 @@ impl Args {
             }
         }
     }
-
-    /// Runs the command to its end.
-    fn hold(&self, guard: &LockGuard, signals: &mut Signals) -> Result<ExitStatus, Failure> {
-        let own = Path::new("/proc/self/exe");
-        let program = std::env::current_exe().unwrap_or_else(|_| own.to_owned());
-        let mut command = Command::new(&program);
-        command.args(["lock-child", &std::process::id().to_string(), "--"]).args(&self.command);
-        command.env(TOKEN, guard.token().to_string());
-        let mut child = command.spawn().map_err(Failure::io("starting", &program))?;
-        loop {
-            if let Some(status) = child.try_wait().map_err(Failure::io("waiting for", own))? {
-                return Ok(status);
-            }
-            for signal in signals.wait() {
-                if signal != SIGCHLD {
-                    pass_on(&child, signal);
-                }
-            }
-        }
-    }
-}
-
-/// Sends a signal to the command, unless the terminal did already.
-fn pass_on(child: &Child, signal: i32) {
-    let (Ok(signal), Ok(pid)) = (Signal::try_from(signal), i32::try_from(child.id())) else {
-        return;
-    };
-    let is_foreground = tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp());
-    if signal != Signal::SIGINT || !is_foreground {
-        // It may have ended: then there is nobody to tell.
-        let _sent = kill(Pid::from_raw(pid), signal);
-    }
-}
-
-/// As a shell says it.
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }

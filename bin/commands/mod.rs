@@ -15,7 +15,6 @@ mod info;
 mod keep;
 mod keys;
 mod lock;
-mod lock_child;
 mod members;
 mod publish;
 mod queue;
@@ -99,8 +98,6 @@ commands! {
     Keep(keep),
     Destroy(destroy),
     Demo(demo),
-    #[command(hide = true)]
-    LockChild(lock_child),
     #[command(hide = true)]
     Tied(tied),
     #[command(hide = true)]

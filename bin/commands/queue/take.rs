@@ -69,7 +69,7 @@ impl Args {
         command.env("MEMBUS_QUEUE_ID", taken.receipt().to_string());
         command.env("MEMBUS_QUEUE_ATTEMPT", taken.attempt().to_string());
         let input = if tool.json { line(&taken)? } else { payload(&taken) };
-        let code = tied::run(&mut command, input, &mut signals)?;
+        let code = tied::run(&mut command, Some(input), &mut signals)?;
         let end = if code == 0 { taken.ack() } else { taken.release() };
         match end {
             Ok(()) => Ok(Outcome::Status(code, None)),

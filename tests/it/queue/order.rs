@@ -38,7 +38,7 @@ fn one_consumer_gets_the_items_in_order_and_producers_wait_for_it() {
         let item: u64 = taken.decode().unwrap();
         let before = last.insert(item / each, item).map_or(item / each * each, |last| last + 1);
         assert_eq!(item, before, "its producer put another one before");
-        if item % 7 == 0 {
+        if item.is_multiple_of(7) {
             // What is given back comes at once again, before all newer ones.
             taken.release().unwrap();
             let again = queue.take_timeout(PATIENCE).unwrap().unwrap();
