@@ -23,10 +23,12 @@ fn the_dead_do_not_arrive() {
     let mut killed = come("killed", 1);
     let stopped = come("stopped", 2);
     let third = come("third", 3);
+    // Here already: who attaches into the slot of the dead buries it.
+    let mut fourth = join(&place, "fourth");
     stopped.freeze();
     killed.kill();
-    // It would be the fourth, were it not for the dead.
-    let fourth = come("fourth", 3);
+    // It would complete the number, were it not for the dead.
+    fourth.tell("barrier b 4");
     let own = barrier.wait(Some(LONG)).unwrap().is_leader;
     assert_eq!(third.expect("passed"), "false");
     assert_eq!(fourth.expect("passed") == "true", !own, "one of the last two");
