@@ -58,8 +58,8 @@ fn number(path: &std::path::Path) -> u64 {
 /// Promises "locks", "read-write locks", "semaphores": two never hold what one can hold, permits are never
 /// over-granted, no writer is beside anybody, a counter outside of the bus loses nothing, and what the killed
 /// held goes to the next; nothing is left of them. `MEMBUS_IT_LOCK_KILLS` processes are killed.
-/// Plants: a roll that is written without a condition (over-granted); a lock whose entry has a deadline (two
-/// hold the lock).
+/// Plants: a roll that is written without a condition (over-granted); a lock whose entry has a deadline (who
+/// holds it has lost it).
 #[test]
 fn exclusion_survives_sigkill_under_load() {
     let _alone = heavy();
