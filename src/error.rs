@@ -307,6 +307,17 @@ pub enum WatchError {
         /// The newest revision.
         head: u64,
     },
+    /// The cursor is of another life of the bus, whose log is gone. (A watch tells
+    /// [`Lagged`](crate::Event::Lagged) instead, and goes on with this life.)
+    #[error(
+        "the cursor {cursor} is of another life of the bus; this one is {incarnation:016x}, its log knows nothing of it: list what is there"
+    )]
+    OtherLife {
+        /// What was given.
+        cursor: crate::types::Cursor,
+        /// The present life.
+        incarnation: u64,
+    },
     /// The watch's canceller was used. No event is lost; the watch may be asked again.
     #[error("the wait for an event was cancelled")]
     Cancelled,

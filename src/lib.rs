@@ -90,6 +90,8 @@ pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};
 #[cfg(not(loom))]
 pub use bus::guard::ValueGuard;
 #[cfg(not(loom))]
+pub use bus::history::History;
+#[cfg(not(loom))]
 pub use bus::info::{BusEntry, Info, buses, check};
 #[cfg(not(loom))]
 pub use bus::iter::Events;

@@ -67,7 +67,8 @@ impl FromStr for Revision {
     }
 }
 
-/// A place in the log of one life of a bus: everything up to `revision` has been seen.
+/// A place in the log of one life of a bus: everything up to `revision` has been seen. Its text is
+/// `INCARNATION:REVISION`, and may be kept for later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// Which life of the bus; 0 stands for the present one.

@@ -20,6 +20,7 @@ pub(crate) mod files;
 pub(crate) mod follow;
 pub(crate) mod grow;
 pub(crate) mod guard;
+pub(crate) mod history;
 pub(crate) mod info;
 pub(crate) mod iter;
 pub(crate) mod keeper;

@@ -1,6 +1,7 @@
 //! Reading, for both handles.
 
 use super::counters::Counter;
+use super::history::History;
 use super::marks::Marks;
 use super::queue::look::QueueView;
 use super::reader::BusReader;
@@ -11,8 +12,8 @@ use crate::error::{QueueError, ReadError, WatchError};
 use crate::region::BadRegion;
 use crate::table::pin::Pinned;
 use crate::table::read::{ReadFailure, Seen};
-use crate::types::Key;
 use crate::types::limits::KEY_MAX;
+use crate::types::{Cursor, Key};
 use crate::value::{Entry, Stat, decode};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -286,6 +287,40 @@ pub trait ReadBus: Sealed {
         Self: Sized,
     {
         QueueView::over(self.inner(), name)
+    }
+
+    /// The changes of keys that begin with `prefix` after a cursor, as far as the log still holds them, up
+    /// to the newest one now; a clear is one of all keys. When the oldest are gone, [`Event::Lagged`](crate::Event::Lagged)
+    /// comes first and says how many changes of the bus that were. Waits for nothing, and takes no watch slot.
+    ///
+    /// ```
+    /// use membus::{Bus, Cursor, Event, ReadBus};
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let options = Bus::options().directory(directory.path()).state(directory.path().join("state"));
+    /// # let bus = options.open("orders")?;
+    /// bus.put("limit/EURUSD").who("ann").set(&1_000_000)?;
+    /// bus.put("limit/EURUSD").who("bob").set(&2_000_000)?;
+    /// // Who has changed it? Cursor 0 lies before every change.
+    /// let mut authors = Vec::new();
+    /// for event in bus.history("limit/", Cursor { incarnation: 0, revision: 0 })? {
+    ///     match event? {
+    ///         Event::Change(change) => authors.extend(change.who),
+    ///         Event::Lagged { missed, .. } => println!("{missed} changes are no longer known"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// assert_eq!(authors, ["ann", "bob"]);
+    /// # Ok::<(), membus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`WatchError::OtherLife`] for a cursor of another incarnation, [`WatchError::Future`] for one beyond
+    /// the newest change; [`ReadError::Gone`] after the bus was destroyed.
+    fn history(&self, prefix: impl AsRef<[u8]>, cursor: Cursor) -> Result<History, WatchError>
+    where
+        Self: Sized,
+    {
+        History::new(self.inner(), prefix.as_ref(), cursor)
     }
 
     /// Entries that are there; expired ones count until they are taken away. Takes a few loads per

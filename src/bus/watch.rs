@@ -156,6 +156,11 @@ impl Bus {
     /// Every change after `cursor`, as far as the log still holds them; otherwise
     /// [`Event::Lagged`] comes first. [`Cursor::NOW`] begins with the next change.
     ///
+    /// A cursor may be kept as text and resumed by any process. When the bus was rebuilt meanwhile, the
+    /// cursor is of another life of it: then `Lagged` comes first too, and the watch goes on with the
+    /// changes of this life; what was there when it began is in no record, so list it by a new watch
+    /// ([`ReadBus::history`](crate::ReadBus::history) refuses such a cursor).
+    ///
     /// # Errors
     /// [`WatchError::Future`] for a cursor beyond the newest change.
     pub fn watch_from(

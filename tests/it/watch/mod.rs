@@ -4,6 +4,7 @@ pub(crate) mod bells;
 mod cancel;
 mod conflated;
 mod follow;
+mod history;
 mod lagged;
 mod old;
 pub(crate) mod sleep;
