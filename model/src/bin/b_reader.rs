@@ -68,6 +68,20 @@ enum Plant {
     CellSlotOnly,
     /// A cell compares slot word and `born`.
     CellSlotAndBorn,
+    /// A cell does not look at `died`.
+    CellNoDied,
+    /// A cell looks at `born` before `died`.
+    CellBornFirst,
+    /// A cell does not look at the block word.
+    CellNoBlock,
+    /// A cell looks at the block word before `born`.
+    CellBornLast,
+    /// A cell does not look at the last clear.
+    CellNoCleared,
+    /// A cell does not look at the clock.
+    CellNoDeadline,
+    /// A cell remembers the head after the lookup, as of which its key is absent.
+    CellHeadAfter,
     /// The deadline is not looked at.
     NoDeadline,
 }
@@ -273,9 +287,11 @@ const CHANGES: &[Op] = &[Op::Set0, Op::Delete0, Op::SetSet, Op::SetDelete];
 const DEATHS: &[Op] = &[Op::Set0, Op::Set1, Op::SetDies, Op::Other];
 const EXPIRY: &[Op] = &[Op::SetExpiring, Op::Set0, Op::Expire0, Op::Delete0, Op::Clear];
 
-fn main() -> ExitCode {
-    let mut suite = Suite::from_arguments("B: readers against reuse");
-    let base = || Read {
+/// States at which a quick search stops.
+const QUICK: usize = 2_000_000;
+
+fn base() -> Read {
+    Read {
         ops: 3,
         allowed: ALL,
         readers: 1,
@@ -283,18 +299,19 @@ fn main() -> ExitCode {
         cell: false,
         recuts: 0,
         plant: None,
-    };
-    let quick = 2_000_000;
+    }
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_arguments("B: readers against reuse");
     let recut = |allowed| Read { allowed, script: [&[0], &[]], recuts: 2, ..base() };
-    let cell = || Read { script: [&[0, 0, 0], &[]], cell: true, ..base() };
     let two = |ops| Read { ops, readers: 2, script: [&[0, 1], &[1, 0]], ..base() };
     let short = |ops, allowed| Read { ops, allowed, script: [&[0, 1], &[]], ..base() };
     let one_key = |ops, allowed| Read { script: [&[0], &[]], ..short(ops, allowed) };
-    suite.holds("all operations, 2 operations, 2 reads", quick, short(2, ALL));
-    suite.holds("expiry, 3 operations, 2 reads", quick, short(3, EXPIRY));
-    suite.holds("blocks cut anew, 3 sets, 1 read", quick, recut(&[Op::Set0]));
-    suite.holds("a cell, 2 operations, 3 reads", quick, Read { ops: 2, ..cell() });
-    suite.holds("two readers, 1 operation, 2 reads each", quick, two(1));
+    suite.holds("all operations, 2 operations, 2 reads", QUICK, short(2, ALL));
+    suite.holds("expiry, 3 operations, 2 reads", QUICK, short(3, EXPIRY));
+    suite.holds("blocks cut anew, 3 sets, 1 read", QUICK, recut(&[Op::Set0]));
+    suite.holds("two readers, 1 operation, 2 reads each", QUICK, two(1));
     suite.holds_in_full("all operations, 3 operations, 3 reads", base());
     suite.holds_in_full("sets and batches, 4 operations, 1 read", one_key(4, CHANGES));
     suite.holds_in_full("sets, deaths, another stripe, 4 operations, 2 reads", short(4, DEATHS));
@@ -303,7 +320,6 @@ fn main() -> ExitCode {
         "blocks cut anew, all changes, 2 operations, 2 reads",
         Read { ops: 2, script: [&[0, 1], &[]], ..recut(CHANGES) },
     );
-    suite.holds_in_full("a cell, 3 operations, 3 reads", cell());
     suite.holds_in_full("two readers, 2 operations, 2 reads each", two(2));
     let plants = [
         (
@@ -326,16 +342,53 @@ fn main() -> ExitCode {
         ("slot words are marked while an array is doubled", Plant::Marks, base()),
         ("blocks cut anew, no block word", Plant::NoBlockWord, recut(&[Op::Set0])),
         ("as the code stood: damage by slot and array word", Plant::HastyDamage, recut(CHANGES)),
+        ("the deadline is not looked at", Plant::NoDeadline, short(3, EXPIRY)),
+    ];
+    for (name, plant, model) in plants {
+        suite.plant(name, Read { plant: Some(plant), ..model });
+    }
+    cells(&mut suite);
+    suite.run()
+}
+
+/// What is read again and again.
+fn cells(suite: &mut Suite<'_>) {
+    let cell = || Read { script: [&[0, 0, 0], &[]], cell: true, ..base() };
+    let twice = |ops, allowed| Read { ops, allowed, script: [&[0, 0], &[]], ..cell() };
+    let recut = |ops, allowed| Read { recuts: 1, ..twice(ops, allowed) };
+    suite.holds("a cell, 2 operations, 3 reads", QUICK, Read { ops: 2, ..cell() });
+    suite.holds("a cell, expiry, 2 operations, 2 reads", QUICK, twice(2, EXPIRY));
+    suite.holds("a cell, blocks cut anew, 2 sets, 2 reads", QUICK, recut(2, &[Op::Set0]));
+    suite.holds_in_full("a cell, 3 operations, 3 reads", cell());
+    suite.holds_in_full("a cell, expiry, 3 operations, 2 reads", twice(3, EXPIRY));
+    suite.holds_in_full(
+        "a cell, blocks cut anew, all changes, 2 operations, 2 reads",
+        recut(2, CHANGES),
+    );
+    let plants = [
         (
             "a cell of the slot word alone",
             Plant::CellSlotOnly,
             Read { ops: 4, allowed: &[Op::Set0], ..cell() },
         ),
         ("a cell of slot word and `born`", Plant::CellSlotAndBorn, cell()),
-        ("the deadline is not looked at", Plant::NoDeadline, short(3, EXPIRY)),
+        ("a cell without `died`", Plant::CellNoDied, twice(2, &[Op::Delete0])),
+        ("a cell that looks at `born` before `died`", Plant::CellBornFirst, twice(2, SETS)),
+        ("a cell without the block word", Plant::CellNoBlock, recut(2, &[Op::Set0])),
+        (
+            "as it was designed: a cell that looks at `born` last",
+            Plant::CellBornLast,
+            recut(2, &[Op::Set0]),
+        ),
+        ("a cell without the last clear", Plant::CellNoCleared, twice(2, &[Op::Clear])),
+        ("a cell without the clock", Plant::CellNoDeadline, twice(2, EXPIRY)),
+        (
+            "a cell whose key is absent as of a later head",
+            Plant::CellHeadAfter,
+            twice(3, &[Op::Delete0, Op::Set0]),
+        ),
     ];
     for (name, plant, model) in plants {
         suite.plant(name, Read { plant: Some(plant), ..model });
     }
-    suite.run()
 }

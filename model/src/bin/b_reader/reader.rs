@@ -27,13 +27,18 @@ pub(super) enum At {
     BlockAgain,
     PredAgain,
     EmptyArray,
-    CellArray,
-    CellSlot,
+    /// Before the lookup of a cell: the head, as of which the key may be found absent.
+    CellBefore,
+    CellBeforeCleared,
     CellDied,
+    CellBorn,
+    CellBlock,
     CellCleared,
     CellDeadline,
-    CellBlock,
-    CellBorn,
+    CellHead,
+    CellHeadCleared,
+    /// A plant's look.
+    CellSlot,
 }
 
 /// What the key was found to be, as far as the read has come.
@@ -48,10 +53,21 @@ enum Answer {
     Damaged,
 }
 
-/// A remembered entry of key 0.
+/// What is known of key 0 without a lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    Absent,
+    Here,
+}
+
+/// What is remembered of key 0.
 #[derive(Debug, Clone, Copy, Hash, Default)]
 struct Cell {
-    set: bool,
+    known: Known,
+    /// The head as of which it was absent.
+    head: u8,
     array: u8,
     word: u8,
     born: u8,
@@ -77,6 +93,8 @@ pub(super) struct Reader {
     answer: Answer,
     value: [u8; 2],
     cell: Cell,
+    /// The head before the lookup of a cell.
+    before: u8,
     /// Values that the key had since this read began, a bit each.
     pub(super) possible: u16,
 }
@@ -90,8 +108,8 @@ impl Reader {
     }
     /// Back to step 1, with nothing remembered of this attempt.
     fn again(&mut self) {
-        let Self { reads, head, cell, possible, .. } = *self;
-        *self = Self { at: At::Array, reads, head, cell, possible, ..Self::default() };
+        let Self { reads, head, cell, before, possible, .. } = *self;
+        *self = Self { at: At::Array, reads, head, cell, before, possible, ..Self::default() };
     }
     fn end(&mut self) {
         let Self { reads, head, cell, .. } = *self;
@@ -143,8 +161,23 @@ impl Read {
                 let key = self.key(state, who);
                 let q = &mut next.reader[who];
                 q.possible = 1 << state.truth[key];
-                q.at = if q.cell.set && key == 0 { At::CellArray } else { At::Array };
+                q.at = match q.cell.known {
+                    _ if !self.cell || key != 0 => At::Array,
+                    Known::Nothing => At::CellBefore,
+                    known => self.looks(known)[0],
+                };
                 Next("begins a read")
+            }
+            At::CellBefore => {
+                let q = &mut next.reader[who];
+                (q.before, q.at) = (state.head, At::CellBeforeCleared);
+                Next("loads the head before its lookup")
+            }
+            At::CellBeforeCleared => {
+                let q = &mut next.reader[who];
+                q.before = q.before.max(state.cleared);
+                (q.head, q.at) = (q.head.max(q.before), At::Array);
+                Next("loads `cleared_at` before its lookup")
             }
             At::Array
             | At::Slot
@@ -154,13 +187,14 @@ impl Read {
             | At::PredBlock
             | At::PredBorn => self.find(state, who, next),
             At::Died | At::Header | At::Cleared | At::Deadline => self.judge(state, who, next),
-            At::CellArray
-            | At::CellSlot
-            | At::CellDied
+            At::CellDied
+            | At::CellBorn
+            | At::CellBlock
             | At::CellCleared
             | At::CellDeadline
-            | At::CellBlock
-            | At::CellBorn => self.look_at_cell(state, who, next),
+            | At::CellHead
+            | At::CellHeadCleared
+            | At::CellSlot => self.look_at_cell(state, who, next),
             At::SlotAgain | At::ArrayAgain | At::EmptyArray | At::PredHead => {
                 self.confirm_place(state, who, next)
             }
@@ -380,40 +414,64 @@ impl Read {
         if r.possible & 1 << value == 0 {
             return Wrong("a value that the key never had during the read");
         }
-        if self.cell && key == 0 && hit && r.entry == r.word {
-            let Reader { array, word, born, generation, .. } = r;
-            q.cell = Cell { set: true, array, word, born, generation, value };
+        if self.cell && key == 0 {
+            let Reader { array, word, born, generation, before, .. } = r;
+            let late = state.head.max(state.cleared);
+            let head = if self.breaks(Plant::CellHeadAfter) { late } else { before };
+            let known = match hit {
+                false => Known::Absent,
+                true if r.entry == r.word => Known::Here,
+                true => Known::Nothing,
+            };
+            q.cell = Cell { known, head, array, word, born, generation, value };
         }
         q.end();
         Next("gives its answer")
     }
 
-    /// CELL: whether the remembered entry still is the key's.
+    /// The looks of a cell, in their order.
+    fn looks(&self, known: Known) -> &'static [At] {
+        use At::{CellBlock, CellBorn, CellCleared, CellDeadline, CellDied, CellSlot};
+        match (known, self.plant) {
+            (Known::Absent, _) => &[At::CellHead, At::CellHeadCleared],
+            (_, Some(Plant::CellSlotOnly)) => &[CellSlot],
+            (_, Some(Plant::CellSlotAndBorn)) => &[CellSlot, CellBorn],
+            (_, Some(Plant::CellNoDied)) => &[CellBorn, CellBlock, CellCleared, CellDeadline],
+            (_, Some(Plant::CellBornFirst)) => {
+                &[CellBorn, CellDied, CellBlock, CellCleared, CellDeadline]
+            }
+            (_, Some(Plant::CellNoBlock)) => &[CellDied, CellBorn, CellCleared, CellDeadline],
+            (_, Some(Plant::CellBornLast)) => {
+                &[CellDied, CellCleared, CellDeadline, CellBlock, CellBorn]
+            }
+            (_, Some(Plant::CellNoCleared)) => &[CellDied, CellBorn, CellBlock, CellDeadline],
+            (_, Some(Plant::CellNoDeadline)) => &[CellDied, CellBorn, CellBlock, CellCleared],
+            _ => &[CellDied, CellBorn, CellBlock, CellCleared, CellDeadline],
+        }
+    }
+
+    /// CELL: whether what is remembered still is so.
     fn look_at_cell(&self, state: &State, who: usize, next: &mut State) -> End {
         let r = state.reader[who];
         let (cell, block) = (r.cell, &state.block[usize::from(r.cell.word)]);
-        let slot_only = self.breaks(Plant::CellSlotOnly);
-        let plain = slot_only || self.breaks(Plant::CellSlotAndBorn);
-        let (same, to) = match r.at {
-            At::CellArray => (state.array == cell.array || plain, At::CellSlot),
-            At::CellSlot => {
-                let slot = state.slots[usize::from(cell.array % 2)][0];
-                (slot == cell.word, if plain { At::CellBorn } else { At::CellDied })
-            }
-            At::CellDied => (block.died == 0, At::CellCleared),
-            At::CellCleared => (state.cleared <= cell.born, At::CellDeadline),
-            At::CellDeadline => (!(block.expires && state.late), At::CellBlock),
-            At::CellBlock => (block.generation == cell.generation, At::CellBorn),
-            _ => (block.born == cell.born || slot_only, At::Idle),
+        let holds = match r.at {
+            At::CellDied => block.died == 0,
+            At::CellBorn => block.born == cell.born,
+            At::CellBlock => block.generation == cell.generation,
+            At::CellCleared => state.cleared <= cell.born,
+            At::CellDeadline => !(block.expires && state.late),
+            At::CellHead => state.head <= cell.head,
+            At::CellHeadCleared => state.cleared <= cell.head,
+            _ => state.slots[usize::from(cell.array % 2)][0] == cell.word,
         };
         let q = &mut next.reader[who];
-        if !same {
-            q.cell = Cell::default();
-            q.at = At::Array;
+        if !holds {
+            (q.cell, q.at) = (Cell::default(), At::CellBefore);
             return Next("finds the cell stale");
         }
-        if r.at != At::CellBorn {
-            q.at = to;
+        let mut looks = self.looks(cell.known).iter().skip_while(|look| **look != r.at);
+        if let Some(look) = looks.nth(1) {
+            q.at = *look;
             return Next("finds the cell good so far");
         }
         if r.possible & 1 << cell.value == 0 {
