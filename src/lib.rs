@@ -84,6 +84,8 @@ pub use bus::callback::{Calls, Subscription, SubscriptionId, Unsubscribed};
 #[cfg(not(loom))]
 pub use bus::cancel::Canceller;
 #[cfg(not(loom))]
+pub use bus::cell::Cell;
+#[cfg(not(loom))]
 pub use bus::counters::Operations;
 #[cfg(not(loom))]
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};

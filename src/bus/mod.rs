@@ -4,6 +4,7 @@ pub(crate) mod arrivals;
 pub(crate) mod batch;
 pub(crate) mod callback;
 pub(crate) mod cancel;
+pub(crate) mod cell;
 pub(crate) mod conflate;
 #[cfg(test)]
 mod conflate_tests;
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// Whether the bus is gone: destroyed, or its files removed.
+    #[inline]
     pub(crate) fn is_gone(&self) -> bool {
         self.core.region.load(header::DESTROYED, Relaxed).unwrap_or(1) != 0
     }

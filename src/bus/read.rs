@@ -1,5 +1,6 @@
 //! Reading, for both handles.
 
+use super::cell::Cell;
 use super::counters::Counter;
 use super::history::History;
 use super::marks::Marks;
@@ -214,6 +215,18 @@ pub trait ReadBus: Sealed {
         Self: Sized,
     {
         Ok(self.inner().lookup(key.as_ref(), None, false)?.is_some())
+    }
+
+    /// A cached read of `key`: for what is read again and again and seldom changes. `T` is the value's
+    /// type, or `[u8]` for its bytes. Nothing is read yet.
+    ///
+    /// # Errors
+    /// [`ReadError::Key`] when the key's length is not possible; when the bus is gone.
+    fn cell<T: ?Sized>(&self, key: impl AsRef<[u8]>) -> Result<Cell<T>, ReadError>
+    where
+        Self: Sized,
+    {
+        Cell::of(self.inner(), key.as_ref())
     }
 
     /// All keys that begin with `prefix`, in no order. What was present throughout is among them.

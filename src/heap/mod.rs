@@ -173,6 +173,9 @@ impl Space {
         }
         let head = self.list_head(word.stripe(), word.class());
         let next = self.region.load(head, Relaxed)?;
+        // ORDERING: [block.cut] Release fence: who cut the block need not be who stores the links; his
+        // word of it comes before them. Pairs with the Acquire load and fence of readers.
+        fence(Release);
         self.region.store(at + span::LISTED, 1, Relaxed)?;
         self.region.store(at + span::PREVIOUS, 0, Relaxed)?;
         self.region.store(at + span::NEXT, next, Relaxed)?;
@@ -201,6 +204,8 @@ impl Space {
         }
         let previous = self.region.load(at + span::PREVIOUS, Relaxed)?;
         let next = self.region.load(at + span::NEXT, Relaxed)?;
+        // ORDERING: [block.cut] Release fence, as in `enlist`.
+        fence(Release);
         match self.listed(previous, word)? {
             Some(before) => {
                 self.region.store(self.geometry.block(before) + span::NEXT, next, Relaxed)?;
@@ -217,7 +222,8 @@ impl Space {
 
     /// Says that a span is in no list, for a repair.
     pub(crate) fn unlist(&self, first: u64) -> Result<(), BadRegion> {
-        self.region.store(self.geometry.block(first) + span::LISTED, 0, Relaxed)
+        // ORDERING: [block.cut] Release, as in `enlist`.
+        self.region.store(self.geometry.block(first) + span::LISTED, 0, Release)
     }
 
     /// Empties the stripe's lists, for a repair.
@@ -281,6 +287,8 @@ impl Space {
         let at = self.entry_at(place.block, &place.cut, place.index);
         // What stood here before the span was cut may be anything (invariant 2).
         self.region.store(at + entry::BORN, 0, Release)?;
+        // ORDERING: [entry.reuse] Release: after `born` = 0; pairs with the Acquire load in
+        // `still_lives`.
         self.region.store(at + entry::DIED, 0, Release)?;
         self.mark(&place, true)?;
         // ORDERING: [entry.refill] Release fence: `born` = 0 comes before the new bytes; pairs with
@@ -296,6 +304,8 @@ impl Space {
         // ORDERING: [entry.born] Release; pairs with the Acquire loads of readers. Relaxed would do:
         // what was ever born comes here behind the fence in `needed`.
         self.region.store(at + entry::BORN, 0, Release)?;
+        // ORDERING: [entry.reuse] Release: after `born` = 0; pairs with the Acquire load in
+        // `still_lives`.
         self.region.store(at + entry::DIED, 0, Release)?;
         self.mark(place, false)?;
         let word = self.block_word(place.block)?;
@@ -317,6 +327,8 @@ impl Space {
     /// Clears the bit of an entry that was never born, for a repair.
     pub(crate) fn forget(&self, at: u64) -> Result<(), BadRegion> {
         let place = self.place(at)?;
+        // ORDERING: [entry.reuse] Release: after `born` = 0, which the dead stored; pairs with the
+        // Acquire load in `still_lives`. Not for loom to show: the kernel hands it over.
         self.region.store(at + entry::DIED, 0, Release)?;
         self.mark(&place, false)
     }
@@ -365,6 +377,8 @@ impl Space {
             // ORDERING: [entry.born] Release: the slot word left the entry before; pairs with the
             // Acquire loads of readers, who look at the slot word again.
             self.region.store(at + entry::BORN, 0, Release)?;
+            // ORDERING: [entry.reuse] Release: after `born` = 0; pairs with the Acquire load in
+            // `still_lives`.
             self.region.store(at + entry::DIED, 0, Release)?;
             // ORDERING: [entry.refill] Release fence, as in `occupy`.
             fence(Release);

@@ -13,6 +13,7 @@
 //! as it is written.
 
 mod array;
+mod cell;
 mod commit;
 mod doorbell;
 mod heap;

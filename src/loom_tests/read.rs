@@ -132,18 +132,23 @@ fn a_room_had_an_earlier_life() {
 }
 
 /// What looks like the entry of `k` that was born with revision 2, but has the value 660.
-const LOOKS: [u64; 9] = [2, 0, entry::NONE, 8 | 1 << 32, 0, b'k' as u64, 660, 0, 0];
+pub(super) const LOOKS: [u64; 9] = [2, 0, entry::NONE, 8 | 1 << 32, 0, b'k' as u64, 660, 0, 0];
 /// The same with lengths that no room has.
 const NONSENSE: [u64; 9] = [2, 0, entry::NONE, u64::MAX >> 8, 0, b'k' as u64, 660, 0, 0];
 
-/// The block of a deleted entry is cut anew by `recut`, which lets `looks` stand in its place.
-fn cut_anew(model: (&str, usize), looks: [u64; 9], recut: fn(&Core, [u64; 9])) {
+/// `k` was born with revision 2 in a block that is all its own, and may be cut for larger entries.
+pub(super) fn room_for_more() -> Image {
     let base = geometry().stripe(0);
-    let image = Image::with_entries(3).words([base + stripe::CLASSES + 8 * 4], 0).after(|core| {
+    Image::with_entries(3).words([base + stripe::CLASSES + 8 * 4], 0).after(|core| {
         commit(core, &[(b"x", Some(10))]);
         commit(core, &[(b"k", Some(20))]);
         commit(core, &[(b"x", None)]);
-    });
+    })
+}
+
+/// The block of a deleted entry is cut anew by `recut`, which lets `looks` stand in its place.
+fn cut_anew(model: (&str, usize), looks: [u64; 9], recut: fn(&Core, [u64; 9])) {
+    let image = room_for_more();
     let write = move |core: &Core| {
         commit(core, &[(b"k", None)]);
         assert_eq!(core.sweep_retired(0).unwrap(), 2);
@@ -158,7 +163,7 @@ fn cut_anew(model: (&str, usize), looks: [u64; 9], recut: fn(&Core, [u64; 9])) {
 }
 
 /// The block is cut for larger entries, and a value stands where the entry stood.
-fn for_values(core: &Core, looks: [u64; 9]) {
+pub(super) fn for_values(core: &Core, looks: [u64; 9]) {
     let mut value = [0; 80];
     for (bytes, word) in value[16..].chunks_mut(8).zip(looks) {
         bytes.copy_from_slice(&word.to_le_bytes());
@@ -170,7 +175,7 @@ fn for_values(core: &Core, looks: [u64; 9]) {
 }
 
 /// The block becomes the list of a batch.
-fn for_a_list(core: &Core, looks: [u64; 9]) {
+pub(super) fn for_a_list(core: &Core, looks: [u64; 9]) {
     let first = core.make_span(0, LIST, 1, span::BITMAP).unwrap();
     let list = core.geometry.block(first) + span::BITMAP;
     let before = ((entry_at(1) - list) / CHANGE_SIZE) as usize;

@@ -3,15 +3,17 @@
 //! A death leaves a prefix of a process's stores. So: run an operation, stop after store n, for
 //! every n; recover from a copy of the bytes, stop the recovery after store m, for every m;
 //! recover again; then the bus must hold the state before or after the operation, whole, no lock
-//! may be held, `check` must find nothing, and after a sweep no entry may be retired.
+//! may be held, `check` must find nothing, and after a sweep no entry may be retired. Cells that were
+//! filled before the operation or right after the death agree with lookups all along.
 //!
 //! Plants, each seen to fail here: no `repair` after a takeover ("lost"), `READY` stored before
 //! the changes of the record (torn batch), `head` not stored by `finish` (committed change lost),
-//! `release_lost` left out ("belong to no span").
+//! `release_lost` left out ("belong to no span"), a cell that does not look at `died`, or not at the
+//! last clear, and one whose key is absent whatever the head.
 
 use super::Core;
 use super::entry::Note;
-use super::testing::{Graveyard, add, bus, copy, delete, get, set, small};
+use super::testing::{Graveyard, Memo, add, bus, copy, delete, get, set, small};
 use super::wish::{Action, Condition, Wish, WriteFailure};
 use crate::hook;
 use crate::log::{NewRecord, RecordKind};
@@ -100,6 +102,24 @@ fn verify(core: &Core, allowed: &[State], between: bool, what: &str) {
     assert_eq!(get(core, "afterwards").as_deref(), Some(&b"works"[..]), "{what}");
 }
 
+/// Cells of some keys, as they are now.
+fn cells(core: &Core, keys: impl IntoIterator<Item = String>) -> BTreeMap<String, Memo> {
+    let mut cells: BTreeMap<_, _> = keys.into_iter().map(|key| (key, Memo::default())).collect();
+    for (key, cell) in &mut cells {
+        cell.get(core, key).unwrap();
+    }
+    cells
+}
+
+/// A cell that was filled before agrees with a lookup, whatever was stored since then. What it knows
+/// are places and words: they mean the same in a copy of the bytes.
+fn agree(cells: &BTreeMap<String, Memo>, core: &Core, what: &str) {
+    for (key, cell) in cells {
+        let found = cell.clone().get(core, key).unwrap().map(|(_, value)| value);
+        assert_eq!(found, get(core, key), "{what}: a cell of {key}");
+    }
+}
+
 /// Runs every single crash point and, with a stride, every double one. Gives their number.
 fn crash(name: &str, prepare: Operation<'_>, operation: Operation<'_>, stride: u64) -> u64 {
     crash_by(name, prepare, operation, stride, false)
@@ -127,17 +147,23 @@ fn crash_by(
     // What the time that passes in the operation does by itself.
     let (lapsed, _yard) = copy(&core);
     lapsed.clock.advance(reference.clock.boot() - core.clock.boot());
+    let filled = cells(&core, before.keys().chain(after.keys()).cloned());
     let allowed = [before, after, state(&lapsed)];
     let mut points = 0;
     for n in 0..=stores {
         let (broken, _yard) = copy(&core);
         let _end = hook::dying_after(n, || operation(&broken));
+        let what = format!("{name}, death after store {n}");
+        agree(&filled, &broken, &what);
+        let amid = cells(&broken, filled.keys().cloned());
         let (once, yard) = copy(&broken);
         let (recovery, ()) = hook::count(|| recover(&once, &yard, &[0], 1));
-        verify(&once, &allowed, between, &format!("{name}, death after store {n}"));
+        verify(&once, &allowed, between, &what);
+        agree(&filled, &once, &what);
+        agree(&amid, &once, &what);
         let (met, yard) = copy(&broken);
         take_over(&met, &yard, &[0], 1);
-        verify(&met, &allowed, between, &format!("{name}, death after store {n}, taken over"));
+        verify(&met, &allowed, between, &format!("{what}, taken over"));
         points += 2;
         for m in (0..recovery).filter(|m| (m + n) % stride == 0) {
             let (twice, yard) = copy(&broken);

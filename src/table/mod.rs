@@ -9,10 +9,11 @@
 //! 2. An overflow bucket stays linked until the array is replaced; one store links it, zeroed.
 //! 3. One store of the array word publishes a doubled array; readers look at that word again.
 //!
-//! Arguments: `docs/design.md`, READ, WRITE, DOUBLE and REPAIR.
+//! Arguments: `docs/design.md`, READ, CELL, WRITE, DOUBLE and REPAIR.
 
 pub(crate) mod array;
 pub(crate) mod batch;
+pub(crate) mod cell;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod crash_tests;

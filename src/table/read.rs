@@ -69,8 +69,8 @@ pub(crate) struct Track {
     array: ArrayWord,
     slot: u64,
     word: u64,
-    block_index: u64,
-    block: BlockWord,
+    pub(super) block_index: u64,
+    pub(super) block: BlockWord,
     pub(crate) born: u64,
 }
 

@@ -1,5 +1,7 @@
 //! A region on the heap, for tests: members live and die by a word of ours.
 
+use super::cell::Known;
+use super::read::ReadFailure;
 use super::wish::{Action, Condition, KIND_BYTES, Wish};
 use super::{Clock, Core};
 use crate::heap::Space;
@@ -148,4 +150,33 @@ pub(crate) fn get(core: &Core, key: &str) -> Option<Vec<u8>> {
         seen.entry.copy_value(&seen.header, &mut value)
     });
     seen.unwrap().then_some(value)
+}
+
+/// An entry as somebody saw it: its revision and its value.
+pub(crate) type Sight = (u64, Vec<u8>);
+
+/// A cell of a core: what was found of a key, and what is known of it since.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Memo {
+    pub(crate) known: Known,
+    found: Option<Sight>,
+}
+
+impl Memo {
+    /// What is there: what was found, as long as that holds.
+    pub(crate) fn get(&mut self, core: &Core, key: &str) -> Result<Option<Sight>, ReadFailure> {
+        if core.still_holds(&self.known)? {
+            return Ok(self.found.clone());
+        }
+        let head = core.head()?;
+        let (mut kept, mut sight) = (None, Sight::default());
+        let found = core.read(key.as_bytes(), |seen| {
+            (kept, sight.0) = (core.kept(seen), seen.born);
+            sight.1.clear();
+            seen.entry.copy_value(&seen.header, &mut sight.1)
+        })?;
+        self.found = found.then_some(sight);
+        self.known = Known::after(found, kept, head);
+        Ok(self.found.clone())
+    }
 }

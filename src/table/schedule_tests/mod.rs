@@ -12,12 +12,13 @@
 //! that a repair keeps, `READY` before the changes, no store of the head, the head before the changes, slots
 //! emptied before it, decisions that are not looked at again, a reader's copy or slot that is not looked at
 //! again, one that takes what is too young for absent, snapshots that frees do not regard or that take what
-//! was cleared, a sweep that marks the entry before it empties the slot.
+//! was cleared, a sweep that marks the entry before it empties the slot, a cell that does not look at
+//! `died`, at `born`, at the last clear, or at the head of an absence.
 
 mod history;
 
 use super::entry::Note;
-use super::testing::{Graveyard, small};
+use super::testing::{Graveyard, Memo, small};
 use super::wish::{Action, Condition, Done, Wish, WriteFailure};
 use super::{Clock, Core};
 use crate::heap::{HeapError, Space};
@@ -215,23 +216,22 @@ fn live(stage: &Stage, me: u32) {
     }
 }
 
-/// Looks at keys.
+/// Looks at keys, mostly by cells.
 fn look(stage: &Stage) {
     let core = stage.core();
     let mut random = shuttle::rand::thread_rng();
-    for _ in 0..4 {
+    let mut cells: [Memo; KEYS as usize + 1] = std::array::from_fn(|_| Memo::default());
+    for _ in 0..8 {
         let number = random.gen_range(0..=KEYS);
         let (from, clock) = (core.head().unwrap(), core.clock.boot());
-        let mut seen = Saw::default();
-        let found = core.read(key(number).as_bytes(), |entry| {
-            seen = Saw { revision: entry.born, ..Saw::default() };
-            entry.entry.copy_value(&entry.header, &mut seen.value)
-        });
+        let mut one = Memo::default();
+        let cell = if random.gen_bool(0.3) { &mut one } else { &mut cells[number as usize] };
+        let found = cell.get(&core, &key(number));
         let heads = from..=core.head().unwrap();
         let clocks = clock..=core.clock.boot();
         match found {
             Ok(found) => {
-                let seen = found.then_some(seen);
+                let seen = found.map(|(revision, value)| Saw { revision, value });
                 stage.note(|history| history.read(number, seen, heads, clocks));
             }
             Err(ReadFailure::Contended { .. }) => stage.note(|history| history.contended += 1),
