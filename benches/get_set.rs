@@ -3,12 +3,16 @@
 //! Back of the envelope: a get of a key that is in no cache waits for a bucket and for an entry, one
 //! after the other; a plain walk that follows one pointer from a table into a heap of the same size
 //! does the same, and is printed beside it. A set waits for the same two, and writes a log record.
+//! A cell waits for nothing while its key stays as it is: five loads from the nearest cache and their
+//! bounds checks, some 5 ns; when other keys change, for the one line that each commit writes.
 //!
 //! `cargo bench --bench get_set -- [KEYS] [VALUE_BYTES] [ROUNDS]`
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
-use membus::{Bus, Persist, ReadBus};
+use membus::{Bus, Cell, Persist, ReadBus};
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 type Failure = Box<dyn std::error::Error>;
@@ -69,6 +73,45 @@ fn walk(keys: u64, order: &[u64], count: usize) -> f64 {
     median(times)
 }
 
+/// Nanoseconds of a cell's `get`, by rounds; each finds an entry or none, as is said.
+fn cell(count: usize, cell: &mut Cell<[u8]>, is_there: bool) -> Result<f64, Failure> {
+    const GETS: u32 = 2_000_000;
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let begun = Instant::now();
+        for _ in 0..GETS {
+            if black_box(cell.get()?).is_some() != is_there {
+                return Err("an entry that came or went".into());
+            }
+        }
+        times.push(begun.elapsed().as_nanos() as f64 / f64::from(GETS));
+    }
+    Ok(median(times))
+}
+
+/// Cells of a key and of an absent one: at rest, and while another thread sets another key.
+fn cells(bus: &Bus, count: usize, there: &[u8], value: &[u8]) -> Result<(), Failure> {
+    let (mut there, mut absent) = (bus.cell(there)?, bus.cell("absent")?);
+    for when in ["", ", others write"] {
+        let is_over = AtomicBool::new(when.is_empty());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    bus.set_bytes("other", value).ok();
+                }
+            });
+            let times = cell(count, &mut there, true).and_then(|time| {
+                println!("cell        {time:8.1}{when}");
+                cell(count, &mut absent, false)
+            });
+            is_over.store(true, Ordering::Relaxed);
+            println!("cell absent {:8.1}{when}", times?);
+            Ok::<_, Failure>(())
+        })?;
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Failure> {
     let words: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let at = |index: usize, default| words.get(index).copied().unwrap_or(default);
@@ -108,5 +151,6 @@ fn main() -> Result<(), Failure> {
         Ok(())
     })?;
     println!("set         {set:8.1}");
-    Ok(())
+    let Some(there) = keys.first() else { return Ok(()) };
+    cells(&bus, repeat, there, &value)
 }
