@@ -111,7 +111,8 @@ impl Core {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::super::testing::{Memo, Sight, bus, delete, set, small};
     use super::super::wish::{Action, KIND_BYTES, Wish};
