@@ -1,11 +1,12 @@
-//! Ending a watch's wait from another thread (`sleeper` says why none is lost).
+//! Ending a wait from another thread (`sleeper` says why none is lost).
 
+use super::queue::Queue;
 use super::sleeper::Alarm;
 use super::subscribe::Subscriber;
 use super::watch::Watch;
 
-/// Ends the waits of one [`Watch`] or [`Subscriber`], from any thread; made by their `canceller`. Clones
-/// end the same one. It keeps neither the watch nor the bus open: of a watch that is gone it ends nothing.
+/// Ends the waits of one [`Watch`], [`Subscriber`] or [`Queue`], from any thread; made by their
+/// `canceller`. Clones end the same one. It keeps neither the watch nor the bus open: of a watch that is gone it ends nothing.
 #[derive(Debug, Clone)]
 pub struct Canceller(Alarm);
 
@@ -57,5 +58,37 @@ impl Subscriber {
     #[must_use]
     pub fn canceller(&self) -> Canceller {
         Canceller(self.sleeper().alarm())
+    }
+}
+
+impl Queue {
+    /// A handle by which any thread ends a wait of this one, as [`Watch::canceller`]: the take or the put
+    /// that waits now, or else the next take.
+    ///
+    /// ```
+    /// use membus::{Bus, QueueError, WatchError};
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let options = Bus::options().directory(directory.path()).state(directory.path().join("state"));
+    /// # let bus = options.open("orders")?;
+    /// let mut jobs = bus.queue("jobs")?;
+    /// let canceller = jobs.canceller()?;
+    /// let worker = std::thread::spawn(move || {
+    ///     loop {
+    ///         match jobs.take() {
+    ///             Ok(taken) => taken.ack()?,
+    ///             Err(QueueError::Watch(WatchError::Cancelled)) => return Ok(()),
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    /// });
+    /// canceller.cancel();
+    /// worker.join().unwrap()?;
+    /// # Ok::<(), membus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`QueueError::Watch`](crate::QueueError::Watch) when all watch slots of the bus are taken.
+    pub fn canceller(&mut self) -> Result<Canceller, crate::error::QueueError> {
+        Ok(Canceller(self.alarm()?))
     }
 }

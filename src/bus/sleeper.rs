@@ -136,7 +136,7 @@ impl Sleeper {
     }
 
     /// Takes a cancellation that is there, as the error that tells of it.
-    fn look_for_cancel(&self) -> Result<(), WatchError> {
+    pub(crate) fn look_for_cancel(&self) -> Result<(), WatchError> {
         // ORDERING: [cancel] Acquire; pairs with the Release store in `cancel`. Not for loom to show: a
         // word of the process.
         if self.cancelled.load(Ordering::Relaxed) && self.cancelled.swap(false, Ordering::Acquire) {

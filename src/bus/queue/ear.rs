@@ -6,7 +6,7 @@
 use super::names::{About, Names};
 use crate::bus::Inner;
 use crate::bus::follow::{Follower, Next};
-use crate::bus::sleeper::Sleeper;
+use crate::bus::sleeper::{Alarm, Sleeper};
 use crate::doorbell::Sort;
 use crate::error::{ReadError, WatchError};
 use crate::log::{Record, RecordKind};
@@ -43,6 +43,16 @@ impl Ear {
     /// Whether it is this process's: a forked child's copy is its parent's.
     pub(super) fn is_ours(&self) -> bool {
         self.sleeper.is_ours()
+    }
+
+    /// Ends its waits.
+    pub(super) fn alarm(&self) -> Alarm {
+        self.sleeper.alarm()
+    }
+
+    /// Takes a cancellation that is there, as the error that tells of it.
+    pub(super) fn look_for_cancel(&self) -> Result<(), WatchError> {
+        self.sleeper.look_for_cancel()
     }
 
     /// What happens from now on is heard.

@@ -33,6 +33,7 @@ pub(crate) mod taken;
 
 use super::Bus;
 use super::batch::Batch;
+use super::sleeper::Alarm;
 use super::write::Put;
 use crate::error::{BatchError, QueueError, WriteError};
 use ear::Ear;
@@ -242,6 +243,12 @@ impl Queue {
             Some(ear) => Ok(ear),
             None => Ok(Ear::new(&self.desk.bus.inner, &self.desk.names)?),
         }
+    }
+
+    /// Ends the waits of this handle.
+    pub(crate) fn alarm(&mut self) -> Result<Alarm, QueueError> {
+        let ear = self.take_ear()?;
+        Ok(self.ear.insert(ear).alarm())
     }
 
     /// Where nobody keeps the bus, or who does gives no sign: buries the dead, so that what they had

@@ -73,6 +73,9 @@ impl Queue {
     /// # Errors
     /// As [`take_timeout`](Self::take_timeout).
     pub fn try_take(&mut self) -> Result<Option<Taken>, QueueError> {
+        if let Some(ear) = &self.ear {
+            ear.look_for_cancel()?;
+        }
         self.tend_in_time();
         let taken = self.look_around()?;
         self.settle();
@@ -86,7 +89,9 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Read`], [`QueueError::Batch`] and [`QueueError::Watch`] as for reading, writing
     /// and watching: [`ReadError::Gone`](crate::ReadError::Gone) after the bus was destroyed, and a
-    /// full bus is one too, since a claim takes some bytes. Nothing was taken then.
+    /// full bus is one too, since a claim takes some bytes;
+    /// [`WatchError::Cancelled`](crate::WatchError::Cancelled) by a [`canceller`](Self::canceller).
+    /// Nothing was taken then.
     pub fn take_timeout(&mut self, timeout: Duration) -> Result<Option<Taken>, QueueError> {
         let end = Instant::now().checked_add(timeout);
         let taken = self.try_take()?;

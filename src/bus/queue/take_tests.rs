@@ -3,7 +3,7 @@
 use super::Queue;
 use super::take::CREDIT;
 use crate::bus::testing::Place;
-use crate::{Bus, QueueError, ReadBus};
+use crate::{Bus, QueueError, ReadBus, WatchError};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,36 @@ fn who_waits_is_woken_by_whatever_makes_an_item_free() {
     woken_by("a death", &|| other.inner.seat().unwrap().die());
     assert!(matches!(queue.ack(held), Err(QueueError::Lost { .. })));
     assert!(queue.take_timeout(Duration::from_millis(1)).unwrap().is_none());
+}
+
+/// Plants: a take that does not look for it while items are there; a wait that is not rung.
+#[test]
+fn a_take_is_cancelled_whether_it_waits_or_not() {
+    let (bus, _place) = bus();
+    let mut queue = queue(&bus, 3);
+    let canceller = queue.canceller().unwrap();
+    let is_cancelled = |end: Result<Option<crate::Taken>, QueueError>| {
+        matches!(end, Err(QueueError::Watch(WatchError::Cancelled)))
+    };
+    canceller.cancel();
+    canceller.cancel();
+    assert!(is_cancelled(queue.try_take()), "once");
+    assert!((0..3).all(|item| next(&mut queue) == Some(item)));
+    let begun = Instant::now();
+    for _ in 0..200 {
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| queue.take_timeout(LONG));
+            canceller.cancel();
+            assert!(is_cancelled(waits.join().unwrap()));
+        });
+    }
+    let mut queue = queue.limit(0);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| queue.put_timeout("item", LONG).map(|_| None));
+        canceller.cancel();
+        assert!(is_cancelled(waits.join().unwrap()));
+    });
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
 }
 
 /// Promise: no wake-up is lost between two who wait for each other.

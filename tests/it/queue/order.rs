@@ -65,14 +65,13 @@ fn no_item_is_delivered_after_its_time() {
     let (mut rng, ends) = (seed.rng(), Mutex::new(HashMap::new()));
     let (mut queue, mut delivered, items) = (bus.queue("q").unwrap(), 0, 2000);
     std::thread::scope(|scope| {
-        let mut producer = queue.clone();
+        let mut producer = queue.clone().limit(20);
         let ends = &ends;
         let puts = scope.spawn(move || {
             for _ in 0..items {
                 let ttl = rng.micros(2000);
                 let number = producer.offer().ttl(ttl).put_bytes(b"").unwrap();
                 ends.lock().unwrap().insert(number, Instant::now() + ttl);
-                while producer.len().unwrap() > 20 {}
             }
         });
         while !puts.is_finished() || !queue.is_empty().unwrap() {
