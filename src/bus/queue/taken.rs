@@ -163,7 +163,7 @@ impl Taken {
 
     /// Says that the work is done, by the commit that makes its results visible: `build` puts them
     /// into the batch. All of it is committed, or nothing is: so whatever dies when, each item has
-    /// its results once. `build` may run several times, as in [`Bus::commit_with`].
+    /// its results once. `build` may run several times, as in [`Bus::commit_with`](crate::Bus::commit_with).
     ///
     /// ```
     /// # use membus::{Bus, ReadBus};
@@ -221,7 +221,7 @@ impl Taken {
 
     /// Adds the acknowledgement to a batch: the condition that the item is this consumer's, and its
     /// end. For a batch that one commits by oneself; [`finish`](Self::finish) does it all. When
-    /// [`Bus::commit`] says `Conflict`, [`is_mine`](Self::is_mine) tells whether it was this one.
+    /// [`Bus::commit`](crate::Bus::commit) says `Conflict`, [`is_mine`](Self::is_mine) tells whether it was this one.
     /// After the commit this may be dropped.
     pub fn ack_in(&self, batch: &mut Batch) {
         self.desk.ack_in(self.receipt(), batch);
