@@ -77,7 +77,8 @@ struct Table {
 ///
 /// A member that is killed is told of when it is buried: by the keeper within 250 ms, by whoever waits for
 /// what it held, or, where the bus has no keeper, by who asks here. One that is stopped is there. Who is
-/// slow to ask misses nothing but members that came and went in between, and learns how many.
+/// slow to ask misses nothing but members that came and went in between, and learns how many. What
+/// happened between two looks comes in the order of slots, not in that of time.
 #[derive(Debug)]
 pub struct MemberEvents {
     sleeper: Sleeper,
