@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 
 /// The byte of the `members` file that the keeper holds.
 pub(crate) const KEEPER_BYTE: u64 = 1 << 20;
+/// The byte of the `members` file that belongs to slot 0 and that only its living user ever holds; those of
+/// the other slots follow it. A slot's own byte may also be held by who buries its last user.
+pub(crate) const LIFE_BYTES: u64 = 1 << 21;
 /// The byte of the `members` file that is locked while a snapshot is taken.
 pub(crate) const SNAPSHOT_BYTE: u64 = KEEPER_BYTE + 1;
 

@@ -71,12 +71,14 @@ impl Inner {
     /// Whether somebody holds a byte of the members file. Asked through a description of its own, for
     /// which the locks of this process count as anybody's.
     pub(crate) fn is_locked(&self, byte: u64) -> bool {
-        let look = || {
-            let at = self.path.join("members");
-            let file = crate::sys::file::open_file(&at, OFlag::O_RDONLY, 0)?;
-            crate::sys::lock::byte_is_locked(&file, byte)
-        };
-        look().unwrap_or(false)
+        self.byte_is_locked(byte).unwrap_or(false)
+    }
+
+    /// The same, and why there is no telling.
+    pub(crate) fn byte_is_locked(&self, byte: u64) -> std::io::Result<bool> {
+        let at = self.path.join("members");
+        let file = crate::sys::file::open_file(&at, OFlag::O_RDONLY, 0)?;
+        crate::sys::lock::byte_is_locked(&file, byte)
     }
 
     /// The slot of the living keeper.

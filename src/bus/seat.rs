@@ -10,7 +10,7 @@
 
 use super::Inner;
 use super::counters::Counter;
-use super::files::{CREATE_PATIENCE, io, open_members};
+use super::files::{CREATE_PATIENCE, LIFE_BYTES, io, open_members};
 use crate::doorbell::Sort;
 use crate::error::OpenError;
 use crate::heap::Space;
@@ -201,6 +201,13 @@ impl Inner {
         })?;
         if found {
             self.count(Counter::Burials);
+        }
+        // From here on the slot's user lives: its predecessor is buried.
+        let life = LIFE_BYTES + u64::from(slot);
+        let locked = try_lock_byte(&seat.file, life);
+        if !locked.map_err(io("locking a member slot of", &self.path))? {
+            let (path, what) = (self.path.clone(), "a member that has left its slot by half");
+            return Err(OpenError::Busy { path, what, waited: Duration::ZERO });
         }
         let at = self.member_at(u64::from(slot));
         let put = |offset, value| core.region.store(at + offset, value, Release).map_err(bad);

@@ -280,6 +280,8 @@ impl<K: AsRef<[u8]>> Put<'_, K> {
     fn write(self, value: &[u8], kind: u8) -> Result<Revision, WriteError> {
         let inner = &self.bus.inner;
         let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
+        // A forked child becomes a member of its own first: the key is to go with it.
+        inner.writer()?;
         let note = Note {
             kind,
             time: inner.core.clock.wall(),

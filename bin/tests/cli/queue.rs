@@ -61,7 +61,7 @@ fn an_item_is_kept_for_its_time() {
     let object = &place.run(&["--json", "queue", "take", "b", "jobs", "--for", "300ms"]).json()[0];
     assert_eq!((&object["attempt"], &object["value"]), (&1.into(), &"text".into()));
     assert_eq!(object["id"], format!("{}-{}", object["number"], claim(&place)));
-    let again = &place.run(&["--json", "queue", "take", "b", "jobs", "--timeout", "30s"]).json()[0];
+    let again = &place.run(&["--json", "queue", "take", "b", "jobs", "--timeout", "20s"]).json()[0];
     assert_eq!((&again["attempt"], &again["number"]), (&2.into(), &object["number"]));
     let late = object["id"].as_str().unwrap();
     assert!(place.run(&["queue", "ack", "b", "jobs", late]).refused().contains("cli has it"));

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Who completes the number turns every `Arrived` into `Passes` by one commit, having looked first
-//! whether one of them died. So all pass or none does, a time-out either comes before that commit
+//! whether each of them lives. So all pass or none does, a time-out either comes before that commit
 //! and takes the line off, or finds that it may pass; and there is one who made the commit.
 //!
 //! A death before that commit does not count; after it, it is a death behind the barrier.
@@ -90,6 +90,9 @@ impl Barrier {
         };
         let attempt = |probe: bool| {
             let end = change(inner, &self.address, me, probe, |roll| {
+                if probe {
+                    self.strike_dying(roll)?;
+                }
                 self.check(roll)?;
                 if roll.of(Role::Arrived).count() + 1 < self.width as usize {
                     roll.limit = self.width;
@@ -116,6 +119,21 @@ impl Barrier {
             Ok(Arrival::Nearly) | Err(LockError::Differs { .. }) => attempt(true),
             end => end,
         }
+    }
+
+    /// Takes off who does not live for certain: it is not enough that a burial was not to be had, since
+    /// somebody else may be at it.
+    fn strike_dying(&self, roll: &mut Roll) -> Result<(), LockError> {
+        let mut dying = Vec::new();
+        for line in roll.of(Role::Arrived) {
+            if !self.bus.inner.lives(line.owner)? {
+                dying.push(line.id);
+            }
+        }
+        for id in dying {
+            roll.strike(id);
+        }
+        Ok(())
     }
 
     /// Who waits there waits for the same number.

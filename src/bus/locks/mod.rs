@@ -39,6 +39,7 @@ mod tests;
 mod wait;
 
 use super::Inner;
+use super::files::LIFE_BYTES;
 use crate::error::{LockError, ReadError};
 use crate::region::layout::member;
 use crate::sync::Ordering::Acquire;
@@ -213,6 +214,16 @@ impl Inner {
             // What it held inside the bus is being waited for: no telling yet.
             Err(crate::lock::LockError::Stalled { .. }) => Ok(false),
         }
+    }
+
+    /// Whether the member that an owner word names lives, for certain. Who is not found to have
+    /// [gone](Self::has_gone) may be dead all the same, as long as somebody else buries it.
+    fn lives(&self, owner: u64) -> Result<bool, LockError> {
+        let Some(id) = member_of(owner) else { return Ok(false) };
+        let life = self.byte_is_locked(LIFE_BYTES + u64::from(id.slot));
+        let fail = |source| LockError::Io { what: "looking whether a member lives", source };
+        // The byte may be that of the slot's next user: by then the generation's end is noted.
+        Ok(life.map_err(fail)? && !self.has_gone(owner, id.slot, false)?)
     }
 
     /// An owner, for people.

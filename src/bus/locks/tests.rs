@@ -4,6 +4,7 @@
 use super::super::Bus;
 use super::super::testing::Place;
 use crate::doorbell::Sort;
+use crate::lock::Probe;
 use crate::{Batch, BusReader, LockError, MemberEvent, ReadBus, WriteError};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::channel;
@@ -253,6 +254,29 @@ fn who_gave_up_or_died_has_not_arrived() {
         assert!(one.join().unwrap() ^ two);
     });
     assert_empty(&bus);
+}
+
+/// Promise: who died has not arrived, also while somebody else is about to bury it.
+/// Plant: whoever can't be buried now counts as living, as it does for locks, where that costs a moment.
+#[test]
+fn who_is_being_buried_has_not_arrived() {
+    let (bus, victim, place) = two();
+    let (undertaker, barrier) = (place.options().attach_at(place.bus()).unwrap(), "b");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| victim.barrier(barrier, 2).unwrap().wait(Some(SHORT * 20)));
+        let own = bus.barrier(barrier, 2).unwrap();
+        while own.waiting().unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        let slot = victim.inner.seat().unwrap().slot;
+        die(&victim);
+        let mut burial = undertaker.inner.seat().unwrap().undertaker.begin();
+        assert!(burial.acquire(slot));
+        let alone = own.wait(Some(SHORT));
+        assert!(matches!(alone, Err(LockError::TimedOut { .. })), "{alone:?}");
+        drop(burial);
+        drop(waits.join());
+    });
 }
 
 /// Promise: one leads; news come in turns, a panic in a callback ends nothing, and who resigns has ended before

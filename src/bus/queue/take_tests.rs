@@ -125,9 +125,12 @@ fn a_take_is_cancelled_whether_it_waits_or_not() {
     assert!(is_cancelled(queue.try_take()), "once");
     assert!((0..3).all(|item| next(&mut queue) == Some(item)));
     let begun = Instant::now();
-    for _ in 0..200 {
+    for round in 0..200 {
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| queue.take_timeout(LONG));
+            // From before it waits until it sleeps.
+            let (begun, pause) = (Instant::now(), Duration::from_micros(round * 20));
+            while begun.elapsed() < pause {}
             canceller.cancel();
             assert!(is_cancelled(waits.join().unwrap()));
         });

@@ -34,7 +34,10 @@ pub(crate) fn player(part: &Part) {
     let mut hand = Hand::default();
     while let Some(line) = part.hear() {
         let words: Vec<&str> = line.split(' ').collect();
-        part.say(&hand.play(part, &bus, &words));
+        let answer = hand.play(part, &bus, &words);
+        if !answer.is_empty() {
+            part.say(&answer);
+        }
     }
 }
 
@@ -90,11 +93,13 @@ impl Hand {
                 format!("passed {}", passed.is_leader)
             }
             ["campaign", name, time] => {
+                // Before its first news.
+                say("campaigns");
                 let gained = |led: &membus::Leadership| say(&format!("leads {}", led.token()));
                 let election = bus.election(name, millis(time)).unwrap();
                 let campaign = election.campaign(gained, || say("lost")).unwrap();
                 self.campaigns.push(campaign);
-                "campaigns".to_owned()
+                String::new()
             }
             ["leader"] => format!("leader {}", self.campaigns[0].is_leader()),
             ["resign"] => {
