@@ -18,6 +18,8 @@ use super::feed::Listing;
 use super::follow::{Follower, Next, concerns};
 use crate::error::{ReadError, WatchError};
 use crate::log::{Record, RecordKind};
+use crate::region::layout::header;
+use crate::sync::Ordering::Acquire;
 use crate::value::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -40,6 +42,13 @@ struct Pending {
     state: State,
     /// The key's last change was passed over: this one is not.
     is_due: bool,
+}
+
+/// The revision of the last clear.
+fn cleared(inner: &Inner) -> Result<u64, ReadError> {
+    // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`. Relaxed would do: an entry
+    // that was seen shows every clear before it.
+    Ok(inner.core.region.load_count(header::CLEARED_AT, Acquire)?)
 }
 
 /// Records that are gone.
@@ -207,6 +216,10 @@ impl Conflation {
         // Before the look: a key that is there again later is so by a change beyond it.
         let head = inner.core.head().map_err(ReadError::from)?;
         let (revision, state) = match inner.entry(&pending.key) {
+            // A clear that was not read yet lies between: what came after it has a record of its own.
+            Ok(Some(_)) if self.gap.is_none() && cleared(inner)? > pending.revision => {
+                return Ok(None);
+            }
             Ok(Some(entry)) => (entry.stat.revision.get(), State::Entry(entry)),
             Ok(None) if self.gap.is_none() => return Ok(None),
             Ok(None) if is_end(&pending.state) => return Ok(Some(pending)),
