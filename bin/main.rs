@@ -6,6 +6,7 @@
 
 mod commands;
 mod error;
+mod follow;
 mod halt;
 mod output;
 mod tied;

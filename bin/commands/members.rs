@@ -1,17 +1,16 @@
 //! `members`: who is attached.
 
-use super::watch::pause;
 use crate::error::{Failure, Outcome};
+use crate::follow::{Until, attach, follow};
 use crate::halt::Halt;
 use crate::output::{Colour, NOBODY, object_of, or_nobody, paint, write_json, write_table};
-use crate::tool::{Tool, options};
+use crate::tool::Tool;
 use crate::units::{parse_duration, show_time};
-use membus::{BusReader, MemberEvent, MemberEvents, MemberInfo, OpenError};
+use membus::{Bus, BusReader, MemberEvent, MemberEvents, MemberInfo};
 use serde_json::json;
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::time::Duration;
 
 /// How often the dead are looked for where nobody keeps the bus.
 const LOOK: Duration = Duration::from_millis(250);
@@ -55,39 +54,12 @@ impl Args {
 
     fn follow(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         let halt = Halt::listen()?;
-        let mut events = begin(&tool.path(&self.name)?)?;
-        let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut shown = 0;
-        loop {
-            halt.check()?;
-            let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
-            let Some(event) = events.try_recv()? else {
-                if left.is_zero() {
-                    return Ok(Outcome::Absent);
-                }
-                if pause(&events, &halt, left.min(LOOK))? {
-                    continue;
-                }
-                return Ok(Outcome::Done);
-            };
-            show(tool, out, &event)?;
-            out.flush()?;
-            shown += 1;
-            if self.count.is_some_and(|count| shown >= count) {
-                return Ok(Outcome::Done);
-            }
-        }
-    }
-}
-
-/// As a member, whom others ring and who finds the dead; as a reader, where the files may only be read.
-fn begin(path: &Path) -> Result<MemberEvents, Failure> {
-    match options(None).attach_at(path) {
-        Ok(bus) => Ok(bus.member_events()?),
-        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            Ok(BusReader::open_at(path)?.member_events()?)
-        }
-        Err(error) => Err(error.into()),
+        // A member is rung by others and finds the dead itself.
+        let path = tool.path(&self.name)?;
+        let mut events = attach(&path, None, Bus::member_events, BusReader::member_events)?;
+        let until = Until { count: self.count, timeout: self.timeout, look: LOOK };
+        let tell = |out: &mut _, event: &_| show(tool, out, event);
+        follow(&mut events, &halt, until, out, MemberEvents::try_recv, |_| true, tell)
     }
 }
 

@@ -1,20 +1,19 @@
 //! `subscribe`: messages, as they come.
 
-use super::watch::{LOOK, pause};
 use crate::error::{Failure, Outcome};
+use crate::follow::{LOOK, Until, attach, follow};
 use crate::halt::Halt;
 use crate::output::{
     Object, key_fields, object_of, on_a_line, or_nobody, value_fields, write_json,
 };
-use crate::tool::{Tool, options};
+use crate::tool::Tool;
 use crate::units::{parse_duration, show_deadline, show_time};
 use crate::value::Shown;
-use membus::{Begin, BusReader, Cursor, Message, Notice, OpenError, Subscriber, Target};
+use membus::{Begin, Cursor, Message, Notice, Subscriber, Target};
 use serde_json::json;
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::time::Duration;
 
 /// Show messages as they come: revision, topic, source, priority, payload
 ///
@@ -48,50 +47,27 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         let halt = Halt::listen()?;
-        let mut subscriber = self.begin(&tool.path(&self.name)?)?;
-        let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut messages = 0;
-        loop {
-            halt.check()?;
-            let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
-            let Some(notice) = subscriber.try_recv()? else {
-                if left.is_zero() {
-                    return Ok(Outcome::Absent);
-                }
-                if pause(&subscriber, &halt, left.min(LOOK))? {
-                    continue;
-                }
-                return Ok(Outcome::Done);
-            };
-            if tool.json {
-                write_json(out, object(&notice))?;
-            } else {
-                writeln!(out, "{}", line(&notice))?;
-            }
-            out.flush()?;
-            messages += u64::from(matches!(notice, Notice::Message(_)));
-            if self.count.is_some_and(|count| messages >= count) {
-                return Ok(Outcome::Done);
-            }
-        }
-    }
-
-    /// A subscriber of a member; of a reader, where the files may only be read.
-    fn begin(&self, path: &Path) -> Result<Subscriber, Failure> {
         let begin = match self.from {
             Some(cursor) => Begin::After(cursor),
             None if self.alive => Begin::Alive,
             None => Begin::Now,
         };
-        match options(self.label.as_deref()).attach_at(path) {
-            Ok(bus) => Ok(bus.subscribe_from(&self.pattern, begin)?),
-            Err(OpenError::Io { source, .. })
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                Ok(BusReader::open_at(path)?.subscribe_from(&self.pattern, begin)?)
+        let mut subscriber = attach(
+            &tool.path(&self.name)?,
+            self.label.as_deref(),
+            |bus| bus.subscribe_from(&self.pattern, begin),
+            |reader| reader.subscribe_from(&self.pattern, begin),
+        )?;
+        let until = Until { count: self.count, timeout: self.timeout, look: LOOK };
+        let counts = |notice: &Notice| matches!(notice, Notice::Message(_));
+        follow(&mut subscriber, &halt, until, out, Subscriber::try_recv, counts, |out, notice| {
+            if tool.json {
+                write_json(out, object(notice))?;
+            } else {
+                writeln!(out, "{}", line(notice))?;
             }
-            Err(error) => Err(error.into()),
-        }
+            Ok(())
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! `wait`: until a key is there, has a value, or is gone.
 
-use super::watch::{begin, pause};
+use super::watch::begin;
 use crate::error::{Failure, Outcome};
+use crate::follow::{LOOK, pause};
 use crate::halt::Halt;
 use crate::output::{entry_object, write_json};
 use crate::tool::Tool;
@@ -12,9 +13,6 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
-
-/// How long a watch trusts its descriptor before it looks by itself.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Wait until a key is there, has a value, or is gone
 ///

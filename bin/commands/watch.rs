@@ -1,29 +1,21 @@
 //! `watch`: entries and changes, as they come.
 
 use crate::error::{Failure, Outcome};
+use crate::follow::{LOOK, Until, attach, follow};
 use crate::halt::Halt;
 use crate::output::{
     Object, entry_object, key_fields, object_of, on_a_line, or_nobody, value_fields, write_json,
 };
-use crate::tool::{Tool, options};
+use crate::tool::Tool;
 use crate::units::{parse_duration, show_time};
 use crate::value::Shown;
-use membus::{
-    Bus, BusReader, Change, ChangeValue, Cursor, Event, Kind, OldValue, OpenError, Watch,
-    WatchError,
-};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use membus::{Change, ChangeValue, Cursor, Event, Kind, OldValue, Watch};
 use serde_json::json;
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// How long a watch trusts its descriptor before it looks by itself.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
+use std::time::Duration;
 
 /// Show what is there, then every change: revision, kind, key, who, value
 ///
@@ -56,79 +48,33 @@ impl Args {
         let halt = Halt::listen()?;
         let cursor = if self.now { Some(Cursor::NOW) } else { self.from };
         let mut watch = begin(&tool.path(&self.name)?, self.prefix.as_bytes(), cursor)?;
-        let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut changes = 0;
-        loop {
-            // Ended by a signal it leaves the bus as at any end: no dead member stays behind.
-            halt.check()?;
-            let left = end.map_or(LOOK, |end| end.saturating_duration_since(Instant::now()));
-            let event = watch.try_recv()?;
-            // What was there is told whole, however little time there is.
-            if left.is_zero() && matches!(event, None | Some(Event::Change(_))) {
-                return Ok(Outcome::Absent);
-            }
-            let Some(event) = event else {
-                if pause(&watch, &halt, left.min(LOOK))? {
-                    continue;
-                }
-                return Ok(Outcome::Done);
-            };
+        let until = Until { count: self.count, timeout: self.timeout, look: LOOK };
+        let counts = |event: &Event| matches!(event, Event::Change(_));
+        follow(&mut watch, &halt, until, out, Watch::try_recv, counts, |out, event| {
             if tool.json {
-                write_json(out, object(&event))?;
+                write_json(out, object(event))?;
             } else {
-                writeln!(out, "{}", line(&event))?;
+                writeln!(out, "{}", line(event))?;
             }
-            out.flush()?;
-            changes += u64::from(matches!(event, Event::Change(_)));
-            if self.count.is_some_and(|count| changes >= count) {
-                return Ok(Outcome::Done);
-            }
-        }
+            Ok(())
+        })
     }
 }
 
-/// A watch of a member, whom writers wake; of a reader, where the files may only be read.
+/// A watch from a cursor, or with what is there.
 pub(crate) fn begin(path: &Path, prefix: &[u8], cursor: Option<Cursor>) -> Result<Watch, Failure> {
-    match options(None).attach_at(path) {
-        Ok(bus) => Ok(member_watch(&bus, prefix, cursor)?),
-        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            let reader = BusReader::open_at(path)?;
-            Ok(match cursor {
-                Some(cursor) => reader.watch_from(prefix, cursor)?,
-                None => reader.watch(prefix)?,
-            })
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn member_watch(bus: &Bus, prefix: &[u8], cursor: Option<Cursor>) -> Result<Watch, WatchError> {
-    match cursor {
-        Some(cursor) => bus.watch_from(prefix, cursor),
-        None => bus.watch(prefix),
-    }
-}
-
-/// Waits for news, a signal, or this time; gives whether anybody still reads the output, as far as it
-/// is a pipe or a socket.
-pub(crate) fn pause(watch: &impl AsFd, halt: &Halt, time: Duration) -> Result<bool, Failure> {
-    let out = io::stdout();
-    let mut descriptors = [
-        PollFd::new(watch.as_fd(), PollFlags::POLLIN),
-        PollFd::new(halt.as_fd(), PollFlags::POLLIN),
-        PollFd::new(out.as_fd(), PollFlags::empty()),
-    ];
-    let time = u16::try_from(time.as_millis()).unwrap_or(u16::MAX).max(1);
-    match poll(&mut descriptors, time) {
-        // A signal came: it is looked at next.
-        Err(Errno::EINTR) | Ok(_) => {}
-        Err(error) => {
-            return Err(Failure::io("waiting for", Path::new("changes"))(error.into()));
-        }
-    }
-    let closed = PollFlags::POLLERR | PollFlags::POLLHUP;
-    let [.., out] = &descriptors;
-    Ok(!out.revents().is_some_and(|seen| seen.intersects(closed)))
+    attach(
+        path,
+        None,
+        |bus| match cursor {
+            Some(cursor) => bus.watch_from(prefix, cursor),
+            None => bus.watch(prefix),
+        },
+        |reader| match cursor {
+            Some(cursor) => reader.watch_from(prefix, cursor),
+            None => reader.watch(prefix),
+        },
+    )
 }
 
 /// A value as it came.

@@ -42,6 +42,7 @@ fn only_keep_keeps() {
     place.run(&["set", "b", "k", "v", "--ttl", "1ms"]).done();
     watch.until("1\tset");
     let keep = place.spawn(&["keep", "b"]);
+    keep.says("keeping");
     // The keeper's work: the record of what expired.
     watch.until("2\texpire\tk");
     keep.signal(Signal::SIGTERM);
@@ -54,6 +55,8 @@ fn only_keep_keeps() {
 fn the_dead_are_buried() {
     let place = Place::with_bus();
     let keep = place.spawn(&["keep", "b"]);
+    // From here on: whoever attaches later may bury the dead before the keeper looks.
+    keep.says("keeping");
     let watch = place.spawn(&["watch", "b"]);
     watch.until("caught-up");
     let pid = watch.pid();
