@@ -16,7 +16,7 @@ fn bear(space: &Space, stripe: u64, born: u64) -> Result<u64, HeapError> {
 
 /// Promise "no block is lost or given twice, and what was written there before does not come back":
 /// one stripe ends its span, another one makes a span of the same block.
-/// Plants: Relaxed in `block_word`; Relaxed in `set_block_word`.
+/// Plants: Relaxed in `block_word`; Relaxed in `set_block_word`, and no fence in `delist`.
 #[test]
 fn a_block_changes_hands() {
     let geometry = Geometry::new(Shape { stripes: 2, ..shape() });

@@ -1,7 +1,8 @@
 //! The log's ring, which holds two records, under a reader.
 
-use super::{Image, race, set, wish};
-use crate::log::Read;
+use super::{Image, geometry, race, set, wish};
+use crate::log::{Read, RecordKind};
+use crate::region::layout::stripe;
 use crate::table::Core;
 
 /// Where the records of the revisions 1 and 2 stand.
@@ -74,6 +75,27 @@ fn the_first_place_is_looked_for() {
     race(model, Image::with_entries(4), write, find, |core, found| {
         assert_eq!(found, Ok(PLACES[0]), "passed over");
         assert!(read(core, 1));
+    });
+}
+
+/// Promise "both or neither" for a clear: its floor is visible before the head has followed, and then its
+/// record can be read.
+/// Plants: Relaxed for the floor, in `finish` or in `visible_head`.
+#[test]
+fn a_clear_is_told_with_its_record() {
+    let swept = geometry().stripe(0) + stripe::SWEPT_TO;
+    let write = |core: &Core| assert_eq!(core.clear(0, 0, b"").unwrap(), 1);
+    let read = |core: &Core| match core.head().unwrap() {
+        0 => None,
+        head => match core.log_read(PLACES[0], head).unwrap() {
+            Read::Record(record, _) => Some(record.kind),
+            Read::Overtaken => panic!("nobody came round"),
+        },
+    };
+    let image = Image::with_entries(1).words([swept], 0);
+    race(("a_clear_is_told_with_its_record", 3), image, write, read, move |core, told| {
+        assert!(matches!(told, None | Some(RecordKind::Clear)), "{told:?}");
+        assert_eq!(read(core), Some(RecordKind::Clear));
     });
 }
 
