@@ -16,14 +16,16 @@ use std::sync::{Arc, Mutex};
 
 /// What a lookup of `k` finds, and what can be kept of it.
 fn look_up(core: &Core) -> (Known, Option<u64>) {
-    let head = core.head().unwrap();
-    let (mut kept, mut born) = (None, 0);
-    let found = core.read(b"k", |seen| {
-        (kept, born) = (core.kept(seen), seen.born);
-        Ok(())
+    let mut born = 0;
+    let known = core.learn(|note| {
+        core.read(b"k", |seen| {
+            note(seen);
+            born = seen.born;
+            Ok(())
+        })
     });
-    let found = found.unwrap();
-    (Known::after(found, kept, head), found.then_some(born))
+    let known = known.unwrap();
+    (known, known.is_there().then_some(born))
 }
 
 /// A cell of `k` that is filled before anything happens.

@@ -59,19 +59,32 @@ pub(crate) struct Kept {
 }
 
 impl Known {
-    /// What is known after a lookup that was begun when `head` had been loaded.
-    pub(crate) fn after(found: bool, kept: Option<Kept>, head: u64) -> Self {
-        match (found, kept) {
-            (false, _) => Self::Absent { head },
-            (true, Some(kept)) => Self::Here(kept),
-            (true, None) => Self::Nothing,
-        }
+    /// Whether the lookup found an entry.
+    pub(crate) fn is_there(&self) -> bool {
+        !matches!(self, Self::Absent { .. })
     }
 }
 
 impl Core {
+    /// Looks a key up by `find`, which shows what it finds to the given function: what is known of the
+    /// key from then on.
+    pub(crate) fn learn<E: From<BadRegion>>(
+        &self,
+        find: impl FnOnce(&mut dyn FnMut(&Seen<'_>)) -> Result<bool, E>,
+    ) -> Result<Known, E> {
+        // Before the lookup (invariant 6).
+        let head = self.head()?;
+        let mut kept = None;
+        let found = find(&mut |seen| kept = self.kept(seen))?;
+        Ok(match (found, kept) {
+            (false, _) => Known::Absent { head },
+            (true, Some(kept)) => Known::Here(kept),
+            (true, None) => Known::Nothing,
+        })
+    }
+
     /// What can be kept of an entry; not of a predecessor, which is about to die.
-    pub(crate) fn kept(&self, seen: &Seen<'_>) -> Option<Kept> {
+    fn kept(&self, seen: &Seen<'_>) -> Option<Kept> {
         let track = seen.trail?.track();
         Some(Kept {
             at: seen.entry.at(),

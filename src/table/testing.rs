@@ -168,15 +168,16 @@ impl Memo {
         if core.still_holds(&self.known)? {
             return Ok(self.found.clone());
         }
-        let head = core.head()?;
-        let (mut kept, mut sight) = (None, Sight::default());
-        let found = core.read(key.as_bytes(), |seen| {
-            (kept, sight.0) = (core.kept(seen), seen.born);
-            sight.1.clear();
-            seen.entry.copy_value(&seen.header, &mut sight.1)
+        let mut sight = Sight::default();
+        self.known = core.learn(|note| {
+            core.read(key.as_bytes(), |seen| {
+                note(seen);
+                sight.0 = seen.born;
+                sight.1.clear();
+                seen.entry.copy_value(&seen.header, &mut sight.1)
+            })
         })?;
-        self.found = found.then_some(sight);
-        self.known = Known::after(found, kept, head);
+        self.found = self.known.is_there().then_some(sight);
         Ok(self.found.clone())
     }
 }

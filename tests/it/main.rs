@@ -3,6 +3,7 @@
 //! | module | promise |
 //! | --- | --- |
 //! | `values` | what goes in comes out; limits, conditions, revisions, batches, time to live |
+//! | `cells` | what is read again and again is what is there, whoever changes it and dies |
 //! | `locks` | one holds what one can hold; the dead hold nothing, the lost write nothing |
 //! | `kill` | whoever is killed when: nothing torn, lost or leaked, and the others go on |
 //! | `watch` | no gap, no repeat, an honest `Lagged`, no lost wake-up |
@@ -31,6 +32,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
 
+mod cells;
 mod environment;
 mod files;
 mod harness;
@@ -65,6 +67,9 @@ fn actor() {
         ("sleep_half", watch::sleep::half),
         ("sleep_many", watch::sleep::sleeper),
         ("sleep_dier", watch::sleep::dier),
+        ("cells_writer", cells::writer),
+        ("cells_reader", cells::reader),
+        ("cells_told", cells::told),
         ("locks_player", locks::player),
         ("locks_crowd", locks::crowd::crowd),
         ("load", kill::load::load),

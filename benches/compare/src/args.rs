@@ -13,9 +13,10 @@ membus beside other stores, on the same data in the same run
   --keys N          keys stored (default 1000000)
   --value A[,B]     value sizes in bytes (default 64,1024)
   --only WORD[,..]  stores (membus dashmap rwlock lmdb redis) and figures (get-uniform get-zipf
-                    get-miss set-uniform set-zipf add two wake owners watches); two is the
-                    figures of two processes, wake those of waking another, owners what a
-                    killed one leaves, watches what a set costs beside watches of other keys
+                    get-miss set-uniform set-zipf add two cell wake owners watches); two is
+                    the figures of two processes, cell those of reading one value, wake those
+                    of waking another, owners what a killed one leaves, watches what a set
+                    costs beside watches of other keys
   --two-ms N        milliseconds of one figure of two processes (default 1000)
   --rounds N        rounds whose median counts (default 5; more, where they are short)
   --quick           100000 keys, 3 rounds, short figures of two processes
@@ -23,11 +24,13 @@ membus beside other stores, on the same data in the same run
   --enforce         end with status 1 when a limit that is due is missed
 ";
 
-/// Figures that need more than one process.
+/// Figures that are no passes over all keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Two processes with one store.
     Two,
+    /// One value that is read again and again.
+    Cell,
     /// One process that wakes another.
     Wake,
     /// What a killed process leaves to the others.
@@ -37,12 +40,13 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Two, Self::Wake, Self::Owners, Self::Watches];
+    const ALL: [Self; 5] = [Self::Two, Self::Cell, Self::Wake, Self::Owners, Self::Watches];
 
     /// The word for it in `--only`.
     fn word(self) -> &'static str {
         match self {
             Self::Two => "two",
+            Self::Cell => "cell",
             Self::Wake => "wake",
             Self::Owners => "owners",
             Self::Watches => "watches",
@@ -69,7 +73,7 @@ pub(crate) struct Plan {
     pub(crate) engines: Vec<Name>,
     /// Figures to take of each.
     pub(crate) passes: Vec<Pass>,
-    /// What is measured with more than one process.
+    /// What else to measure.
     pub(crate) parts: Vec<Part>,
     /// Whether the report is JSON.
     pub(crate) json: bool,
@@ -83,8 +87,8 @@ impl Plan {
         self.parts.contains(&part)
     }
 
-    /// Rounds of waking, whose noise is large.
-    pub(crate) fn wake_rounds(&self) -> usize {
+    /// Rounds of what others disturb much.
+    pub(crate) fn more_rounds(&self) -> usize {
         2 * self.rounds + 1
     }
 

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use crate::cell::CellReport;
 use crate::engines::Name;
 use crate::figure::{Pass, Setup};
 use crate::owners::{Held, OwnersReport};
@@ -125,6 +126,11 @@ fn two_goals(value: &ValueReport, goals: &mut Vec<Goal>) {
     goals.push(Goal::at_least("two processes 50/50, rate / LMDB's".to_owned(), ratio, 20.0));
 }
 
+fn cell_goals(cell: &CellReport, goals: &mut Vec<Goal>) {
+    let what = "unchanged value, cell / iceoryx2's held handle".to_owned();
+    goals.push(Goal::at_most(what, cell.ratio(), 1.0));
+}
+
 fn wake_goals(wake: &WakeReport, goals: &mut Vec<Goal>) {
     for pace in Pace::ALL {
         let own = wake.time(Means::MembusPoll, pace);
@@ -172,6 +178,7 @@ fn all(report: &Report) -> Vec<Goal> {
             two_goals(value, &mut goals);
         }
     }
+    report.cell.iter().for_each(|cell| cell_goals(cell, &mut goals));
     report.wake.iter().for_each(|wake| wake_goals(wake, &mut goals));
     report.watches.iter().for_each(|watches| watches_goals(watches, &mut goals));
     report.owners.iter().for_each(|owners| owners_goals(owners, &mut goals));

@@ -3,9 +3,9 @@
 //! membus beside `dashmap`, `RwLock<HashMap>`, LMDB and Redis: 1,000,000 keys of 16 bytes, values of
 //! 64 B and 1 KiB, get, get of an absent key, set and counter add, on one pinned thread, with evenly
 //! drawn and zipf(0.99) keys; then two processes, reading and mixed; then memory per entry. Then what
-//! needs no large data: waking another process (`wake`), a set beside watches of other keys
-//! (`watches`), and what a killed process leaves to the others (`owners`); each has its own question
-//! and its own envelope at its head.
+//! needs no large data: looking at one value again and again (`cell`), waking another process
+//! (`wake`), a set beside watches of other keys (`watches`), and what a killed process leaves to the
+//! others (`owners`); each has its own question and its own envelope at its head.
 //!
 //! **Back of the envelope.** The data (150 MB and more) is far beyond the second-level cache, so a
 //! get costs the lines it misses and hardly anything else. dashmap: shard and group of the table,
@@ -25,10 +25,12 @@
 //! `cargo run --profile bench -p membus-compare -- --help`
 
 mod args;
+mod cell;
 mod child;
 mod engines;
 mod figure;
 mod goals;
+mod iceoryx;
 mod machine;
 mod measure;
 mod owners;
@@ -121,8 +123,11 @@ fn own_directory() -> Result<TempDir, Fail> {
     Ok(tempfile::Builder::new().prefix("membus-compare-").tempdir_in(MEMORY_DIRECTORY)?)
 }
 
-/// Takes the figures that need more than one process and no large data.
+/// Takes the figures that need no large data.
 fn measure_parts(plan: &Plan, report: &mut Report) -> Result<(), Fail> {
+    if plan.has(Part::Cell) {
+        report.cell = Some(cell::measure(plan)?);
+    }
     if plan.has(Part::Wake) {
         let directory = own_directory()?;
         report.wake = wake::measure(plan, directory.path())?;

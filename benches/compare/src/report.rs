@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cell::CellReport;
 use crate::engines::Name;
 use crate::figure::{Column, MIXES, Pass, Setup, TwoReport};
 use crate::machine::Machine;
@@ -63,6 +64,8 @@ pub(crate) struct Report {
     pub(crate) wake: Option<WakeReport>,
     /// Of what a killed process leaves.
     pub(crate) owners: Option<OwnersReport>,
+    /// Of one value that is read again and again.
+    pub(crate) cell: Option<CellReport>,
     /// Of a set beside watches of other keys.
     pub(crate) watches: Option<WatchesReport>,
 }
@@ -70,7 +73,7 @@ pub(crate) struct Report {
 impl Report {
     /// A report with the figures of one thread and of two processes.
     pub(crate) fn new(machine: Machine, rounds: usize, values: Vec<ValueReport>) -> Self {
-        Self { machine, rounds, values, wake: None, owners: None, watches: None }
+        Self { machine, rounds, values, cell: None, wake: None, owners: None, watches: None }
     }
 
     /// Sets the report as text.
@@ -82,6 +85,7 @@ impl Report {
             print_two(value, out)?;
         }
         self.wake.iter().try_for_each(|wake| wake.print(out))?;
+        self.cell.iter().try_for_each(|cell| cell.print(out))?;
         self.watches.iter().try_for_each(|watches| watches.print(out))?;
         self.owners.iter().try_for_each(|owners| owners.print(out))
     }

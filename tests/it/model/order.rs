@@ -5,7 +5,8 @@ use crate::harness::actor::actor;
 use crate::harness::part::Part;
 use crate::harness::{Place, Rng, Seed, assert_whole, earned, eventually, heavy, parameter, tell};
 use membus::{
-    Batch, Bus, ChangeKind, ChangeValue, Cursor, Event, Expected, ReadBus, Revision, WriteError,
+    Batch, Bus, Cell, ChangeKind, ChangeValue, Cursor, Event, Expected, ReadBus, Revision,
+    WriteError,
 };
 use nix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
@@ -104,12 +105,13 @@ pub(crate) fn client(part: &Part) {
     let (mut rng, client) = (Rng::new(part.number("seed")), part.number("client"));
     let log = std::fs::File::create(part.place.path().join(format!("log-{client}"))).unwrap();
     let mut log = std::io::BufWriter::new(log);
+    let mut cells: Vec<_> = (0..KEYS).map(|number| bus.cell(key(number)).unwrap()).collect();
     part.say("ready");
     part.hear();
     for number in 0..part.number("count") {
         let value = client << 48 | number << 8;
         let call = now();
-        let did = operate(&bus, &mut rng, value);
+        let did = operate(&bus, &mut cells, &mut rng, value);
         let end = now();
         for did in did {
             log.write_all(Operation { call, end, did }.line().as_bytes()).unwrap();
@@ -155,10 +157,20 @@ fn set(bus: &Bus, rng: &mut Rng, number: u64, value: u64, before: Option<u64>) -
     }
 }
 
-fn operate(bus: &Bus, rng: &mut Rng, value: u64) -> Vec<Did> {
+/// The same by a cell.
+fn look_at(cell: &mut Cell<[u8]>) -> (u64, u64) {
+    let value = cell.get().unwrap().map_or(0, number_of);
+    (cell.revision().map_or(0, Revision::get), value)
+}
+
+fn operate(bus: &Bus, cells: &mut [Cell<[u8]>], rng: &mut Rng, value: u64) -> Vec<Did> {
     let number = rng.below(KEYS);
     match rng.below(1000) {
-        0..450 => {
+        0..250 => {
+            let (revision, value) = look_at(&mut cells[number as usize]);
+            vec![Did::Saw { key: number, revision, value }]
+        }
+        250..450 => {
             let (revision, value) = look(bus, number);
             vec![Did::Saw { key: number, revision, value }]
         }

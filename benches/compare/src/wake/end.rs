@@ -132,7 +132,7 @@ mod tests {
         let bus = engines::open(Name::Membus, directory, 1, 8).unwrap().unwrap();
         let redis = engines::open(Name::Redis, directory, 1, 8).unwrap();
         let _page = Page::create(directory).unwrap();
-        let _sweep = iceoryx::Sweep(directory.to_owned());
+        let _sweep = crate::iceoryx::Sweep(directory.to_owned());
         for means in Means::ALL {
             if means == Means::Redis && redis.is_none() {
                 continue;

@@ -36,6 +36,7 @@ use crate::args::Plan;
 use crate::child::Running;
 use crate::engines::{self, Fail, Name};
 use crate::figure::{Figure, percentile};
+use crate::iceoryx::Sweep;
 use crate::machine;
 use crate::note;
 use crate::page::Page;
@@ -268,7 +269,7 @@ pub(crate) fn measure(plan: &Plan, directory: &Path) -> Result<Option<WakeReport
     }
     let bus = engines::open(Name::Membus, directory, 1, 8)?;
     let redis = engines::open(Name::Redis, directory, 1, 8)?;
-    let (page, _sweep) = (Page::create(directory)?, iceoryx::Sweep(directory.to_owned()));
+    let (page, _sweep) = (Page::create(directory)?, Sweep(directory.to_owned()));
     let mut pairs = Vec::new();
     for means in Means::ALL {
         if means == Means::Redis && redis.is_none() {
@@ -277,7 +278,7 @@ pub(crate) fn measure(plan: &Plan, directory: &Path) -> Result<Option<WakeReport
         }
         pairs.push(Pair::start(means, directory, &cores)?);
     }
-    let mut report = WakeReport { rounds: plan.wake_rounds(), figures: Vec::new() };
+    let mut report = WakeReport { rounds: plan.more_rounds(), figures: Vec::new() };
     for pace in Pace::ALL {
         note(&format!("waking another process, {}", pace.word()));
         report.figures.extend(rounds(&mut pairs, pace, report.rounds)?);

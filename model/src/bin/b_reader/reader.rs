@@ -72,6 +72,7 @@ struct Cell {
     word: u8,
     born: u8,
     generation: u8,
+    expires: bool,
     value: u8,
 }
 
@@ -90,6 +91,7 @@ pub(super) struct Reader {
     entry: u8,
     entry_born: u8,
     entry_generation: u8,
+    expires: bool,
     answer: Answer,
     value: [u8; 2],
     cell: Cell,
@@ -301,6 +303,7 @@ impl Read {
                 Next("loads `cleared_at`")
             }
             _ => {
+                q.expires = entry.expires;
                 if entry.expires && state.late && !self.breaks(Plant::NoDeadline) {
                     q.answer = Answer::Absent;
                 }
@@ -415,7 +418,7 @@ impl Read {
             return Wrong("a value that the key never had during the read");
         }
         if self.cell && key == 0 {
-            let Reader { array, word, born, generation, before, .. } = r;
+            let Reader { array, word, born, generation, expires, before, .. } = r;
             let late = state.head.max(state.cleared);
             let head = if self.breaks(Plant::CellHeadAfter) { late } else { before };
             let known = match hit {
@@ -423,7 +426,7 @@ impl Read {
                 true if r.entry == r.word => Known::Here,
                 true => Known::Nothing,
             };
-            q.cell = Cell { known, head, array, word, born, generation, value };
+            q.cell = Cell { known, head, array, word, born, generation, expires, value };
         }
         q.end();
         Next("gives its answer")
@@ -459,7 +462,7 @@ impl Read {
             At::CellBorn => block.born == cell.born,
             At::CellBlock => block.generation == cell.generation,
             At::CellCleared => state.cleared <= cell.born,
-            At::CellDeadline => !(block.expires && state.late),
+            At::CellDeadline => !(cell.expires && state.late),
             At::CellHead => state.head <= cell.head,
             At::CellHeadCleared => state.cleared <= cell.head,
             _ => state.slots[usize::from(cell.array % 2)][0] == cell.word,
