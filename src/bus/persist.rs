@@ -413,3 +413,26 @@ impl Bus {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Place;
+    use super::*;
+
+    /// Promise "who may be keeper": a member that can't open the backend never is.
+    /// Plant: `can_keep` that answers true.
+    #[test]
+    fn who_has_not_the_backend_is_no_keeper() {
+        let place = Place::new();
+        let images = ImageDirectory { directory: place.path().join("own"), keep: 1 };
+        let mine = place.options().keeper(true).backend(Arc::new(images));
+        let bus = mine.create_at(place.bus()).unwrap();
+        assert!(bus.keeper.is_some() && bus.inner.may_keep);
+        let other = place.options().keeper(true).open_at(place.bus()).unwrap();
+        assert!(other.keeper.is_none() && !other.inner.may_keep);
+        assert!(matches!(other.snapshot(), Err(SnapshotError::NoBackend)));
+        let none = Place::new();
+        let bus = none.options().keeper(true).persist(Persist::None).create_at(none.bus()).unwrap();
+        assert!(bus.keeper.is_some(), "there is nothing that it could not save to");
+    }
+}
