@@ -17,6 +17,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Features: `stream` (off): watches and subscribers as `futures_core::Stream`.
 
 #![expect(dead_code, reason = "parts of the layout serve layers that come on top of it")]
 
@@ -131,6 +133,8 @@ pub use bus::read::ReadBus;
 pub use bus::reader::BusReader;
 #[cfg(not(loom))]
 pub use bus::scan::{EntryScan, Scan};
+#[cfg(all(feature = "stream", not(loom)))]
+pub use bus::stream::Streamed;
 #[cfg(not(loom))]
 pub use bus::subscribe::{Begin, Notice, Subscriber};
 #[cfg(not(loom))]

@@ -40,6 +40,8 @@ pub(crate) mod reader;
 pub(crate) mod scan;
 pub(crate) mod seat;
 pub(crate) mod sleeper;
+#[cfg(feature = "stream")]
+pub(crate) mod stream;
 pub(crate) mod subscribe;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How long it spins before it sleeps, where there is more than one core.
 const SPIN: Duration = Duration::from_micros(20);
 /// How long a sleeper trusts its doorbell; then it looks by itself.
-const SELF_LOOK: Duration = Duration::from_secs(1);
+pub(crate) const SELF_LOOK: Duration = Duration::from_secs(1);
 
 /// What wakes it.
 #[derive(Debug)]

@@ -153,6 +153,7 @@ impl Subscriber {
     }
 }
 
+/// As of a [`Watch`](crate::Watch).
 impl AsFd for Subscriber {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sleeper.as_fd()

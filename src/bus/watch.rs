@@ -137,6 +137,10 @@ impl Watch {
     }
 }
 
+/// For `poll`, `epoll` and `mio`, by level or by edge. It becomes readable when something may have come since
+/// [`try_recv`](Watch::try_recv) gave nothing: call that until it does, and only then wait. Who waits so
+/// should look by itself now and then (a blocking wait does each second): where nobody keeps the bus, a
+/// writer that is killed between its commit and the ring wakes nobody.
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sleeper.as_fd()

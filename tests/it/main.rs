@@ -64,6 +64,7 @@ fn actor() {
         ("watch_sleeper", environment::gone::sleeper),
         ("watch_writer", watch::writer),
         ("watch_on_demand", watch::bells::on_demand),
+        ("idle_crowd", watch::idle::crowd),
         ("sleep_half", watch::sleep::half),
         ("sleep_many", watch::sleep::sleeper),
         ("sleep_dier", watch::sleep::dier),

@@ -5,9 +5,12 @@ mod cancel;
 mod conflated;
 mod follow;
 mod history;
+pub(crate) mod idle;
 mod lagged;
 mod old;
 pub(crate) mod sleep;
+#[cfg(feature = "stream")]
+mod stream;
 
 use crate::harness::Rng;
 use crate::harness::part::Part;
