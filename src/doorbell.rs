@@ -18,6 +18,7 @@ use crate::region::BadRegion;
 use crate::region::layout::{WATCH_GROUPS, WATCH_PREFIX_MAX, header, watch};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
+use crate::sys::socket::BellName;
 use crate::word::Realm;
 
 /// What a watch is rung for.
@@ -65,11 +66,6 @@ pub(crate) fn group_of(sort: Sort, class: usize, bytes: &[u8]) -> Option<u64> {
     let bytes = bytes.get(..*CLASSES.get(class)?)?;
     let seed = 8 * sort as u64 + class as u64;
     Some(xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed) % WATCH_GROUPS)
-}
-
-/// Name of a watch's socket.
-pub(crate) fn bell_name(index: u64, nonce: u64) -> String {
-    format!("{index}-{nonce:016x}")
 }
 
 impl Space {
@@ -180,7 +176,7 @@ impl Space {
         &self,
         sort: Sort,
         key: Option<&[u8]>,
-        ring: &dyn Fn(&str),
+        ring: &dyn Fn(BellName),
     ) -> Result<(), BadRegion> {
         // ORDERING: [asleep] SeqCst fence: the head comes before the look at the sorts and bits; pairs
         // with the SeqCst fences in `falls_asleep` and `watch_take`.
@@ -213,7 +209,7 @@ impl Space {
         group: u64,
         sort: Sort,
         key: Option<&[u8]>,
-        ring: &dyn Fn(&str),
+        ring: &dyn Fn(BellName),
     ) -> Result<(), BadRegion> {
         for first in (0..self.watches()?).step_by(64) {
             // ORDERING: [watch.filter] Acquire; pairs with the SeqCst fence in `watch_take`. `wakes`
@@ -231,14 +227,14 @@ impl Space {
         Ok(())
     }
 
-    fn send(&self, index: u64, ring: &dyn Fn(&str)) -> Result<(), BadRegion> {
+    fn send(&self, index: u64, ring: &dyn Fn(BellName)) -> Result<(), BadRegion> {
         let nonce = self.region.load(self.geometry.watch(index) + watch::NONCE, Acquire)?;
-        ring(&bell_name(index, nonce));
+        ring(BellName { index, nonce });
         Ok(())
     }
 
     /// Rings every watch, whether its bit is set or not: what a burial does.
-    pub(crate) fn ring_all(&self, ring: &dyn Fn(&str)) -> Result<(), BadRegion> {
+    pub(crate) fn ring_all(&self, ring: &dyn Fn(BellName)) -> Result<(), BadRegion> {
         for index in 0..self.watches()? {
             if self.region.load(self.geometry.watch(index) + watch::STATE, Acquire)? != 0 {
                 self.wakes(index)?;
@@ -252,12 +248,13 @@ impl Space {
     pub(crate) fn watches_of(
         &self,
         owner: u64,
-        gone: &mut dyn FnMut(&str),
+        gone: &mut dyn FnMut(BellName),
     ) -> Result<(), BadRegion> {
         for index in 0..self.watches()? {
             let at = self.geometry.watch(index);
             if self.region.load(at + watch::STATE, Acquire)? == owner {
-                gone(&bell_name(index, self.region.load(at + watch::NONCE, Acquire)?));
+                let nonce = self.region.load(at + watch::NONCE, Acquire)?;
+                gone(BellName { index, nonce });
                 self.watch_give(index)?;
             }
         }

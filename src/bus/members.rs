@@ -57,7 +57,7 @@ impl Inner {
         core.abort_snapshot_of(me, owner)?;
         core.watches_of(owner, &mut |name| {
             // A socket that stays is bound over by the slot's next watch.
-            let _gone = crate::sys::file::unlink(&self.path.join("bell").join(name));
+            let _gone = crate::sys::file::unlink(&self.path.join("bell").join(name.to_string()));
         })?;
         if core.region.load(at + member::EPHEMERAL, Acquire)? != 0 {
             core.delete_owned(me, owner).map_err(|failure| match failure {

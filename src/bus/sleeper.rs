@@ -7,9 +7,9 @@
 //! A death leaves its slot and socket to the burial of its member.
 
 use super::Inner;
-use crate::doorbell::{Sort, bell_name};
+use crate::doorbell::Sort;
 use crate::error::{ReadError, WatchError};
-use crate::sys::socket::{Doorbell, Timer};
+use crate::sys::socket::{BellName, Doorbell, SELF_LOOK, Timer};
 use crate::types::limits::WATCHES_MAX;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +18,6 @@ use std::time::{Duration, Instant};
 
 /// How long it spins before it sleeps, where there is more than one core.
 const SPIN: Duration = Duration::from_micros(20);
-/// How long a sleeper trusts its doorbell; then it looks by itself.
-pub(crate) const SELF_LOOK: Duration = Duration::from_secs(1);
 
 /// What wakes it.
 #[derive(Debug)]
@@ -44,7 +42,9 @@ impl Waker {
 pub(crate) struct Sleeper {
     inner: Arc<Inner>,
     waker: Waker,
-    asleep: bool,
+    /// The last look found nothing and set the mark. Mark and ring stay where they are until a later look
+    /// finds nothing either: what there is to tell comes before the taking away of rings.
+    armed: bool,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Sleeper {
 #[derive(Debug, Clone)]
 pub(crate) struct Alarm {
     inner: Weak<Inner>,
-    name: Option<String>,
+    name: Option<BellName>,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -62,7 +62,7 @@ impl Alarm {
         // ORDERING: [cancel] Release; pairs with the Acquire swap in `look_for_cancel`. Not for loom to
         // show: a word of the process, and what comes after it is a system call.
         self.cancelled.store(true, Ordering::Release);
-        if let (Some(inner), Some(name)) = (self.inner.upgrade(), &self.name) {
+        if let (Some(inner), Some(name)) = (self.inner.upgrade(), self.name) {
             inner.ring(name);
         }
     }
@@ -73,7 +73,7 @@ impl Sleeper {
     pub(crate) fn new(inner: &Arc<Inner>, sort: Sort, filter: &[u8]) -> Result<Self, WatchError> {
         let waker = Self::register(inner, sort, filter)?;
         let (inner, cancelled) = (Arc::clone(inner), Arc::default());
-        Ok(Self { inner, waker, asleep: false, cancelled })
+        Ok(Self { inner, waker, armed: false, cancelled })
     }
 
     fn register(inner: &Arc<Inner>, sort: Sort, filter: &[u8]) -> Result<Waker, WatchError> {
@@ -86,7 +86,8 @@ impl Sleeper {
         let owner = seat.owner();
         let taken = inner.core.watch_take(owner, nonce, (sort, filter)).map_err(ReadError::from)?;
         let index = taken.ok_or(WatchError::TooMany { limit: WATCHES_MAX })?;
-        let bell = Doorbell::bind(&inner.bells, &bell_name(index, nonce), &inner.path.join("bell"));
+        let bell =
+            Doorbell::bind(&inner.bells, BellName { index, nonce }, &inner.path.join("bell"));
         match bell {
             Ok(bell) => Ok(Waker::Bell { bell, index, owner }),
             Err(error) => {
@@ -104,7 +105,7 @@ impl Sleeper {
     /// Ends its waits.
     pub(crate) fn alarm(&self) -> Alarm {
         let name = match &self.waker {
-            Waker::Bell { bell, .. } => bell.name(),
+            Waker::Bell { bell, .. } => Some(bell.name()),
             Waker::Timer(_) => None,
         };
         let cancelled = Arc::clone(&self.cancelled);
@@ -121,18 +122,29 @@ impl Sleeper {
         }
     }
 
-    fn awake(&mut self) -> Result<(), WatchError> {
+    /// Empties the bell and sets the mark.
+    fn arm(&mut self) -> Result<(), WatchError> {
         match &self.waker {
-            Waker::Bell { bell, index, .. } if self.asleep => {
-                self.asleep = false;
-                // Whoever clears the mark: a ring may come that was meant for an earlier sleep.
-                let _cleared = self.inner.core.wakes(*index).map_err(ReadError::from)?;
+            Waker::Bell { bell, index, .. } => {
+                // Before the mark: a ring that comes after it stays, and who took it away has rung.
                 bell.drain()?;
+                self.inner.core.falls_asleep(*index).map_err(ReadError::from)?;
             }
-            Waker::Bell { .. } => {}
             Waker::Timer(timer) => timer.drain()?,
         }
+        self.armed = true;
         Ok(())
+    }
+
+    /// What `look` finds, unless the wait was cancelled.
+    fn look<T>(
+        &mut self,
+        look: &mut impl FnMut(&Arc<Inner>) -> Result<Option<T>, WatchError>,
+    ) -> Result<Option<T>, WatchError> {
+        self.look_for_cancel()?;
+        let found = look(&self.inner)?;
+        self.armed &= found.is_none();
+        Ok(found)
     }
 
     /// Takes a cancellation that is there, as the error that tells of it.
@@ -153,18 +165,13 @@ impl Sleeper {
         if !self.is_ours() {
             return Err(WatchError::Forked);
         }
-        self.awake()?;
-        // After the bell was emptied: the flag of a ring that went with it is seen.
-        self.look_for_cancel()?;
-        if let Some(found) = look(&self.inner)? {
+        if let Some(found) = self.look(&mut look)? {
             return Ok(Some(found));
         }
-        if let Waker::Bell { index, .. } = self.waker {
-            self.inner.core.falls_asleep(index).map_err(ReadError::from)?;
-            self.asleep = true;
-            if let Some(found) = look(&self.inner)? {
-                return Ok(Some(found));
-            }
+        self.arm()?;
+        // After the bell was emptied: what the ring told that went with it is seen, a cancellation too.
+        if let Some(found) = self.look(&mut look)? {
+            return Ok(Some(found));
         }
         if self.inner.is_gone() {
             return Err(ReadError::Gone { path: self.inner.path.clone() }.into());
@@ -181,11 +188,9 @@ impl Sleeper {
     ) -> Result<Option<T>, WatchError> {
         let begun = Instant::now();
         let end = begun.checked_add(timeout);
-        // Also of one who never gets to wait, since there is always something.
-        self.look_for_cancel()?;
-        let spins = !self.asleep && crate::sys::process::cores() > 1;
+        let spins = !self.armed && crate::sys::process::cores() > 1;
         while spins && begun.elapsed() < SPIN.min(timeout) {
-            if let Some(found) = look(&self.inner)? {
+            if let Some(found) = self.look(&mut look)? {
                 return Ok(Some(found));
             }
             std::hint::spin_loop();
@@ -228,6 +233,21 @@ impl Drop for Sleeper {
 mod tests {
     use super::super::testing::Place;
     use super::*;
+    use crate::sys::seam::{Call, meanwhile};
+
+    /// A writer whose change was seen already takes the mark and rings, right before the bell is emptied.
+    /// Plant: the mark set before the bell is emptied: it sleeps unmarked, and nobody rings it.
+    #[test]
+    fn who_sleeps_is_marked() {
+        let place = Place::new();
+        let bus = place.make();
+        let mut sleeper = Sleeper::new(&bus.inner, Sort::Keys, b"k").unwrap();
+        let writer = Arc::clone(&bus.inner);
+        meanwhile(Call::Receive, move || writer.ring_all().unwrap());
+        assert_eq!(sleeper.poll(|_| Ok(None::<()>)).unwrap(), None);
+        let Waker::Bell { index, .. } = sleeper.waker else { panic!("a member has a bell") };
+        assert!(bus.inner.core.wakes(index).unwrap());
+    }
 
     /// Plant: a watch that drains its bell only when a writer cleared its mark is readable for ever.
     #[test]
@@ -241,7 +261,7 @@ mod tests {
         bus.inner.ring_all().unwrap();
         let Waker::Bell { index, .. } = sleeper.waker else { panic!("a member has a bell") };
         bus.inner.core.falls_asleep(index).unwrap();
-        assert!(sleeper.waker.wait(Duration::from_secs(5)).unwrap());
+        assert!(sleeper.waker.wait(Duration::ZERO).unwrap());
         assert_eq!(sleeper.poll(&mut nothing).unwrap(), None);
         assert!(!sleeper.waker.wait(Duration::ZERO).unwrap());
     }

@@ -5,10 +5,11 @@
 //! and says that it sleeps, then the descriptor is waited for; a ring that came between is there.
 
 use super::event::Event;
-use super::sleeper::{SELF_LOOK, Sleeper};
+use super::sleeper::Sleeper;
 use super::subscribe::{Notice, Subscriber};
 use super::watch::Watch;
 use crate::error::WatchError;
+use crate::sys::socket::SELF_LOOK;
 use async_io::{Async, Timer};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;

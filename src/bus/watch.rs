@@ -7,6 +7,7 @@ use super::{Bus, Inner};
 use crate::doorbell::Sort;
 use crate::error::WatchError;
 use crate::region::BadRegion;
+use crate::sys::socket::BellName;
 use crate::types::Cursor;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub struct Watch {
 }
 
 impl Inner {
-    pub(crate) fn ring(&self, name: &str) {
+    pub(crate) fn ring(&self, name: BellName) {
         self.ringer.ring(&self.bells, name);
     }
 

@@ -1,10 +1,11 @@
 //! A watch that falls asleep against a writer that looks who sleeps.
 
 use super::{Image, commit, explore, geometry};
-use crate::doorbell::{Sort, bell_name, class_of, group_of};
+use crate::doorbell::{Sort, class_of, group_of};
 use crate::region::layout::{header, watch};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
+use crate::sys::socket::BellName;
 use crate::table::Core;
 use loom::sync::Arc;
 use loom::thread;
@@ -38,8 +39,8 @@ fn sleep(name: &str, image: Image, fall_asleep: fn(&Core)) {
         });
         let writer = bus.core();
         commit(&writer, &[(b"k", Some(10))]);
-        let ring = |name: &str| {
-            assert_eq!(name, bell_name(0, 2), "rings at another watch's door");
+        let ring = |name: BellName| {
+            assert_eq!(name, BellName { index: 0, nonce: 2 }, "rings at another watch's door");
             bell.store(1, Relaxed);
         };
         writer.each_sleeper(Sort::Keys, Some(b"k"), &ring).unwrap();

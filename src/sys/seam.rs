@@ -71,10 +71,14 @@ mod armed {
         Mark,
     }
 
+    /// What others do before a call.
+    type Meanwhile = Box<dyn FnOnce()>;
+
     thread_local! {
         static PLAN: Cell<Option<(u64, i32)>> = const { Cell::new(None) };
         static SEEN: Cell<u64> = const { Cell::new(0) };
         static DEEDS: RefCell<Option<Vec<Deed>>> = const { RefCell::new(None) };
+        static MEANWHILE: RefCell<Option<(Call, Meanwhile)>> = const { RefCell::new(None) };
     }
 
     /// Records what was done, where somebody wants to know.
@@ -90,7 +94,12 @@ mod armed {
     }
 
     /// Lets the call through, or fails it as planned.
-    pub(crate) fn gate(_: Call) -> io::Result<()> {
+    pub(crate) fn gate(call: Call) -> io::Result<()> {
+        if let Some((_, others)) =
+            MEANWHILE.with_borrow_mut(|plan| plan.take_if(|plan| plan.0 == call))
+        {
+            others();
+        }
         if !crate::hook::step() {
             return Err(io::Error::other("this thread is dead"));
         }
@@ -106,6 +115,11 @@ mod armed {
             }
             None => Ok(()),
         }
+    }
+
+    /// Lets others do something right before this thread's next call of this sort.
+    pub(crate) fn meanwhile(call: Call, others: impl FnOnce() + 'static) {
+        MEANWHILE.set(Some((call, Box::new(others))));
     }
 
     /// Runs `operation` with its `n`-th call failing with `errno`; whether it came that far.

@@ -4,34 +4,56 @@
 //! address does no harm. What a datagram holds is never looked at.
 
 use super::seam::{Call, gate};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
-fn below(directory: &OwnedFd, name: &str) -> PathBuf {
+fn below(directory: &OwnedFd, name: BellName) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }
+
+/// Which watch a doorbell is of: the number of its slot, and a random one, so that no later watch in
+/// this slot has the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BellName {
+    pub(crate) index: u64,
+    pub(crate) nonce: u64,
+}
+
+impl fmt::Display for BellName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}", self.index, self.nonce)
+    }
+}
+
+/// How long a sleeper trusts its doorbell; then it looks by itself.
+pub(crate) const SELF_LOOK: Duration = Duration::from_secs(1);
 
 /// The end that is rung.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     socket: UnixDatagram,
+    name: BellName,
     path: PathBuf,
 }
 
 impl Doorbell {
     /// Binds `name` in a directory; what an earlier life left under it goes.
-    pub(crate) fn bind(directory: &OwnedFd, name: &str, path: &Path) -> io::Result<Self> {
+    pub(crate) fn bind(directory: &OwnedFd, name: BellName, path: &Path) -> io::Result<Self> {
         gate(Call::Socket)?;
         let at = below(directory, name);
         super::file::unlink(&at)?;
         let socket = UnixDatagram::bind(&at)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { socket, path: path.join(name) })
+        socket.set_read_timeout(Some(SELF_LOOK))?;
+        Ok(Self { socket, name, path: path.join(name.to_string()) })
     }
 
     /// Takes everything that waits.
@@ -39,11 +61,10 @@ impl Doorbell {
         gate(Call::Receive)?;
         let mut byte = [0; 8];
         loop {
-            match self.socket.recv(&mut byte) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+            match recv(self.socket.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(errno) => return Err(errno.into()),
             }
         }
     }
@@ -55,13 +76,23 @@ impl Doorbell {
     }
 
     /// Under which name it is rung.
-    pub(crate) fn name(&self) -> Option<String> {
-        Some(self.path.file_name()?.to_str()?.to_owned())
+    pub(crate) fn name(&self) -> BellName {
+        self.name
     }
 
-    /// Waits for a ring: `false` when the time ran out.
+    /// Waits for a ring, [`SELF_LOOK`] at the most: `false` when the time ran out. It may take a ring, and
+    /// may leave some.
     pub(crate) fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        readable(self.socket.as_fd(), timeout)
+        if timeout < SELF_LOOK {
+            return readable(self.socket.as_fd(), timeout);
+        }
+        // One call instead of two for who waits for ever.
+        gate(Call::Receive)?;
+        match recv(self.socket.as_raw_fd(), &mut [0; 8], MsgFlags::empty()) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 
@@ -93,7 +124,7 @@ impl Timer {
     pub(crate) fn drain(&self) -> io::Result<()> {
         let mut ticks = [0; 8];
         match nix::unistd::read(&self.timer, &mut ticks) {
-            Ok(_) | Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => Ok(()),
+            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -117,15 +148,32 @@ fn readable(descriptor: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
     let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(descriptor, PollFlags::POLLIN)], timeout) {
         Ok(count) => Ok(count > 0),
-        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(Errno::EINTR) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// The end that rings.
+/// Doorbells that one ringer is connected to at a time: each is a descriptor of the process.
+const CONNECTED: usize = 64;
+/// Rings for another watch in a row after which the place of a connected one is given to it.
+const PATIENCE: u32 = 2;
+
+/// A place for a connected doorbell.
+#[derive(Debug, Default)]
+struct Line {
+    to: Option<(BellName, UnixDatagram)>,
+    /// Rings for others since this one was rung.
+    passed: u32,
+}
+
+/// The end that rings. It stays connected to those it rang last: finding a socket by its name costs
+/// more than the ring.
 #[derive(Debug)]
 pub(crate) struct Ringer {
+    /// For whom it is not connected to.
     socket: UnixDatagram,
+    /// By the number of the watch's slot. Nobody waits for a place that another thread uses.
+    lines: Box<[Mutex<Line>]>,
 }
 
 fn unbound() -> io::Result<UnixDatagram> {
@@ -137,24 +185,169 @@ fn unbound() -> io::Result<UnixDatagram> {
 
 impl Ringer {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { socket: unbound()? })
+        let lines = std::iter::repeat_with(Mutex::default).take(CONNECTED).collect();
+        Ok(Self { socket: unbound()?, lines })
     }
 
     /// Rings once. A full queue has been rung already, a dead socket needs no ring: both are
     /// success, as is everything else, since the watch's flag is the truth.
-    pub(crate) fn ring(&self, directory: &OwnedFd, name: &str) {
+    pub(crate) fn ring(&self, directory: &OwnedFd, name: BellName) {
+        let line = self.lines.get(name.index as usize % CONNECTED);
+        let line = line.and_then(|line| line.try_lock().ok());
+        if line.is_some_and(|mut line| line.ring(directory, name)) {
+            return;
+        }
         let to = below(directory, name);
         // Rings that nobody took yet count against their sender, some hundred of them: those of a
         // stopped process would keep it from ringing anybody else. A new sender has none.
-        if let Err(error) = send(&self.socket, &to)
+        if let Err(error) = send_to(&self.socket, &to)
             && error.kind() == io::ErrorKind::WouldBlock
         {
-            drop(unbound().and_then(|socket| send(&socket, &to)));
+            drop(unbound().and_then(|socket| send_to(&socket, &to)));
         }
     }
 }
 
-fn send(socket: &UnixDatagram, to: &Path) -> io::Result<usize> {
+impl Line {
+    /// Rings if this line leads there, or is made to: whether it did.
+    fn ring(&mut self, directory: &OwnedFd, name: BellName) -> bool {
+        if self.to.as_ref().is_none_or(|(to, _)| *to != name) {
+            self.passed += 1;
+            if self.to.is_some() && self.passed < PATIENCE {
+                return false;
+            }
+            self.to = connected(directory, name).ok().map(|socket| (name, socket));
+        }
+        self.passed = 0;
+        let is_rung = self.to.as_ref().is_some_and(|(_, socket)| was_rung(send(socket)));
+        if !is_rung {
+            self.to = None;
+        }
+        is_rung
+    }
+}
+
+/// What a connected socket says: its queue is of this bell alone, and a full one was rung.
+fn was_rung(sent: io::Result<usize>) -> bool {
+    sent.map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |_| true)
+}
+
+fn connected(directory: &OwnedFd, name: BellName) -> io::Result<UnixDatagram> {
+    let socket = unbound()?;
+    socket.connect(below(directory, name))?;
+    Ok(socket)
+}
+
+fn send(socket: &UnixDatagram) -> io::Result<usize> {
+    gate(Call::Send)?;
+    socket.send(&[1])
+}
+
+fn send_to(socket: &UnixDatagram, to: &Path) -> io::Result<usize> {
     gate(Call::Send)?;
     socket.send_to(&[1], to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Door {
+        directory: tempfile::TempDir,
+        opened: OwnedFd,
+    }
+
+    impl Door {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let opened = super::super::file::open_directory(directory.path()).unwrap();
+            Self { directory, opened }
+        }
+
+        fn bell(&self, index: u64, nonce: u64) -> Doorbell {
+            let name = BellName { index, nonce };
+            Doorbell::bind(&self.opened, name, self.directory.path()).unwrap()
+        }
+
+        /// Rings it: whether the bell shows it.
+        fn rings(&self, ringer: &Ringer, bell: &Doorbell) -> bool {
+            ringer.ring(&self.opened, bell.name());
+            let rung = bell.wait(Duration::ZERO).unwrap();
+            bell.drain().unwrap();
+            rung
+        }
+    }
+
+    fn descriptors() -> usize {
+        std::fs::read_dir("/proc/self/fd").unwrap().count()
+    }
+
+    /// Plants: a line that is taken for another's whose slot has the same number, or the same remainder.
+    #[test]
+    fn each_bell_is_rung_and_no_other() {
+        let (door, ringer) = (Door::new(), Ringer::new().unwrap());
+        let lines = CONNECTED as u64;
+        let mut bells: Vec<_> = (0..3 * lines).map(|index| door.bell(index, 1)).collect();
+        for round in 0..3 {
+            for bell in &bells {
+                assert!(door.rings(&ringer, bell), "{round}: {}", bell.name());
+                assert!(bells.iter().all(|bell| !bell.wait(Duration::ZERO).unwrap()), "{round}");
+            }
+        }
+        // Slots have other watches later; those of a process that was stopped may be there still.
+        for nonce in 2..5 {
+            for index in [0, 1, lines, 2 * lines] {
+                let bell = door.bell(index, nonce);
+                for _ in 0..=PATIENCE {
+                    assert!(door.rings(&ringer, &bell), "{}", bell.name());
+                    assert!(bells.iter().all(|bell| !bell.wait(Duration::ZERO).unwrap()));
+                }
+                bells.push(bell);
+            }
+        }
+    }
+
+    /// Plant: a line for each bell that was ever rung.
+    #[test]
+    fn a_ringer_keeps_few_descriptors() {
+        let (door, ringer) = (Door::new(), Ringer::new().unwrap());
+        let bells: Vec<_> = (0..1000).map(|index| door.bell(index, 7)).collect();
+        let before = descriptors();
+        for bell in bells.iter().chain(&bells).chain(&bells) {
+            assert!(door.rings(&ringer, bell));
+        }
+        // Other tests open some meanwhile.
+        assert!(descriptors() < before + 4 * CONNECTED, "{before} before");
+    }
+
+    /// Plant: a full queue that counts as a line that leads nowhere: each ring connects again.
+    #[test]
+    fn a_full_queue_was_rung() {
+        let (door, ringer) = (Door::new(), Ringer::new().unwrap());
+        let bell = door.bell(3, 1);
+        for _ in 0..1000 {
+            ringer.ring(&door.opened, bell.name());
+            assert!(ringer.lines[3].lock().unwrap().to.is_some());
+        }
+        assert!(bell.wait(Duration::ZERO).unwrap());
+        bell.drain().unwrap();
+        assert!(!bell.wait(Duration::ZERO).unwrap());
+        assert!(door.rings(&ringer, &bell));
+    }
+
+    /// Plant: a wait without the time that a receiver may block.
+    #[test]
+    fn a_wait_ends_by_itself_or_with_a_ring() {
+        let (door, ringer) = (Door::new(), Ringer::new().unwrap());
+        let bell = door.bell(0, 1);
+        assert!(!bell.wait(Duration::from_millis(1)).unwrap());
+        assert!(!bell.wait(Duration::MAX).unwrap());
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| (0..100).all(|_| bell.wait(Duration::MAX).unwrap()));
+            while !waiter.is_finished() {
+                ringer.ring(&door.opened, bell.name());
+            }
+            assert!(waiter.join().unwrap());
+        });
+    }
 }

@@ -112,7 +112,8 @@ fn no_sleep_outlasts_its_change() {
                 &place,
                 &mut rng,
                 &number.to_string(),
-                (wanted - slept).div_ceil(3).max(500),
+                // A pair tells nothing before its end.
+                (wanted - slept).div_ceil(3).clamp(500, 10_000),
                 polls,
             )
         });
