@@ -3,12 +3,12 @@
 //! 1. A watch's filter stands before its bit is set and does not change while it is in use.
 //! 2. The bit is the level, the socket its edge: who clears a bit that was set sends one message.
 //! 3. A watch sets its bit, fences, looks at the head again, and only then blocks.
-//! 4. A watch's bit stands in the bitmap of its group, and its sort of filter is noted in the header
-//!    before it: so a writer looks into the groups that its key may concern, and nowhere else.
+//! 4. A watch's bit stands in the bitmap of its group, and by how many bytes it is grouped is noted in
+//!    the header before it: so a writer looks into the groups that its key may concern, and nowhere else.
 //!
-//! The group of a filter is a hash of its sort and of its first bytes, as many as its class says: the
-//! longest of [`CLASSES`] that it reaches. A key has one group for each class that is in use; a thousand
-//! watches of other keys cost its writer no more than one.
+//! The group of a filter is a hash of its sort and of its first bytes: of all of them, as long as its sort
+//! has few lengths, else of as many as the nearest shorter one has. A key has one group for each length
+//! that is in use; a thousand watches of other keys cost its writer little more than one.
 //!
 //! A writer may die between clearing and sending: therefore a burial rings every watch
 //! (`docs/design.md`, WATCH; model E).
@@ -47,25 +47,31 @@ impl Sort {
     }
 }
 
-/// Bytes of a filter by which it is grouped.
-const CLASSES: [usize; 8] = [0, 1, 2, 4, 8, 16, 32, 64];
+/// Bytes of a filter by which it is grouped, at the most: each length has a bit in a word.
+const GROUPED_MAX: usize = 63;
+/// Lengths by which the filters of a sort are grouped; of those that register at a time, some more.
+/// A writer makes a hash for each, and they are never given back: a death could take one from others.
+const LENGTHS_MAX: u32 = 8;
 
-/// The class of a filter: the longest that it reaches.
-pub(crate) fn class_of(prefix: &[u8]) -> usize {
-    CLASSES.partition_point(|len| *len <= prefix.len()) - 1
+/// The word with a bit for each length by which filters of this sort were ever grouped.
+fn lengths_at(sort: Sort) -> u64 {
+    header::BELL_LENGTHS + 8 * sort as u64
 }
 
-/// The bit of a sort and class in the word of those that were ever used.
-fn sort_bit(sort: Sort, class: usize) -> u64 {
-    1 << (8 * sort as u64 + class as u64)
+/// By how many of its bytes a filter of `len` is grouped, where the others of its sort have `lengths`.
+fn grouped_by(lengths: u64, len: usize) -> usize {
+    let len = len.min(GROUPED_MAX);
+    if lengths >> len & 1 != 0 || lengths.count_ones() < LENGTHS_MAX {
+        return len;
+    }
+    (lengths & ((1 << len) - 1)).checked_ilog2().unwrap_or(0) as usize
 }
 
-/// The group of filters that begin like `bytes`; `None` when these are too few for the class.
+/// The group of filters that begin with these bytes.
 #[inline]
-pub(crate) fn group_of(sort: Sort, class: usize, bytes: &[u8]) -> Option<u64> {
-    let bytes = bytes.get(..*CLASSES.get(class)?)?;
-    let seed = 8 * sort as u64 + class as u64;
-    Some(xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed) % WATCH_GROUPS)
+pub(crate) fn group_of(sort: Sort, bytes: &[u8]) -> u64 {
+    let seed = sort as u64;
+    xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed) % WATCH_GROUPS
 }
 
 impl Space {
@@ -81,8 +87,6 @@ impl Space {
         (sort, prefix): (Sort, &[u8]),
     ) -> Result<Option<u64>, BadRegion> {
         let known = prefix.get(..WATCH_PREFIX_MAX as usize).unwrap_or(prefix);
-        let class = class_of(known);
-        let group = group_of(sort, class, known).unwrap_or_default();
         for index in 0..self.geometry.watches_max {
             let at = self.geometry.watch(index);
             if self.region.load(at + watch::STATE, Relaxed)? != 0 {
@@ -93,17 +97,20 @@ impl Space {
                 continue;
             }
             let filter = known.len() as u64 | (sort as u64) << 32;
+            let lengths = self.region.load(lengths_at(sort), Relaxed)?;
+            let grouped = grouped_by(lengths, known.len());
+            let group = group_of(sort, known.get(..grouped).unwrap_or(known));
             self.region.store(at + watch::NONCE, nonce, Relaxed)?;
             self.region.store(at + watch::FILTER, filter, Relaxed)?;
             self.region.store(at + watch::GROUP, group, Relaxed)?;
             if !known.is_empty() {
                 self.region.write(at + watch::PREFIX, known)?;
             }
-            if self.region.load(header::BELL_SORTS, Relaxed)? & sort_bit(sort, class) == 0 {
-                self.region.set_bits(header::BELL_SORTS, sort_bit(sort, class), AcqRel)?;
+            if lengths >> grouped & 1 == 0 {
+                self.region.set_bits(lengths_at(sort), 1 << grouped, AcqRel)?;
             }
             // ORDERING: [watch.filter] SeqCst fence: the filter comes before any bit; pairs with
-            // the Acquire load of the bits in `rouse`. So does the bit's own AcqRel. And the sort
+            // the Acquire load of the bits in `rouse`. So does the bit's own AcqRel. And the length
             // comes before the look at the head; pairs with the SeqCst fence in `each_sleeper`.
             fence(SeqCst);
             return Ok(Some(index));
@@ -178,29 +185,37 @@ impl Space {
         key: Option<&[u8]>,
         ring: &dyn Fn(BellName),
     ) -> Result<(), BadRegion> {
-        // ORDERING: [asleep] SeqCst fence: the head comes before the look at the sorts and bits; pairs
+        // ORDERING: [asleep] SeqCst fence: the head comes before the look at the lengths and bits; pairs
         // with the SeqCst fences in `falls_asleep` and `watch_take`.
         fence(SeqCst);
-        let sorts = self.region.load(header::BELL_SORTS, Relaxed)?;
-        let all = sort_bit(Sort::All, 0);
-        let mut classes = sorts >> (8 * sort as u64) & 0xff;
-        if classes == 0 && sorts & all == 0 {
-            return Ok(());
-        }
-        let Some(known) = key else {
-            return (0..WATCH_GROUPS).try_for_each(|group| self.rouse(group, sort, None, ring));
-        };
-        while classes != 0 {
-            let class = classes.trailing_zeros() as usize;
-            classes &= classes - 1;
-            if let Some(group) = group_of(sort, class, known) {
-                self.rouse(group, sort, key, ring)?;
+        for filters in [sort, Sort::All] {
+            let mut lengths = self.region.load(lengths_at(filters), Relaxed)?;
+            if lengths == 0 {
+                continue;
+            }
+            let Some(known) = key else {
+                return self.rouse_all(sort, ring);
+            };
+            while lengths != 0 {
+                let grouped = lengths.trailing_zeros() as usize;
+                lengths &= lengths - 1;
+                if let Some(bytes) = known.get(..grouped) {
+                    self.rouse(group_of(filters, bytes), sort, known, ring)?;
+                }
             }
         }
-        match group_of(Sort::All, 0, known) {
-            Some(group) if sorts & all != 0 => self.rouse(group, sort, key, ring),
-            _ => Ok(()),
+        Ok(())
+    }
+
+    /// Wakes the sleepers of a sort, whatever their filters.
+    fn rouse_all(&self, sort: Sort, ring: &dyn Fn(BellName)) -> Result<(), BadRegion> {
+        for index in 0..self.watches()? {
+            // A filter or a group that is not seen yet belongs to a watch that sees the head.
+            if self.watch_matches(index, sort, None)? && self.wakes(index)? {
+                self.send(index, ring)?;
+            }
         }
+        Ok(())
     }
 
     /// Wakes the sleepers of one group that are concerned.
@@ -208,18 +223,20 @@ impl Space {
         &self,
         group: u64,
         sort: Sort,
-        key: Option<&[u8]>,
+        key: &[u8],
         ring: &dyn Fn(BellName),
     ) -> Result<(), BadRegion> {
-        for first in (0..self.watches()?).step_by(64) {
+        let words = self.watches()?.div_ceil(64);
+        let row = self.region.words(self.geometry.asleep(group, 0), 8 * words)?;
+        for word in 0..row.len() {
             // ORDERING: [watch.filter] Acquire; pairs with the SeqCst fence in `watch_take`. `wakes`
             // acquires it before the door's name is read; a filter that is not seen yet belongs to
             // a watch that sees the head.
-            let mut bits = self.region.load(self.geometry.asleep(group, first), Acquire)?;
+            let mut bits = row.load(word, Acquire)?;
             while bits != 0 {
-                let index = first + u64::from(bits.trailing_zeros());
+                let index = 64 * word as u64 + u64::from(bits.trailing_zeros());
                 bits &= bits - 1;
-                if self.watch_matches(index, sort, key)? && self.wakes(index)? {
+                if self.watch_matches(index, sort, Some(key))? && self.wakes(index)? {
                     self.send(index, ring)?;
                 }
             }
@@ -269,5 +286,85 @@ impl Space {
             count += u64::from(state != 0);
         }
         Ok(count)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::bus::testing::Place;
+    use std::cell::RefCell;
+
+    /// Promise (watching): whatever the lengths of filters, in whatever order they came, a change rings
+    /// every sleeping watch whose filter its key begins with, and no other.
+    /// Plants: no note of a length after the eighth; the longest length of all instead of the nearest
+    /// shorter one; a prefix that is not compared.
+    #[test]
+    fn every_filter_is_rung_for_its_keys() {
+        let place = Place::new();
+        let bus = place.make();
+        let core = &bus.inner.core;
+        let long: Vec<u8> = (0..100).collect();
+        let other: Vec<u8> =
+            (0..100).map(|byte| if byte < 30 { byte } else { 200 - byte }).collect();
+        for stride in [1, 7, 31, 59] {
+            let filters: Vec<_> = (0..83)
+                .map(|turn| (turn * stride + 40) % 83)
+                .flat_map(|len| [&long[..len], &other[..len]])
+                .collect();
+            let owner = bus.inner.seat().unwrap().owner();
+            let taken = |filter: &&[u8]| core.watch_take(owner, 1, (Sort::Keys, *filter)).unwrap();
+            let indices: Vec<_> = filters.iter().map(|filter| taken(filter).unwrap()).collect();
+            for key in [&long[..], &other, &long[..1], &long[..20], &other[..64], b"else"] {
+                for index in &indices {
+                    core.falls_asleep(*index).unwrap();
+                }
+                let rung = RefCell::new(Vec::new());
+                let ring = |name: BellName| rung.borrow_mut().push(name.index);
+                core.each_sleeper(Sort::Keys, Some(key), &ring).unwrap();
+                let mut rung = rung.take();
+                rung.sort_unstable();
+                let concerned = |(_, filter): &(&u64, &&[u8])| key.starts_with(filter);
+                let due = indices.iter().zip(&filters).filter(concerned);
+                let mut due: Vec<_> = due.map(|(index, _)| *index).collect();
+                due.sort_unstable();
+                assert_eq!(rung, due, "stride {stride}, key of {}", key.len());
+            }
+            for index in indices {
+                core.watch_give(index).unwrap();
+            }
+        }
+    }
+
+    /// Promise (watching): a clear rings every sleeping watch of its sort, and no other.
+    /// Plant: sorts that are not compared.
+    #[test]
+    fn a_clear_rings_its_sort() {
+        let place = Place::new();
+        let bus = place.make();
+        let core = &bus.inner.core;
+        let owner = bus.inner.seat().unwrap().owner();
+        let watches = [Sort::Keys, Sort::Locks, Sort::All, Sort::Keys, Sort::Topics];
+        let taken = |sort: &Sort| core.watch_take(owner, 1, (*sort, b"some/")).unwrap().unwrap();
+        let indices: Vec<_> = watches.iter().map(taken).collect();
+        // One does not sleep.
+        indices[..4].iter().for_each(|index| core.falls_asleep(*index).unwrap());
+        let rung = RefCell::new(Vec::new());
+        let ring = |name: BellName| rung.borrow_mut().push(name.index);
+        core.each_sleeper(Sort::Keys, None, &ring).unwrap();
+        core.each_sleeper(Sort::Keys, None, &ring).unwrap();
+        core.each_sleeper(Sort::Topics, None, &ring).unwrap();
+        assert_eq!(rung.take(), [indices[0], indices[2], indices[3]]);
+    }
+
+    /// A writer makes a hash for each length that is noted. Plant: no bound.
+    #[test]
+    fn few_lengths_are_noted() {
+        let mut lengths = 0;
+        for turn in 0..1000 {
+            lengths |= 1 << grouped_by(lengths, turn * 37 % 90);
+        }
+        assert!(lengths.count_ones() <= LENGTHS_MAX + 1, "{lengths:#x}");
+        assert_eq!(grouped_by(lengths, 0), 0);
     }
 }

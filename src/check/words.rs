@@ -173,8 +173,8 @@ impl Core {
             let (len, sort, group) = (filter & 0xffff_ffff, filter >> 32, word(at + watch::GROUP)?);
             if sort > Sort::Members as u64 && sort != Sort::All as u64 {
                 report.say(format!("watch {index} has a filter of sort {sort}"));
-            } else if word(header::BELL_SORTS)? >> (8 * sort) & 0xff == 0 {
-                report.say(format!("watch {index} may never be rung: its sort is not noted"));
+            } else if word(header::BELL_LENGTHS + 8 * sort)? << (63 - len.min(63)) == 0 {
+                report.say(format!("watch {index} may never be rung: its length is not noted"));
             }
             if group >= WATCH_GROUPS {
                 report.say(format!("watch {index} is in group {group} of {WATCH_GROUPS}"));

@@ -7,7 +7,7 @@
 /// First word of every region.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"MEMBUS\x00R");
 /// Version of this layout; it rises with every change of this file that moves anything.
-pub(crate) const LAYOUT_VERSION: u32 = 3;
+pub(crate) const LAYOUT_VERSION: u32 = 4;
 /// Written beside the version: reads differently on a machine of the other byte order.
 pub(crate) const BYTE_ORDER: u32 = 0x0102_0304;
 /// Bytes in a cache line: the unit in which words are kept apart.
@@ -45,7 +45,6 @@ pub(crate) mod header {
     pub(crate) const MEMBERS_HIGH: u64 = 288;
     pub(crate) const WATCHES_HIGH: u64 = 296;
     pub(crate) const CLAIMS: u64 = 304;
-    pub(crate) const BELL_SORTS: u64 = 312;
     pub(crate) const KEEPER: u64 = 320;
     pub(crate) const HEARTBEAT: u64 = 328;
     pub(crate) const CLOCK_BOOT: u64 = 336;
@@ -54,6 +53,7 @@ pub(crate) mod header {
     pub(crate) const SNAPSHOT_TIME: u64 = 360;
     pub(crate) const SNAPSHOT_FAILURES: u64 = 368;
     pub(crate) const SNAPSHOT_WANTED: u64 = 376;
+    pub(crate) const BELL_LENGTHS: u64 = 448;
 
     pub(crate) const HEAD: u64 = 512;
     pub(crate) const CLEARED_AT: u64 = 520;
@@ -140,7 +140,7 @@ pub(crate) mod watch {
 /// Bytes of a watch's prefix that writers compare; the watch itself compares all of it.
 pub(crate) const WATCH_PREFIX_MAX: u64 = watch::SIZE - watch::PREFIX;
 /// Groups of watches: a writer looks for sleepers in those that its key may concern.
-pub(crate) const WATCH_GROUPS: u64 = 256;
+pub(crate) const WATCH_GROUPS: u64 = 1024;
 
 /// One entry. Optional words follow the fixed ones in this order, each only when its flag is set:
 /// deadline, owner, who; then key and value, each padded to 8 bytes.
@@ -237,7 +237,6 @@ const ALL: &[u64] = &[
     header::MEMBERS_HIGH,
     header::WATCHES_HIGH,
     header::CLAIMS,
-    header::BELL_SORTS,
     header::KEEPER,
     header::HEARTBEAT,
     header::CLOCK_BOOT,
@@ -246,6 +245,7 @@ const ALL: &[u64] = &[
     header::SNAPSHOT_TIME,
     header::SNAPSHOT_FAILURES,
     header::SNAPSHOT_WANTED,
+    header::BELL_LENGTHS,
     header::HEAD,
     header::CLEARED_AT,
     header::COMMIT_LOCK,

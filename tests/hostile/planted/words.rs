@@ -101,7 +101,7 @@ pub(super) const WORDS: [Planted; 31] = [
         i.set(i.asleep(other), i.word(i.asleep(other)) | 1 << 1);
         "watch 1".into()
     }),
-    ("a watch in a group that is none", MEMBERS, "is in group 256", |i| {
+    ("a watch in a group that is none", MEMBERS, "is in group 1024", |i| {
         i.set(i.watch(1) + watch::GROUP, WATCH_GROUPS);
         "watch 1".into()
     }),
@@ -109,8 +109,8 @@ pub(super) const WORDS: [Planted; 31] = [
         i.set(i.watch(1) + watch::FILTER, 5 << 32);
         "watch 1".into()
     }),
-    ("a sort that nobody noted", MEMBERS, "its sort is not noted", |i| {
-        i.set(header::BELL_SORTS, 0);
+    ("a length that nobody noted", MEMBERS, "its length is not noted", |i| {
+        i.set(header::BELL_LENGTHS, 0);
         "watch".into()
     }),
     ("an end that is none", MEMBERS, "ended by 3", |i| {
