@@ -4,70 +4,17 @@
 //! in `/dev/shm/membus-UID`, `NAME-HASH.toml` with a hash of its path. There are no passwords in it.
 //! It goes with `destroy`.
 
+mod persist;
+
+pub use persist::{Persist, PersistError};
+
 use crate::error::OpenError;
 use crate::sys::{file, process};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
-
-/// Where a bus's snapshots go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Persist {
-    /// Nowhere: the state goes with the host, or with the bus's files.
-    None,
-    /// Into image files in this directory.
-    Image(PathBuf),
-    /// To a backend of the program's own, which [`Options::backend`](crate::Options::backend) gives.
-    Own,
-}
-
-impl fmt::Display for Persist {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::Own => f.write_str("own"),
-            Self::Image(directory) => write!(f, "image:{}", directory.display()),
-        }
-    }
-}
-
-/// A text that names no backend.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{url}` names no backend of this build: it has `none` and `image:DIRECTORY`")]
-pub struct PersistError {
-    /// What was given.
-    pub url: String,
-}
-
-impl FromStr for Persist {
-    type Err = PersistError;
-    fn from_str(url: &str) -> Result<Self, PersistError> {
-        match url.split_once(':') {
-            None if url == "none" => Ok(Self::None),
-            None if url == "own" => Ok(Self::Own),
-            Some(("image", directory)) if !directory.is_empty() => {
-                Ok(Self::Image(PathBuf::from(directory)))
-            }
-            _ => Err(PersistError { url: url.to_owned() }),
-        }
-    }
-}
-
-impl Persist {
-    /// With a relative directory taken from where the process is now.
-    pub(crate) fn absolute(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::None => Self::None,
-            Self::Own => Self::Own,
-            Self::Image(directory) => Self::Image(std::path::absolute(directory)?),
-        })
-    }
-}
 
 /// What is kept of a bus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -183,19 +130,4 @@ pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
         file::remove_all(&gone)
     };
     forget().map_err(|source| failed("removing", &at, source))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backends_have_names() {
-        for url in ["none", "image:/a/b"] {
-            assert_eq!(url.parse::<Persist>().unwrap().to_string(), url);
-        }
-        for url in ["", "image:", "json:/x", "redis://h"] {
-            assert!(url.parse::<Persist>().is_err(), "{url}");
-        }
-    }
 }

@@ -1,8 +1,11 @@
 //! Backends: where snapshots go. They know a snapshot's entries, never the region.
 //!
-//! Whoever wants another one writes [`Backend`] and keeps its three rules; the tests of `conformance`
+//! Whoever wants another one writes [`Backend`] and keeps its three rules; the tests of `conformance_tests`
 //! hold each one of membus's own to them.
 
+#[cfg(test)]
+mod conformance_tests;
+mod files;
 pub(crate) mod image;
 
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};

@@ -1,6 +1,7 @@
 //! The bus: a region with its directory, its member slot, and the operations of the public face.
 
 pub(crate) mod arrivals;
+mod backends;
 pub(crate) mod batch;
 pub(crate) mod callback;
 pub(crate) mod cancel;

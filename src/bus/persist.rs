@@ -1,11 +1,11 @@
 //! What outlives the region: configuration, snapshots, and the bus built anew from them.
 
+use super::backends::backend_of;
 use super::counters::Counter;
 use super::create::{NewRegion, prepare, shape};
 use super::files::{SNAPSHOT_BYTE, io};
 use super::options::Options;
 use super::{Bus, Inner};
-use crate::backend::image::ImageDirectory;
 use crate::backend::{Backend, BackendError, FromFn, Sink};
 use crate::config::{self, Config, Persist};
 use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
@@ -62,17 +62,6 @@ pub struct SnapshotInfo {
     pub path: Option<PathBuf>,
     /// How long it took.
     pub took: Duration,
-}
-
-/// The backend that a handle saves to; none for a backend of another program's own.
-fn backend_of(persist: &Persist, keep: usize, options: &Options) -> Option<Arc<dyn Backend>> {
-    match persist {
-        Persist::None => None,
-        Persist::Image(directory) => {
-            Some(Arc::new(ImageDirectory { directory: directory.clone(), keep }))
-        }
-        Persist::Own => options.backend.clone(),
-    }
 }
 
 fn setting(error: &dyn std::fmt::Display, path: &Path) -> OpenError {
@@ -418,6 +407,7 @@ impl Bus {
 mod tests {
     use super::super::testing::Place;
     use super::*;
+    use crate::backend::image::ImageDirectory;
 
     /// Promise "who may be keeper": a member that can't open the backend never is.
     /// Plant: `can_keep` that answers true.

@@ -1,0 +1,135 @@
+//! Files that a save writes beside the old ones, and that get their name when they are whole.
+//!
+//! 1. A temporary file's writer holds a lock on its first byte; the kernel drops it with the writer.
+//! 2. Whoever sweeps takes that lock before it removes a file. One that was just made has no lock for a
+//!    moment: so its maker looks, with the lock in its hand, whether the name is still this file's.
+
+use crate::sys::{file, lock, process};
+use nix::fcntl::OFlag;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How often a file is made anew that a sweeper took for a dead one's.
+const MAKES: u32 = 100;
+
+/// A file that is being written; removed unless it was finished.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    path: PathBuf,
+    pub(super) file: File,
+    finished: bool,
+}
+
+impl Temporary {
+    /// A new file in the directory, its name beginning with `prefix`.
+    pub(super) fn new(directory: &Path, prefix: &str) -> io::Result<Self> {
+        for _ in 0..MAKES {
+            let name = format!("{prefix}{}-{:x}", process::pid(), process::random()?);
+            let path = directory.join(name);
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+            let file = file::open_file(&path, flags, 0o600)?;
+            let this = Self { path, file, finished: false };
+            if lock::try_lock_byte(&this.file, 0)? && this.has_its_name()? {
+                return Ok(this);
+            }
+        }
+        Err(io::Error::other("somebody removes each temporary file"))
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        match file::stat_path(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            there => Ok(there?.is_same(&file::stat(&self.file)?)),
+        }
+    }
+
+    /// Syncs what was written, and gives it its name. The directory is to be synced after that.
+    pub(super) fn finish(mut self, name: &Path) -> io::Result<()> {
+        file::sync(&self.file)?;
+        file::rename(&self.path, name)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.finished {
+            // One that stays is removed by the next save.
+            let _removed = file::unlink(&self.path);
+        }
+    }
+}
+
+/// Removes temporary files whose writers are gone: nobody holds their lock.
+pub(super) fn sweep(directory: &Path, prefix: &str) -> io::Result<()> {
+    for name in file::names(directory)? {
+        if !name.to_string_lossy().starts_with(prefix) {
+            continue;
+        }
+        let path = directory.join(name);
+        let stale = match file::open_file(&path, OFlag::O_RDWR, 0) {
+            // Removed meanwhile, or nothing that a save has made.
+            Err(error) if is_none_of_ours(&error) => continue,
+            stale => stale?,
+        };
+        if lock::try_lock_byte(&stale, 0)? {
+            file::unlink(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_none_of_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotFound};
+    matches!(error.kind(), NotFound | IsADirectory)
+        || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO))
+}
+
+/// Writes pass the seam.
+#[derive(Debug)]
+pub(super) struct Gated<'a>(pub(super) &'a File);
+
+impl io::Write for Gated<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        file::write(self.0, bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::AtomicU64;
+    use crate::sync::Ordering::Relaxed;
+
+    /// Promise: a sweep removes what dead savers left, and nothing of a saver that lives, however new its
+    /// file is.
+    /// Plant: no look at the name once the lock is had: a file without a name is written.
+    #[test]
+    fn a_sweep_takes_no_living_savers_file() {
+        let place = tempfile::tempdir().unwrap();
+        let (directory, made) = (place.path(), AtomicU64::new(0));
+        std::fs::write(directory.join(".x-dead"), b"left").unwrap();
+        std::fs::create_dir(directory.join(".x-directory")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", directory.join(".x-link")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while made.load(Relaxed) < 2000 {
+                    sweep(directory, ".x-").unwrap();
+                }
+            });
+            for _ in 0..2000 {
+                let new = Temporary::new(directory, ".x-").unwrap();
+                made.fetch_add(1, Relaxed);
+                sweep(directory, ".x-").unwrap();
+                assert!(new.has_its_name().unwrap());
+            }
+        });
+        assert!(!directory.join(".x-dead").exists());
+        assert_eq!(file::names(directory).unwrap().len(), 2, "what is no file stays");
+    }
+}

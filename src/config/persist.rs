@@ -1,0 +1,199 @@
+//! Where a bus's snapshots go, as a text: `none`, `image:DIRECTORY`.
+//!
+//! What stands before the `?` of a path is as in a URL: `%3F` is a `?`, `%25` a `%`; a `%` that begins no
+//! such pair is itself. What [`Persist`] shows is read back as the same.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where a bus's snapshots go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Persist {
+    /// Nowhere: the state goes with the host, or with the bus's files.
+    None,
+    /// Into image files in this directory.
+    Image(PathBuf),
+    /// To a backend of the program's own, which [`Options::backend`](crate::Options::backend) gives.
+    Own,
+}
+
+impl fmt::Display for Persist {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Own => f.write_str("own"),
+            Self::Image(directory) => write!(f, "image:{}", Escaped(directory)),
+        }
+    }
+}
+
+/// A text that names no backend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PersistError {
+    /// It begins with the name of none.
+    #[error("`{scheme}` is no kind of backend; there are {KINDS}")]
+    Unknown {
+        /// What stands before the `:`.
+        scheme: String,
+    },
+    /// What follows the kind of backend is not right.
+    #[error("a backend `{scheme}:` {reason}")]
+    Wrong {
+        /// The kind of backend.
+        scheme: &'static str,
+        /// What is wrong; no password is in it.
+        reason: String,
+    },
+}
+
+/// What there is, for people.
+const KINDS: &str = "none, image:DIRECTORY";
+
+impl FromStr for Persist {
+    type Err = PersistError;
+    fn from_str(url: &str) -> Result<Self, PersistError> {
+        match url.split_once(':') {
+            None if url == "none" => Ok(Self::None),
+            None if url == "own" => Ok(Self::Own),
+            Some(("image", rest)) => image(rest),
+            found => {
+                let scheme = found.map_or(url, |(scheme, _)| scheme).to_owned();
+                Err(PersistError::Unknown { scheme })
+            }
+        }
+    }
+}
+
+fn image(rest: &str) -> Result<Persist, PersistError> {
+    let (path, parameters) = split("image", rest)?;
+    no_more("image", parameters)?;
+    Ok(Persist::Image(path))
+}
+
+/// What stands behind a `?`: names and values.
+type Parameters<'a> = Vec<(&'a str, String)>;
+
+/// The path and the parameters behind its `?`.
+fn split<'a>(
+    scheme: &'static str,
+    rest: &'a str,
+) -> Result<(PathBuf, Parameters<'a>), PersistError> {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if path.is_empty() {
+        return Err(PersistError::Wrong { scheme, reason: "needs a path".to_owned() });
+    }
+    let mut parameters = Vec::new();
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let Ok(value) = String::from_utf8(unescape(value)) else {
+            let reason = format!("has a parameter `{name}` that is no text");
+            return Err(PersistError::Wrong { scheme, reason });
+        };
+        parameters.push((name, value));
+    }
+    Ok((PathBuf::from(OsString::from_vec(unescape(path))), parameters))
+}
+
+/// Takes the last parameter of this name.
+fn take(parameters: &mut Parameters<'_>, name: &str) -> Option<String> {
+    let mut found = None;
+    parameters.retain_mut(|(other, value)| {
+        let is_it = *other == name;
+        if is_it {
+            found = Some(std::mem::take(value));
+        }
+        !is_it
+    });
+    found
+}
+
+fn no_more(scheme: &'static str, rest: Parameters<'_>) -> Result<(), PersistError> {
+    match rest.first() {
+        None => Ok(()),
+        Some((name, _)) => {
+            let reason = format!("knows no parameter `{name}` (a `?` in a path is written %3F)");
+            Err(PersistError::Wrong { scheme, reason })
+        }
+    }
+}
+
+/// Bytes with each `%` and two hexadecimal digits replaced by what they stand for.
+fn unescape(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let digit = |at: usize| Some(char::from(*after.get(at)?).to_digit(16)? as u8);
+        match (*first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(high << 4 | low);
+                rest = &after[2..];
+            }
+            (byte, ..) => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+/// A text that [`unescape`] gives back.
+struct Escaped<'a, T: ?Sized>(&'a T);
+
+impl<T: AsRef<OsStr> + ?Sized> fmt::Display for Escaped<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escapes = |c: char| matches!(c, '%' | '?' | '&' | '#') || c.is_control();
+        for chunk in self.0.as_ref().as_bytes().utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if escapes(c) {
+                    let mut bytes = [0; 4];
+                    for byte in c.encode_utf8(&mut bytes).bytes() {
+                        write!(f, "%{byte:02X}")?;
+                    }
+                } else {
+                    write!(f, "{c}")?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "%{byte:02X}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Persist {
+    /// With a relative path taken from where the process is now.
+    pub(crate) fn absolute(&self) -> io::Result<Self> {
+        let absolute = |path: &Path| std::path::absolute(path);
+        Ok(match self {
+            Self::None => Self::None,
+            Self::Own => Self::Own,
+            Self::Image(directory) => Self::Image(absolute(directory)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plant: a `%` that is not escaped again.
+    #[test]
+    fn backends_have_names() {
+        for url in ["none", "own", "image:/a/b", "image:a b/\u{e9}", "image:/a%3Fb%25%FF%0A"] {
+            assert_eq!(url.parse::<Persist>().unwrap().to_string(), url);
+        }
+        let odd: Persist = "image:100%/%zz%4".parse().unwrap();
+        assert_eq!(odd, Persist::Image("100%/%zz%4".into()));
+        assert_eq!(odd.to_string().parse::<Persist>().unwrap(), odd);
+        for url in ["", "image", "image:", "image:?", "image:/a?b", "image:/a?b=c", "file:/x"] {
+            assert!(url.parse::<Persist>().is_err(), "{url}");
+        }
+    }
+}
