@@ -18,7 +18,8 @@
 //! # }
 //! ```
 //!
-//! Features: `stream` (off): watches and subscribers as `futures_core::Stream`.
+//! Features: `json` (on): snapshots as JSON. `gzip` (on): compressed snapshots. `stream` (off): watches
+//! and subscribers as `futures_core::Stream`.
 
 #![expect(dead_code, reason = "parts of the layout serve layers that come on top of it")]
 

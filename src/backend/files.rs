@@ -4,6 +4,7 @@
 //! 2. Whoever sweeps takes that lock before it removes a file. One that was just made has no lock for a
 //!    moment: so its maker looks, with the lock in its hand, whether the name is still this file's.
 
+use super::{BackendError, Loaded, Sink};
 use crate::sys::{file, lock, process};
 use nix::fcntl::OFlag;
 use std::fs::File;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// How often a file is made anew that a sweeper took for a dead one's.
 const MAKES: u32 = 100;
+/// How often a load lists files anew, when what it found was replaced meanwhile.
+const LISTINGS: u32 = 100;
 
 /// A file that is being written; removed unless it was finished.
 #[derive(Debug)]
@@ -85,6 +88,54 @@ fn is_none_of_ours(error: &io::Error) -> bool {
     use io::ErrorKind::{IsADirectory, NotFound};
     matches!(error.kind(), NotFound | IsADirectory)
         || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO))
+}
+
+/// Loads the newest good one of some files.
+pub(super) struct Newest<'a> {
+    /// The files, the newest first.
+    pub(super) list: &'a dyn Fn() -> Result<Vec<PathBuf>, BackendError>,
+    /// Gives a file to a sink when all of it is good; else says what is wrong with it.
+    pub(super) give: &'a Give,
+}
+
+/// What was read twice is the same file, whatever becomes of its name.
+type Give = dyn Fn(&File, &Path, &mut dyn Sink) -> Result<Result<Loaded, String>, BackendError>;
+
+impl Newest<'_> {
+    /// Loads it; a listing that is out of date is made anew.
+    pub(super) fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError> {
+        let mut gone = PathBuf::new();
+        for _ in 0..LISTINGS {
+            match self.load_listed(sink)? {
+                Ok(loaded) => return Ok(loaded),
+                Err(path) => gone = path,
+            }
+        }
+        Err(BackendError::io(&gone)(io::ErrorKind::NotFound.into()))
+    }
+
+    /// Of those that are there now; `Err` when one of them is gone already.
+    fn load_listed(
+        &self,
+        sink: &mut dyn Sink,
+    ) -> Result<Result<Option<Loaded>, PathBuf>, BackendError> {
+        let mut refused = Vec::new();
+        for path in (self.list)()? {
+            let end = match file::open_file(&path, OFlag::O_RDONLY, 0) {
+                Ok(file) => (self.give)(&file, &path, sink)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(path)),
+                Err(error) => Err(error.to_string()),
+            };
+            match end {
+                Ok(loaded) => return Ok(Ok(Some(Loaded { refused, ..loaded }))),
+                Err(reason) => refused.push((path.display().to_string(), reason)),
+            }
+        }
+        match refused.into_iter().next() {
+            None => Ok(Ok(None)),
+            Some((at, reason)) => Err(BackendError::Damaged { at, reason }),
+        }
+    }
 }
 
 /// Writes pass the seam.

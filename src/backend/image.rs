@@ -1,4 +1,6 @@
-//! Images in a directory: `snapshot-SEQUENCE-REVISION-INCARNATION.membus`.
+//! Images in a directory: `snapshot-SEQUENCE-REVISION-INCARNATION.membus`, compressed ones with `.gz`.
+//!
+//! What is read is told by its bytes, not by its name, and a directory may hold both.
 //!
 //! A save writes a temporary file beside them, syncs it, renames it, syncs the directory, and only
 //! then deletes older ones. A failed sync is never tried again on the same file: what it had
@@ -8,28 +10,27 @@
 //! The newest is the one that was saved last, which the sequence tells. The revision does not: a bus
 //! that was rebuilt from an older image, since the newest was damaged, may come by a lower one.
 
-use super::files::{Gated, Temporary, sweep};
+use super::files::{Newest, Temporary, sweep};
+use super::stream::{Input, Output};
 use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot::format::{FormatError, Reader, Writer};
 use crate::snapshot_entry::SnapshotHead;
 use crate::sys::file;
-use nix::fcntl::OFlag;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek};
+use std::io;
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "snapshot-";
 const SUFFIX: &str = ".membus";
+const COMPRESSED: &str = ".membus.gz";
 const TEMPORARY: &str = ".saving-";
-/// Bytes that are read or written at a time.
-const BUFFER: usize = 1 << 20;
-/// How often a load lists the directory anew, when what it found was replaced meanwhile.
-const LISTINGS: u32 = 100;
 
 /// A directory of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageDirectory {
     pub(crate) directory: PathBuf,
+    /// Whether those that are saved are compressed.
+    pub(crate) is_compressed: bool,
     /// How many images stay; one at least.
     pub(crate) keep: usize,
 }
@@ -52,7 +53,8 @@ impl ImageDirectory {
         let mut images: Vec<_> = names
             .into_iter()
             .filter_map(|name| name.into_string().ok())
-            .filter(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
+            .filter(|name| name.starts_with(PREFIX))
+            .filter(|name| name.ends_with(SUFFIX) || name.ends_with(COMPRESSED))
             .collect();
         images.sort_unstable_by(|one, two| (order(two), two).cmp(&(order(one), one)));
         Ok(images)
@@ -72,7 +74,8 @@ impl ImageDirectory {
         let newest = self.names()?.first().map_or(0, |name| order(name).0);
         let (sequence, revision) = (newest.saturating_add(1), head.revision);
         let name = format!("{PREFIX}{sequence:012}-{revision:020}-{:016x}", head.incarnation);
-        Ok(self.directory.join(format!("{name}{SUFFIX}")))
+        let suffix = if self.is_compressed { COMPRESSED } else { SUFFIX };
+        Ok(self.directory.join(name + suffix))
     }
 
     fn write(
@@ -82,13 +85,15 @@ impl ImageDirectory {
         entries: &mut dyn Source,
     ) -> Result<Saved, BackendError> {
         let fail = |error| self.failed(error);
-        let buffer = BufWriter::with_capacity(BUFFER, Gated(to));
-        let mut writer = Writer::new(buffer, head).map_err(fail)?;
+        let output = Output::new(to, self.is_compressed).map_err(fail)?;
+        let mut writer = Writer::new(output, head).map_err(fail)?;
         while let Some(entry) = entries.next_entry()? {
             writer.push(&entry).map_err(fail)?;
         }
-        let (_, summary) = writer.finish().map_err(fail)?;
-        Ok(Saved { entries: summary.entries, bytes: summary.bytes, path: None })
+        let (output, summary) = writer.finish().map_err(fail)?;
+        output.finish().map_err(fail)?;
+        let bytes = file::stat(to).map_err(fail)?.size;
+        Ok(Saved { entries: summary.entries, bytes, path: None })
     }
 
     /// Gives the image to `sink` when all of it is good: what was read twice was the same file, whatever
@@ -118,31 +123,10 @@ impl ImageDirectory {
         }
         Ok(Ok(Loaded { head, entries: reader.summary().entries, refused: Vec::new() }))
     }
-
-    /// The newest good one of those that are listed now; `Err` when one of them is gone already.
-    fn give_newest(
-        &self,
-        refused: &mut Vec<(String, String)>,
-        sink: &mut dyn Sink,
-    ) -> Result<Result<Option<Loaded>, PathBuf>, BackendError> {
-        for path in self.images().map_err(|error| self.failed(error))? {
-            let end = match file::open_file(&path, OFlag::O_RDONLY, 0) {
-                Ok(file) => Self::give(&file, &path, sink)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(path)),
-                Err(error) => Err(error.to_string()),
-            };
-            match end {
-                Ok(loaded) => return Ok(Ok(Some(loaded))),
-                Err(reason) => refused.push((path.display().to_string(), reason)),
-            }
-        }
-        Ok(Ok(None))
-    }
 }
 
-fn reader(mut file: &File) -> Result<Reader<BufReader<&File>>, FormatError> {
-    file.rewind().map_err(|source| FormatError::Io { at: 0, source })?;
-    Reader::new(BufReader::with_capacity(BUFFER, file))
+fn reader(file: &File) -> Result<Reader<Input<'_>>, FormatError> {
+    Reader::new(Input::new(file).map_err(|source| FormatError::Io { at: 0, source })?)
 }
 
 impl Backend for ImageDirectory {
@@ -162,22 +146,8 @@ impl Backend for ImageDirectory {
     }
 
     fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError> {
-        let mut last = None;
-        for _ in 0..LISTINGS {
-            let mut refused = Vec::new();
-            match self.give_newest(&mut refused, sink)? {
-                Ok(Some(loaded)) => return Ok(Some(Loaded { refused, ..loaded })),
-                Ok(None) => {
-                    let newest = refused.into_iter().next();
-                    return newest.map_or(Ok(None), |(at, reason)| {
-                        Err(BackendError::Damaged { at, reason })
-                    });
-                }
-                Err(gone) => last = Some(gone),
-            }
-        }
-        let gone = last.unwrap_or_else(|| self.directory.clone());
-        Err(BackendError::io(&gone)(io::ErrorKind::NotFound.into()))
+        let list = || self.images().map_err(|error| self.failed(error));
+        Newest { list: &list, give: &Self::give }.load(sink)
     }
 
     fn exists(&self) -> Result<bool, BackendError> {
@@ -207,10 +177,11 @@ mod tests {
     #[test]
     fn images_are_ordered_by_their_sequence() {
         let place = tempfile::tempdir().unwrap();
-        let images = ImageDirectory { directory: place.path().to_owned(), keep: 1 };
+        let images =
+            ImageDirectory { directory: place.path().to_owned(), is_compressed: false, keep: 1 };
         let names = [
             "snapshot-000000000010-00000000000000000001-00000000000000ff.membus",
-            "snapshot-000000000009-00000000000000000099-0000000000000001.membus",
+            "snapshot-000000000009-00000000000000000099-0000000000000001.membus.gz",
             "snapshot-x.membus",
         ];
         for name in names.into_iter().chain(["snapshot-1.txt", ".saving-1", "other.membus"]) {
@@ -221,5 +192,52 @@ mod tests {
         let next = images.next(&head).unwrap();
         let sequence = order(next.file_name().unwrap().to_str().unwrap());
         assert_eq!(sequence, (11, 7));
+    }
+
+    /// Promise: a directory holds compressed images beside plain ones, each told by its bytes, whatever its
+    /// name; all of them count among those that stay.
+    /// Plant: told by the name.
+    #[cfg(feature = "gzip")]
+    #[test]
+    fn plain_and_compressed_ones_in_one_directory() {
+        use super::super::FromFn;
+        use crate::snapshot_entry::SnapshotEntry;
+        struct Nothing(u64);
+        impl Sink for Nothing {
+            fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
+                self.0 = head.revision;
+                Ok(())
+            }
+            fn entry(&mut self, _: SnapshotEntry) -> Result<(), BackendError> {
+                Ok(())
+            }
+        }
+        let place = tempfile::tempdir().unwrap();
+        let of = |is_compressed| ImageDirectory {
+            directory: place.path().to_owned(),
+            is_compressed,
+            keep: 3,
+        };
+        for revision in 1..7 {
+            let head = SnapshotHead { revision, ..SnapshotHead::default() };
+            let images = of(revision % 2 == 0);
+            let saved = images.save(&head, &mut FromFn(|| Ok(None))).unwrap();
+            let bytes = std::fs::read(saved.path.unwrap()).unwrap();
+            assert_eq!(bytes.starts_with(b"MEMBUSIM"), revision % 2 == 1);
+            let mut newest = Nothing(0);
+            of(revision % 3 == 0).load(&mut newest).unwrap().unwrap();
+            assert_eq!(newest.0, revision);
+        }
+        let there = of(false).images().unwrap();
+        assert_eq!(there.len(), 3);
+        // Under each other's names.
+        std::fs::rename(&there[0], place.path().join("snapshot-9-1-1.membus")).unwrap();
+        std::fs::rename(&there[1], place.path().join("snapshot-8-1-1.membus.gz")).unwrap();
+        let mut newest = Nothing(0);
+        let loaded = of(false).load(&mut newest).unwrap().unwrap();
+        assert_eq!((newest.0, loaded.refused), (6, Vec::new()));
+        std::fs::remove_file(place.path().join("snapshot-9-1-1.membus")).unwrap();
+        of(true).load(&mut newest).unwrap().unwrap();
+        assert_eq!(newest.0, 5);
     }
 }

@@ -5,8 +5,15 @@
 
 #[cfg(test)]
 mod conformance_tests;
+#[cfg(feature = "text")]
+mod content;
 mod files;
 pub(crate) mod image;
+#[cfg(feature = "json")]
+pub(crate) mod json;
+mod stream;
+#[cfg(feature = "text")]
+mod text;
 
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use std::fmt;

@@ -97,7 +97,14 @@ impl Saving {
             None => (asked.unwrap_or(Persist::None), EVERY, KEEP),
         };
         let every = options.every.unwrap_or(every);
-        let backend = backend_of(&persist, options.keep.unwrap_or(keep), options);
+        let backend = match backend_of(&persist, options.keep.unwrap_or(keep), options) {
+            Ok(backend) => backend,
+            // As with a backend of another program's own: whoever has it not, saves not.
+            Err(error) => {
+                tracing::warn!(%error, bus = %path.display(), "this handle takes no snapshots");
+                None
+            }
+        };
         Ok(Self { backend, persist, every, one: Mutex::default(), failures: AtomicU64::new(0) })
     }
 }
@@ -131,7 +138,12 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         let rule = "the bus has a backend of a program's own: open it there".to_owned();
         return Err(OpenError::Setting { setting: "persist", asked: persist.to_string(), rule });
     }
-    let new = match backend_of(&persist, keep, &options) {
+    let backend = backend_of(&persist, keep, &options).map_err(|error| OpenError::Setting {
+        setting: "persist",
+        asked: persist.to_string(),
+        rule: error.to_string(),
+    })?;
+    let new = match backend {
         Some(backend) => build(&options, path, &*backend)?,
         None => prepare(shape(&options).map_err(io("preparing", path))?, path)?,
     };
@@ -414,7 +426,8 @@ mod tests {
     #[test]
     fn who_has_not_the_backend_is_no_keeper() {
         let place = Place::new();
-        let images = ImageDirectory { directory: place.path().join("own"), keep: 1 };
+        let images =
+            ImageDirectory { directory: place.path().join("own"), is_compressed: false, keep: 1 };
         let mine = place.options().keeper(true).backend(Arc::new(images));
         let bus = mine.create_at(place.bus()).unwrap();
         assert!(bus.keeper.is_some() && bus.inner.may_keep);

@@ -111,7 +111,7 @@ impl Place {
         };
         let Persist::Image(directory) = persist else { return Err("no images".into()) };
         let mut state = Collected::default();
-        let images = ImageDirectory { directory, keep: 1 };
+        let images = ImageDirectory { directory, is_compressed: false, keep: 1 };
         match images.load(&mut state).map_err(|error| error.to_string())? {
             Some(loaded) if !loaded.refused.is_empty() => Err(format!("{:?}", loaded.refused)),
             Some(_) => Ok(Found { config, state: Some(state.0) }),

@@ -1,4 +1,5 @@
-//! Where a bus's snapshots go, as a text: `none`, `image:DIRECTORY`.
+//! Where a bus's snapshots go, as a text: `none`, `image:DIRECTORY`, `image:DIRECTORY?compress=gzip`,
+//! `json:FILE`, `json:FILE.gz`.
 //!
 //! What stands before the `?` of a path is as in a URL: `%3F` is a `?`, `%25` a `%`; a `%` that begins no
 //! such pair is itself. What [`Persist`] shows is read back as the same.
@@ -18,6 +19,10 @@ pub enum Persist {
     None,
     /// Into image files in this directory.
     Image(PathBuf),
+    /// Into compressed image files in this directory. Plain ones that are there are read as well.
+    CompressedImage(PathBuf),
+    /// Into this file as JSON, and into older ones beside it; compressed, where its name ends with `.gz`.
+    Json(PathBuf),
     /// To a backend of the program's own, which [`Options::backend`](crate::Options::backend) gives.
     Own,
 }
@@ -28,6 +33,10 @@ impl fmt::Display for Persist {
             Self::None => f.write_str("none"),
             Self::Own => f.write_str("own"),
             Self::Image(directory) => write!(f, "image:{}", Escaped(directory)),
+            Self::Json(path) => write!(f, "json:{}", Escaped(path)),
+            Self::CompressedImage(directory) => {
+                write!(f, "image:{}?compress=gzip", Escaped(directory))
+            }
         }
     }
 }
@@ -50,10 +59,20 @@ pub enum PersistError {
         /// What is wrong; no password is in it.
         reason: String,
     },
+    /// This build of membus has it not.
+    #[error(
+        "a backend `{scheme}:` needs the feature `{feature}`, which this build of membus lacks"
+    )]
+    Feature {
+        /// The kind of backend.
+        scheme: &'static str,
+        /// The feature of the package `membus`.
+        feature: &'static str,
+    },
 }
 
 /// What there is, for people.
-const KINDS: &str = "none, image:DIRECTORY";
+const KINDS: &str = "none, image:DIRECTORY[?compress=gzip], json:FILE[.gz]";
 
 impl FromStr for Persist {
     type Err = PersistError;
@@ -62,6 +81,7 @@ impl FromStr for Persist {
             None if url == "none" => Ok(Self::None),
             None if url == "own" => Ok(Self::Own),
             Some(("image", rest)) => image(rest),
+            Some(("json", rest)) => json(rest),
             found => {
                 let scheme = found.map_or(url, |(scheme, _)| scheme).to_owned();
                 Err(PersistError::Unknown { scheme })
@@ -71,9 +91,27 @@ impl FromStr for Persist {
 }
 
 fn image(rest: &str) -> Result<Persist, PersistError> {
-    let (path, parameters) = split("image", rest)?;
+    let (path, mut parameters) = split("image", rest)?;
+    let compress = take(&mut parameters, "compress");
     no_more("image", parameters)?;
-    Ok(Persist::Image(path))
+    match compress.as_deref() {
+        None | Some("none") => Ok(Persist::Image(path)),
+        Some("gzip") => Ok(Persist::CompressedImage(path)),
+        Some(other) => {
+            let reason = format!("is compressed by gzip or none, not by `{other}`");
+            Err(PersistError::Wrong { scheme: "image", reason })
+        }
+    }
+}
+
+fn json(rest: &str) -> Result<Persist, PersistError> {
+    let (path, parameters) = split("json", rest)?;
+    no_more("json", parameters)?;
+    if path.file_name().is_none() {
+        let reason = "needs the path of a file".to_owned();
+        return Err(PersistError::Wrong { scheme: "json", reason });
+    }
+    Ok(Persist::Json(path))
 }
 
 /// What stands behind a `?`: names and values.
@@ -175,6 +213,8 @@ impl Persist {
             Self::None => Self::None,
             Self::Own => Self::Own,
             Self::Image(directory) => Self::Image(absolute(directory)?),
+            Self::Json(path) => Self::Json(absolute(path)?),
+            Self::CompressedImage(directory) => Self::CompressedImage(absolute(directory)?),
         })
     }
 }
@@ -186,13 +226,29 @@ mod tests {
     /// Plant: a `%` that is not escaped again.
     #[test]
     fn backends_have_names() {
-        for url in ["none", "own", "image:/a/b", "image:a b/\u{e9}", "image:/a%3Fb%25%FF%0A"] {
+        for url in [
+            "none",
+            "own",
+            "image:/a/b",
+            "image:a b/\u{e9}",
+            "image:/a%3Fb%25%FF%0A",
+            "image:/a?compress=gzip",
+        ] {
             assert_eq!(url.parse::<Persist>().unwrap().to_string(), url);
         }
         let odd: Persist = "image:100%/%zz%4".parse().unwrap();
         assert_eq!(odd, Persist::Image("100%/%zz%4".into()));
         assert_eq!(odd.to_string().parse::<Persist>().unwrap(), odd);
-        for url in ["", "image", "image:", "image:?", "image:/a?b", "image:/a?b=c", "file:/x"] {
+        for url in [
+            "",
+            "image",
+            "image:",
+            "image:?",
+            "image:/a?b",
+            "image:/a?b=c",
+            "image:/a?compress=x",
+            "file:/x",
+        ] {
             assert!(url.parse::<Persist>().is_err(), "{url}");
         }
     }

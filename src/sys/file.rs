@@ -222,6 +222,15 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     again(|| renameat2(here, from, here, to, RenameFlags::RENAME_NOREPLACE))
 }
 
+/// Gives a file a second name, unless something is there.
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    gate(Call::Rename)?;
+    std::fs::hard_link(from, to)?;
+    #[cfg(test)]
+    note(|| Deed::Link { from: from.to_owned(), to: to.to_owned() });
+    Ok(())
+}
+
 /// Removes a file; one that is not there is gone as well.
 pub(crate) fn unlink(path: &Path) -> io::Result<()> {
     gate(Call::Unlink)?;

@@ -61,6 +61,10 @@ mod armed {
             from: PathBuf,
             to: PathBuf,
         },
+        Link {
+            from: PathBuf,
+            to: PathBuf,
+        },
         Unlink {
             path: PathBuf,
         },

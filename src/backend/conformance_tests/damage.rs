@@ -59,7 +59,7 @@ pub(super) fn damaged(place: fn() -> Place) {
     {
         let mut bad = good.clone();
         bad.splice(from..from, good[to..].iter().copied());
-        harm(format!("{to}.. again at {from}"), &bad, false);
+        harm(format!("{to}.. again at {from}"), &bad, !place.is_tight);
     }
     harm("a byte more".to_owned(), &[&good[..], b"x"].concat(), false);
     harm("twice".to_owned(), &[&good[..], &good[..]].concat(), false);

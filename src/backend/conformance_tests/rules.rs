@@ -198,11 +198,11 @@ pub(super) fn in_turn(place: fn() -> Place) {
 /// Who loads while others save gets a snapshot whole, and never an older one than before.
 pub(super) fn beside(place: fn() -> Place) {
     let (place, done) = (place(), AtomicU64::new(0));
-    save(&*place.open(1), &head(1), &of_round(1, 300)).unwrap();
+    save(&*place.open(1), &head(1), &of_round(1, 100)).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for round in 2..60 {
-                let end = save(&*place.open(1), &head(round), &of_round(round, 300));
+            for round in 2..300 {
+                let end = save(&*place.open(1), &head(round), &of_round(round, 100));
                 end.unwrap_or_else(|error| panic!("round {round}: {error}"));
             }
             // ORDERING: what was saved comes before the word of it.
@@ -213,7 +213,7 @@ pub(super) fn beside(place: fn() -> Place) {
             let found = load(&*place.open(1)).unwrap();
             let round = found.as_ref().map_or(0, |(loaded, _)| loaded.head.revision);
             assert!(round >= last, "{round} after {last}");
-            assert_same("beside", &found, &head(round), &of_round(round, 300));
+            assert_same("beside", &found, &head(round), &of_round(round, 100));
             (last, loads) = (round, loads + 1);
         }
     });

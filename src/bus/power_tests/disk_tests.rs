@@ -169,6 +169,11 @@ impl Disk {
                 let Some(parent) = from.parent().and_then(|path| self.find(path)) else { return };
                 self.name(parent, Naming::Rename(name_of(from), name_of(to)));
             }
+            Deed::Link { from, to } => {
+                let Some(node) = self.find(from) else { return };
+                let Some(parent) = to.parent().and_then(|path| self.find(path)) else { return };
+                self.name(parent, Naming::Add(name_of(to), node));
+            }
             Deed::Unlink { path } => {
                 let Some(parent) = path.parent().and_then(|path| self.find(path)) else { return };
                 self.name(parent, Naming::Remove(name_of(path)));

@@ -1,0 +1,228 @@
+//! JSON: one valid document, in which each entry is a line.
+//!
+//! ```text
+//! {"membus":"snapshot","version":1,"bus_id":"…","incarnation":"…","revision":4711,"created":"…","entries":[
+//! {"key":"price/ACME","value":101.5,"kind":"structure","revision":12,"time":"…","who":"feeder"},
+//! {"key":"/w==","key_encoding":"base64","value":"AAE=","encoding":"base64","kind":"bytes",…}
+//! ],"count":2,"checksum":"…"}
+//! ```
+//!
+//! The checksum is of what the document says, not of its bytes: another tool may lay it out anew. Who edits it
+//! writes `null` in place of the checksum, and it is believed as it is.
+//!
+//! A save writes a temporary file beside it, syncs it, gives the older ones their next names, renames it and
+//! syncs the directory. The file that was there keeps its name until the new one takes it; where the file
+//! system has no second names, it is `FILE.1` for a moment, and a load finds it there.
+
+mod read;
+mod write;
+
+use super::files::{Newest, Temporary, sweep};
+use super::stream::{Input, Output};
+use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
+use crate::snapshot_entry::SnapshotHead;
+use crate::sys::file::{self, Kind};
+use read::{ReadError, read};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use write::Writer;
+
+/// Version of the format.
+const VERSION: u32 = 1;
+/// End of the name of a compressed document.
+const COMPRESSED: &str = ".gz";
+
+/// A document, and older ones as `FILE.1`, `FILE.2`, … (`FILE.1.gz` of `FILE.gz`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JsonFile {
+    pub(crate) path: PathBuf,
+    /// How many documents stay; one at least.
+    pub(crate) keep: usize,
+}
+
+impl JsonFile {
+    fn is_compressed(&self) -> bool {
+        self.path.as_os_str().as_encoded_bytes().ends_with(COMPRESSED.as_bytes())
+    }
+
+    fn failed(&self, error: io::Error) -> BackendError {
+        BackendError::io(&self.path)(error)
+    }
+
+    fn directory(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The name without `.gz`, and that.
+    fn parts(&self) -> (String, &'static str) {
+        let name = self.name();
+        match name.strip_suffix(COMPRESSED) {
+            Some(stem) => (stem.to_owned(), COMPRESSED),
+            None => (name, ""),
+        }
+    }
+
+    /// The name of an older one; the newest is 0.
+    fn numbered(&self, number: u64) -> PathBuf {
+        let (stem, suffix) = self.parts();
+        match number {
+            0 => self.path.clone(),
+            number => self.directory().join(format!("{stem}.{number}{suffix}")),
+        }
+    }
+
+    /// Numbers of what is there, the newest first.
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let names = match file::names(self.directory()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            names => names?,
+        };
+        let (newest, (stem, suffix)) = (self.name(), self.parts());
+        let number = |name: &str| {
+            if name == newest {
+                return Some(0);
+            }
+            let digits = name.strip_prefix(&stem)?.strip_prefix('.')?.strip_suffix(suffix)?;
+            let number: u64 = digits.parse().ok().filter(|number| *number > 0)?;
+            (number.to_string() == digits).then_some(number)
+        };
+        let names = names.iter().filter_map(|name| name.to_str());
+        let mut numbers: Vec<u64> = names.filter_map(number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn documents(&self) -> io::Result<Vec<PathBuf>> {
+        Ok(self.numbers()?.into_iter().map(|number| self.numbered(number)).collect())
+    }
+
+    fn temporary(&self) -> String {
+        format!(".{}.saving-", self.name())
+    }
+
+    fn write(
+        &self,
+        to: &File,
+        head: &SnapshotHead,
+        entries: &mut dyn Source,
+    ) -> Result<Saved, BackendError> {
+        let fail = |error| self.failed(error);
+        let output = Output::new(to, self.is_compressed()).map_err(fail)?;
+        let mut writer = Writer::new(output, head).map_err(fail)?;
+        while let Some(entry) = entries.next_entry()? {
+            writer.push(&entry).map_err(fail)?;
+        }
+        let (output, entries) = writer.finish().map_err(fail)?;
+        output.finish().map_err(fail)?;
+        let bytes = file::stat(to).map_err(fail)?.size;
+        Ok(Saved { entries, bytes, path: Some(self.path.clone()) })
+    }
+
+    /// Gives what is there the next number each, up to the first one that is free. The newest has its old
+    /// name as well.
+    fn make_room(&self) -> io::Result<()> {
+        let there = match file::stat_path(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            there => there?,
+        };
+        if there.kind != Kind::Regular {
+            return Err(io::Error::other(format!("{} has this name", there.kind)));
+        }
+        if self.keep < 2 {
+            return Ok(());
+        }
+        let first = self.numbered(1);
+        if file::stat_path(&first).is_ok_and(|older| older.is_same(&there)) {
+            // Of a save that failed here.
+            return Ok(());
+        }
+        let numbers = self.numbers()?;
+        let free = (1..).find(|number| !numbers.contains(number)).unwrap_or(u64::MAX);
+        for number in (1..free).rev() {
+            file::rename(&self.numbered(number), &self.numbered(number + 1))?;
+        }
+        match file::link(&self.path, &first) {
+            Err(error) if error.raw_os_error().is_some_and(has_no_links) => {
+                file::rename(&self.path, &first)
+            }
+            end => end,
+        }
+    }
+
+    fn give(
+        file: &File,
+        path: &Path,
+        sink: &mut dyn Sink,
+    ) -> Result<Result<Loaded, String>, BackendError> {
+        let verified = Input::new(file).map_err(|error| ReadError::Wrong(error.to_string()));
+        match verified.and_then(|input| read(input, None)) {
+            Err(ReadError::Sink(error)) => return Err(error),
+            Err(ReadError::Wrong(reason)) => return Ok(Err(reason)),
+            Ok(_) => {}
+        }
+        let input = Input::new(file).map_err(BackendError::io(path))?;
+        match read(input, Some(sink)) {
+            Ok((head, entries)) => Ok(Ok(Loaded { head, entries, refused: Vec::new() })),
+            Err(ReadError::Sink(error)) => Err(error),
+            Err(ReadError::Wrong(reason)) => {
+                Err(BackendError::Damaged { at: path.display().to_string(), reason })
+            }
+        }
+    }
+}
+
+/// Whether a file system says so that has no second names.
+fn has_no_links(errno: i32) -> bool {
+    matches!(errno, libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS | libc::EMLINK)
+}
+
+impl Backend for JsonFile {
+    fn save(&self, head: &SnapshotHead, entries: &mut dyn Source) -> Result<Saved, BackendError> {
+        let fail = |error| self.failed(error);
+        let (directory, temporary) = (self.directory(), self.temporary());
+        file::make_directories(directory).map_err(fail)?;
+        sweep(directory, &temporary).map_err(fail)?;
+        let temporary = Temporary::new(directory, &temporary).map_err(fail)?;
+        let saved = self.write(&temporary.file, head, entries)?;
+        file::sync(&temporary.file).map_err(fail)?;
+        self.make_room().map_err(fail)?;
+        temporary.finish(&self.path).map_err(fail)?;
+        file::sync_directory(directory).map_err(fail)?;
+        for old in self.documents().map_err(fail)?.into_iter().skip(self.keep.max(1)) {
+            file::unlink(&old).map_err(fail)?;
+        }
+        Ok(saved)
+    }
+
+    fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError> {
+        let list = || self.documents().map_err(|error| self.failed(error));
+        Newest { list: &list, give: &Self::give }.load(sink)
+    }
+
+    fn exists(&self) -> Result<bool, BackendError> {
+        Ok(!self.documents().map_err(|error| self.failed(error))?.is_empty())
+    }
+
+    /// The newest goes last: whoever loads meanwhile finds it, and never an older one.
+    fn delete(&self) -> Result<(), BackendError> {
+        let fail = |error| self.failed(error);
+        for document in self.documents().map_err(fail)?.iter().rev() {
+            file::unlink(document).map_err(fail)?;
+        }
+        match file::sync_directory(self.directory()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            end => end.map_err(fail),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
