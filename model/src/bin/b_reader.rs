@@ -84,6 +84,12 @@ enum Plant {
     CellHeadAfter,
     /// The deadline is not looked at.
     NoDeadline,
+    /// The floor of the last clear does not count as the head until that follows.
+    HeadAlone,
+    /// A restore stores the head before the floor of what it cleared.
+    RestoreHeadFirst,
+    /// The entries of a restore have a revision each, and the floor is the last of them.
+    RestoreRevisions,
 }
 
 struct Read {
@@ -285,6 +291,7 @@ const ALL: &[Op] = &[
 ];
 const CHANGES: &[Op] = &[Op::Set0, Op::Delete0, Op::SetSet, Op::SetDelete];
 const DEATHS: &[Op] = &[Op::Set0, Op::Set1, Op::SetDies, Op::Other];
+const RESTORES: &[Op] = &[Op::Set0, Op::Delete0, Op::Restore0, Op::RestoreBoth, Op::Clear];
 const EXPIRY: &[Op] = &[Op::SetExpiring, Op::Set0, Op::Expire0, Op::Delete0, Op::Clear];
 
 /// States at which a quick search stops.
@@ -310,12 +317,14 @@ fn main() -> ExitCode {
     let one_key = |ops, allowed| Read { script: [&[0], &[]], ..short(ops, allowed) };
     suite.holds("all operations, 2 operations, 2 reads", QUICK, short(2, ALL));
     suite.holds("expiry, 3 operations, 2 reads", QUICK, short(3, EXPIRY));
+    suite.holds("restores, 2 operations, 2 reads", QUICK, short(2, RESTORES));
     suite.holds("blocks cut anew, 3 sets, 1 read", QUICK, recut(&[Op::Set0]));
     suite.holds("two readers, 1 operation, 2 reads each", QUICK, two(1));
     suite.holds_in_full("all operations, 3 operations, 3 reads", base());
     suite.holds_in_full("sets and batches, 4 operations, 1 read", one_key(4, CHANGES));
     suite.holds_in_full("sets, deaths, another stripe, 4 operations, 2 reads", short(4, DEATHS));
     suite.holds_in_full("expiry, 4 operations, 2 reads", short(4, EXPIRY));
+    suite.holds_in_full("restores, 3 operations, 2 reads", short(3, RESTORES));
     suite.holds_in_full(
         "blocks cut anew, all changes, 2 operations, 2 reads",
         Read { ops: 2, script: [&[0, 1], &[]], ..recut(CHANGES) },
@@ -343,6 +352,9 @@ fn main() -> ExitCode {
         ("blocks cut anew, no block word", Plant::NoBlockWord, recut(&[Op::Set0])),
         ("as the code stood: damage by slot and array word", Plant::HastyDamage, recut(CHANGES)),
         ("the deadline is not looked at", Plant::NoDeadline, short(3, EXPIRY)),
+        ("a restore's floor does not count as the head", Plant::HeadAlone, short(2, RESTORES)),
+        ("a restore's head before its floor", Plant::RestoreHeadFirst, short(1, RESTORES)),
+        ("a revision for each entry of a restore", Plant::RestoreRevisions, short(1, RESTORES)),
     ];
     for (name, plant, model) in plants {
         suite.plant(name, Read { plant: Some(plant), ..model });
@@ -357,6 +369,7 @@ fn cells(suite: &mut Suite<'_>) {
     let twice = |ops, allowed| Read { ops, allowed, script: [&[0, 0], &[]], ..cell() };
     let recut = |ops, allowed| Read { recuts: 1, ..twice(ops, allowed) };
     suite.holds("a cell, 2 operations, 3 reads", QUICK, Read { ops: 2, ..cell() });
+    suite.holds("a cell, restores, 2 operations, 2 reads", QUICK, twice(2, RESTORES));
     suite.holds("a cell, expiry, 2 operations, 2 reads", QUICK, twice(2, EXPIRY));
     suite.holds("a cell, blocks cut anew, 2 sets, 2 reads", QUICK, recut(2, &[Op::Set0]));
     suite.holds_in_full("a cell, 3 operations, 3 reads", cell());

@@ -204,6 +204,12 @@ impl Read {
         }
     }
 
+    /// The visible head. Two loads, one after the other; what they give was the visible head at one moment
+    /// between them, as neither ever falls and the floor goes ahead of the head.
+    fn seen_head(&self, state: &State) -> u8 {
+        if self.breaks(Plant::HeadAlone) { state.head } else { state.head.max(state.cleared) }
+    }
+
     /// READ 1 to 3: which entry it is.
     fn find(&self, state: &State, who: usize, next: &mut State) -> End {
         let (r, key) = (state.reader[who], self.key(state, who));
@@ -235,12 +241,12 @@ impl Read {
                 }
                 Next("loads `born`")
             }
-            At::Head if state.head >= r.born => {
-                (q.head, q.at) = (state.head, At::Died);
+            At::Head if self.seen_head(state) >= r.born => {
+                (q.head, q.at) = (self.seen_head(state), At::Died);
                 Next("loads the head: visible")
             }
             At::Head => {
-                (q.head, q.at) = (state.head, At::PredBlock);
+                (q.head, q.at) = (self.seen_head(state), At::PredBlock);
                 q.entry = word.pred;
                 if word.pred == NO_PRED {
                     (q.entry, q.answer, q.at) = (0, Answer::Absent, At::SlotAgain);
@@ -255,7 +261,7 @@ impl Read {
             _ => {
                 q.entry_born = state.block[usize::from(r.entry)].born;
                 q.at = if self.breaks(Plant::PredecessorDied) { At::Died } else { At::Header };
-                if self.looks_early() && state.head >= r.born {
+                if self.looks_early() && self.seen_head(state) >= r.born {
                     return Again("finds the head moved");
                 }
                 if q.entry_born == 0 || q.entry_born >= r.born {
@@ -274,7 +280,7 @@ impl Read {
         match r.at {
             At::Died => {
                 if entry.died > r.head {
-                    q.head = state.head;
+                    q.head = self.seen_head(state);
                 }
                 if (1..=q.head).contains(&entry.died) {
                     q.answer = Answer::Absent;
@@ -355,7 +361,7 @@ impl Read {
                 }
                 Next("loads the array word again")
             }
-            _ if state.head >= r.born => Again("finds the head moved"),
+            _ if self.seen_head(state) >= r.born => Again("finds the head moved"),
             _ => {
                 q.at = after_head;
                 Next("loads the head again")

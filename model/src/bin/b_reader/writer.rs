@@ -21,18 +21,26 @@ pub(super) enum Op {
     /// A commit that concerns another stripe.
     Other,
     Clear,
+    /// What a backup has takes the place of all there is: key 0 alone.
+    Restore0,
+    /// Both keys.
+    RestoreBoth,
     Double,
 }
 
 impl Op {
+    fn restores(self) -> bool {
+        matches!(self, Self::Restore0 | Self::RestoreBoth)
+    }
+
     /// Keys it changes, and whether it sets them.
     fn changes(self) -> &'static [(usize, bool)] {
         match self {
-            Self::Set0 | Self::SetExpiring | Self::SetDies => &[(0, true)],
+            Self::Set0 | Self::SetExpiring | Self::SetDies | Self::Restore0 => &[(0, true)],
             Self::Set1 => &[(1, true)],
             Self::Delete0 | Self::Expire0 => &[(0, false)],
             Self::Delete1 => &[(1, false)],
-            Self::SetSet => &[(0, true), (1, true)],
+            Self::SetSet | Self::RestoreBoth => &[(0, true), (1, true)],
             Self::SetDelete => &[(0, true), (1, false)],
             Self::Other | Self::Clear | Self::Double => &[],
         }
@@ -51,6 +59,7 @@ enum At {
     Slot,
     After,
     Retire,
+    RestoreHead,
     ClearHead,
     Sweep,
     SweepDied,
@@ -77,6 +86,9 @@ impl Writer {
     }
     fn changes(&self) -> &'static [(usize, bool)] {
         self.op.map_or(&[], Op::changes)
+    }
+    fn restores(&self) -> bool {
+        self.op.is_some_and(Op::restores)
     }
     fn done(&mut self) {
         *self = Self::new(self.left);
@@ -198,7 +210,7 @@ impl Read {
             let early = self.breaks(Plant::EarlyBorn);
             (next.writer.index, next.writer.at) = (0, At::LockCommit);
             if early {
-                (0..w.changes().len()).for_each(|index| next.store_born(index));
+                (0..w.changes().len()).for_each(|index| self.store_born(&mut next, index));
             }
             if w.op == Some(Op::SetDies) {
                 let place = usize::from(w.new[0]);
@@ -249,13 +261,13 @@ impl Read {
                 "stores `ready`"
             }
             (At::Born, Some(_)) => {
-                next.store_born(index);
+                self.store_born(&mut next, index);
                 next.writer.at = At::Died;
                 "stores `born`"
             }
             (At::Died, Some(_)) => {
                 if w.old[index] != 0 && !self.breaks(Plant::NoDied) {
-                    next.block[usize::from(w.old[index])].died = state.head + 1 + w.index;
+                    next.block[usize::from(w.old[index])].died = self.revision(state, index);
                 }
                 next.writer.at = At::Slot;
                 "stores `died`"
@@ -266,6 +278,29 @@ impl Read {
                 }
                 (next.writer.index, next.writer.at) = (w.index + 1, At::Born);
                 "stores a slot word"
+            }
+            (At::Born, None) if w.restores() && !self.breaks(Plant::RestoreHeadFirst) => {
+                next.cleared =
+                    state.head + count as u8 * u8::from(self.breaks(Plant::RestoreRevisions));
+                next.cleared = next.cleared.max(state.head + 1);
+                self.note_restored(&mut next);
+                next.writer.at = At::RestoreHead;
+                "stores `cleared_at` of a restore"
+            }
+            (At::Born, None) if w.restores() => {
+                next.head += 1;
+                next.writer.at = At::RestoreHead;
+                "stores the head of a restore"
+            }
+            (At::RestoreHead, _) => {
+                if self.breaks(Plant::RestoreHeadFirst) {
+                    next.cleared = state.head;
+                    self.note_restored(&mut next);
+                } else {
+                    next.head = state.cleared;
+                }
+                (next.writer.index, next.writer.at) = (0, At::After);
+                "lets the head follow"
             }
             (At::Born, None) => {
                 next.head += count as u8;
@@ -289,12 +324,39 @@ impl Read {
                 (next.writer.index, next.writer.at) = (w.index + 1, At::After);
                 "notes that the old entry is dead"
             }
+            _ if w.restores() => {
+                (next.writer.index, next.writer.at) = (0, At::Sweep);
+                "has retired what it replaced"
+            }
             _ => {
                 next.writer.done();
                 "is done"
             }
         };
         steps.go(WHO, what, next);
+    }
+
+    /// From now on each key is worth what the restore has for it.
+    fn note_restored(&self, state: &mut State) {
+        let w = state.writer;
+        for key in 0..KEYS {
+            let index = w.changes().iter().position(|(changed, _)| *changed == key);
+            let value = index.map_or(0, |index| state.block[usize::from(w.new[index])].value[0]);
+            self.note(state, key, value);
+        }
+    }
+
+    /// The revision of a change of the commit in hand: all of a restore have one.
+    fn revision(&self, state: &State, index: usize) -> u8 {
+        let one = state.writer.restores() && !self.breaks(Plant::RestoreRevisions);
+        state.head + 1 + if one { 0 } else { index as u8 }
+    }
+
+    fn store_born(&self, state: &mut State, index: usize) {
+        let place = usize::from(state.writer.new[index]);
+        if place != 0 {
+            state.block[place].born = self.revision(state, index);
+        }
     }
 
     fn sweep(&self, state: &State, steps: &mut Steps<State>) {
@@ -363,14 +425,5 @@ impl Read {
             }
         };
         steps.go(WHO, what, next);
-    }
-}
-
-impl State {
-    fn store_born(&mut self, index: usize) {
-        let place = usize::from(self.writer.new[index]);
-        if place != 0 {
-            self.block[place].born = self.head + 1 + index as u8;
-        }
     }
 }
