@@ -4,7 +4,8 @@
 //! 2. FINISH makes absolute stores only, each computed from the record: whoever runs it again,
 //!    from the start, after any prefix of it, gets the same bytes.
 //! 3. A change becomes visible with the store of the head; a clear with that of `CLEARED_AT`, which
-//!    counts as the head until the head follows.
+//!    counts as the head until the head follows. Changes of a commit that clears have one revision, the
+//!    floor, and become visible with it.
 //! 4. Only the holder of the commit lock stores any of these words.
 //!
 //! A death before `READY` leaves a record that nobody reads; after it, whoever takes the commit
@@ -90,16 +91,19 @@ impl Space {
         }
         let count = self.region.load(header::COUNT, Relaxed)?;
         let list = self.region.load(header::LIST, Relaxed)?;
-        if count > last || count > self.list_room(list)? {
+        let cleared = self.region.load_count(header::CLEARED, Relaxed)?;
+        // What comes in the place of what is cleared has one revision.
+        let revisions = if cleared == 0 { count } else { 1 };
+        if revisions > last || count > self.list_room(list)? {
             let expected = "a count of changes";
             return Err(BadRegion::new(header::COUNT, count, expected));
         }
         for index in 0..count {
-            self.finish_change(list, index, last - count + 1 + index)?;
+            let revision = if cleared == 0 { last - count + 1 + index } else { last };
+            self.finish_change(list, index, revision)?;
         }
         let tail = self.region.load_count(header::TAIL, Relaxed)?;
         self.region.store(header::LOG_TAIL, tail, Relaxed)?;
-        let cleared = self.region.load_count(header::CLEARED, Relaxed)?;
         if cleared != 0 {
             // ORDERING: [cleared] Release; pairs with the Acquire loads of readers and watches.
             self.region.store(header::CLEARED_AT, cleared, Release)?;

@@ -45,7 +45,7 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Name<'a> {
 }
 
 /// A key's hash, cut into its parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Hash(u64);
 
 impl Hash {

@@ -80,7 +80,8 @@ impl Core {
             report.say(format!("the commit record has {count} changes, and room for {room}"));
             return Ok(());
         }
-        if ready != head && ready.checked_sub(count) != Some(head) {
+        let revisions = if word(header::CLEARED)? == 0 { count } else { 1 };
+        if ready != head && ready.checked_sub(revisions) != Some(head) {
             report.say(format!(
                 "the commit record's {count} changes end at revision {ready}, the head is {head}"
             ));

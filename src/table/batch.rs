@@ -14,6 +14,12 @@ use crate::word::{Hash, Name, Realm, offset_of};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+/// The record of a change of all keys.
+pub(crate) fn record_of_all(kind: RecordKind, time: u64, who: &[u8]) -> NewRecord<'_> {
+    let (key, value) = (Name::from(&[]), &[][..]);
+    NewRecord { kind, value_kind: 0, time, who, key, value, value_max: 0, old: None }
+}
+
 impl Core {
     /// All wishes or none. The same key twice: the last one counts; conditions all count.
     pub(crate) fn write_batch(&self, me: u32, wishes: &[Wish<'_>]) -> Result<Done, WriteFailure> {
@@ -125,16 +131,7 @@ impl Core {
 
     /// Makes every entry absent by one store, then sweeps the stripes.
     pub(crate) fn clear(&self, me: u32, time: u64, who: &[u8]) -> Result<u64, WriteFailure> {
-        let record = NewRecord {
-            kind: RecordKind::Clear,
-            value_kind: 0,
-            time,
-            who,
-            key: Name::from(&[]),
-            value: &[],
-            value_max: 0,
-            old: None,
-        };
+        let record = record_of_all(RecordKind::Clear, time, who);
         let revision = self.write_record(me, record, true)?;
         for index in 0..self.geometry.stripes {
             self.sweep_cleared(me, index)?;

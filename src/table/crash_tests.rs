@@ -13,12 +13,14 @@
 
 use super::Core;
 use super::entry::Note;
+use super::restore::RestoreFailure;
 use super::testing::{Graveyard, Memo, add, bus, copy, delete, get, set, small};
 use super::wish::{Action, Condition, Wish, WriteFailure};
 use crate::hook;
 use crate::log::{NewRecord, RecordKind};
 use crate::region::layout::header;
 use crate::snapshot::{Walk, WalkError};
+use crate::snapshot_entry::SnapshotEntry;
 use crate::sync::Ordering::Release;
 use crate::word::Name;
 use std::collections::BTreeMap;
@@ -353,6 +355,69 @@ fn locks_survive_every_double_crash_and_every_clear() {
     assert_eq!(left.keys().collect::<Vec<_>>(), ["lock k1", "lock l0"]);
     let again = core.write_one(1, &lock_of("l0", 0));
     assert!(matches!(again, Err(WriteFailure::Conflict { .. })), "{again:?}");
+}
+
+/// What a backup has takes the place of all keys: some that are there, some that are not.
+fn restore(core: &Core, count: usize) -> Result<(), WriteFailure> {
+    let end = core.restore(0).and_then(|mut restoring| {
+        for number in (0..count).map(|number| number * 5) {
+            let value = vec![number as u8; 40 + 300 * (number % 3)];
+            let key = format!("k{number}").into_bytes();
+            restoring.add(&SnapshotEntry { key, value, time: 7, ..SnapshotEntry::default() })?;
+        }
+        restoring.commit(1, b"me")
+    });
+    match end {
+        Ok(_) => Ok(()),
+        Err(RestoreFailure::Write(failure)) => Err(failure),
+        Err(RestoreFailure::Wrong(reason)) => panic!("{reason}"),
+    }
+}
+
+/// Plants: entries with a revision each; the head before the floor; entries that stay filled when the
+/// restore is given up; what was replaced is not retired; no count of new keys.
+#[test]
+fn restores_survive_every_double_crash() {
+    let listed = |core: &Core| restore(core, 24);
+    let inline = |core: &Core| restore(core, 9);
+    let empty = |core: &Core| restore(core, 0);
+    let given_up = |core: &Core| {
+        let mut restoring = core.restore(0).unwrap();
+        let (key, value) = (b"k3".to_vec(), vec![1; 90]);
+        restoring.add(&SnapshotEntry { key, value, ..SnapshotEntry::default() }).unwrap();
+        Ok(())
+    };
+    let points = crash("restore", &fill, &listed, 61)
+        + crash("small restore", &worn, &inline, 61)
+        + crash("restore beside locks", &locked, &inline, 41)
+        + crash("restore of nothing", &fill, &empty, 41)
+        + crash("restore given up", &fill, &given_up, 7);
+    assert!(points > 2000, "{points}");
+    let (core, _yard) = bus(small(640 << 10));
+    fill(&core).unwrap();
+    listed(&core).unwrap();
+    assert_eq!(core.count_entries().unwrap(), 24);
+    assert_eq!(get(&core, "k5").as_deref(), Some(&[5; 640][..]));
+    assert_eq!((get(&core, "k1"), get(&core, "n")), (None, None));
+}
+
+/// Plant: no look for keys that are there twice.
+#[test]
+fn a_backup_with_a_key_twice_is_refused() {
+    let (core, _yard) = bus(small(640 << 10));
+    fill(&core).unwrap();
+    let before = state(&core);
+    for keys in [["k1", "k1"], ["new", "new"]] {
+        let mut restoring = core.restore(0).unwrap();
+        for key in keys {
+            let key = key.as_bytes().to_vec();
+            restoring.add(&SnapshotEntry { key, ..SnapshotEntry::default() }).unwrap();
+        }
+        let end = restoring.commit(1, b"");
+        assert!(matches!(end, Err(RestoreFailure::Wrong(_))), "{end:?}");
+        verify(&core, std::slice::from_ref(&before), false, "refused");
+        core.write_one(3, &delete("afterwards")).unwrap();
+    }
 }
 
 #[test]

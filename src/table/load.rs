@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::entry::{Note, size_of};
-use super::wish::WriteFailure;
+use super::wish::{KIND_COUNTER, WriteFailure};
 use crate::heap::HeapError;
 use crate::region::BadRegion;
 use crate::region::layout::{entry, stripe};
@@ -30,24 +30,34 @@ impl From<BadRegion> for LoadError {
 }
 
 impl Core {
-    /// Puts an entry in its place, with the revision it had. Nobody else is attached.
-    pub(crate) fn load_entry(&self, from: &SnapshotEntry) -> Result<(), LoadError> {
-        if from.revision == 0 || from.revision > self.geometry.first_revision || from.kind > 2 {
-            return Err(LoadError::Wrong("a revision or kind that no entry has"));
+    /// What is noted of an entry that comes from a snapshot; nothing when its time has come. `Err`: it
+    /// can't have been in any bus.
+    pub(crate) fn note_of<'a>(
+        &self,
+        from: &'a SnapshotEntry,
+    ) -> Result<Option<Note<'a>>, &'static str> {
+        if from.kind > KIND_COUNTER {
+            return Err("a kind that no entry has");
         }
-        if from.kind == super::wish::KIND_COUNTER && from.value.len() != 8 {
-            return Err(LoadError::Wrong("a counter that is not 8 bytes"));
+        if from.kind == KIND_COUNTER && from.value.len() != 8 {
+            return Err("a counter that is not 8 bytes");
         }
         let now = self.clock.wall();
-        if from.expires != 0 && from.expires <= now {
-            return Ok(());
-        }
-        let deadline = if from.expires == 0 {
-            0
-        } else {
-            self.clock.boot().saturating_add(from.expires - now)
+        let deadline = match from.expires {
+            0 => 0,
+            expires if expires <= now => return Ok(None),
+            expires => self.clock.boot().saturating_add(expires - now),
         };
-        let note = Note { kind: from.kind, time: from.time, deadline, owner: 0, who: &from.who };
+        let (kind, time, who) = (from.kind, from.time, from.who.as_slice());
+        Ok(Some(Note { kind, time, deadline, owner: 0, who }))
+    }
+
+    /// Puts an entry in its place, with the revision it had. Nobody else is attached.
+    pub(crate) fn load_entry(&self, from: &SnapshotEntry) -> Result<(), LoadError> {
+        if from.revision == 0 || from.revision > self.geometry.first_revision {
+            return Err(LoadError::Wrong("a revision that no entry has"));
+        }
+        let Some(note) = self.note_of(from).map_err(LoadError::Wrong)? else { return Ok(()) };
         let name = Name::from(from.key.as_slice());
         let mut site = self.site(name, &|_| false);
         if self.current(name, site.hash, site.stripe)?.is_some() {
@@ -67,8 +77,8 @@ impl Core {
         let size = size_of(name, &from.value, &note);
         let entry = self.entry_in(self.allocate(site.stripe, size, note.is_timed())?)?;
         entry.fill(entry::NONE, name, &from.value, &note)?;
-        if deadline != 0 {
-            self.note_deadline(site.stripe, deadline)?;
+        if note.deadline != 0 {
+            self.note_deadline(site.stripe, note.deadline)?;
         }
         entry.set_born(from.revision)?;
         self.region.store(slot, site.hash.word(entry.at()), Relaxed)?;

@@ -30,6 +30,7 @@ pub(crate) mod plan;
 pub(crate) mod read;
 pub(crate) mod records;
 pub(crate) mod repair;
+pub(crate) mod restore;
 pub(crate) mod scan;
 #[cfg(test)]
 #[cfg(not(loom))]

@@ -247,7 +247,7 @@ impl Core {
     }
 
     #[inline]
-    fn allocate_or_sweep(
+    pub(crate) fn allocate_or_sweep(
         &self,
         stripe: u64,
         name: Name<'_>,

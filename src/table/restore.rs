@@ -1,0 +1,254 @@
+//! RESTORE: what a snapshot has takes the place of all there is, by one commit of one revision.
+//!
+//! 1. All stripes are locked, so nobody writes meanwhile; readers go on with what was there.
+//! 2. New entries are filled while they come, and named by nothing. Their slot words are chosen when all are
+//!    there: only then are arrays of their last size.
+//! 3. All are born with the revision that clears what was there. The floor counts as the head until that
+//!    follows (`commit`), so the one store of it shows the new state, whole.
+//!
+//! A death before `READY` leaves entries without a name, which the stripes' repairs free; after it, whoever
+//! comes next finishes, and what was cleared is swept as after any clear (`docs/design.md`, RESTORE; model B).
+
+use super::array::LOAD_MAX;
+use super::batch::record_of_all;
+use super::guard::StripeGuard;
+use super::wish::WriteFailure;
+use super::write::Site;
+use super::{Core, free::FREE_BATCH};
+use crate::commit::Stored;
+use crate::heap::HeapError;
+use crate::heap::class::LIST;
+use crate::log::RecordKind;
+use crate::region::BadRegion;
+use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header, span, stripe};
+use crate::snapshot_entry::SnapshotEntry;
+use crate::sync::Ordering::Relaxed;
+use crate::word::{Hash, Name, Realm, offset_of};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+/// Why nothing was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RestoreFailure {
+    Write(WriteFailure),
+    /// The entry can't have been in any bus.
+    Wrong(&'static str),
+}
+
+impl<F: Into<WriteFailure>> From<F> for RestoreFailure {
+    fn from(failure: F) -> Self {
+        Self::Write(failure.into())
+    }
+}
+
+/// A restore that is being put together. Dropped before its commit it leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Restoring<'c> {
+    core: &'c Core,
+    me: u32,
+    /// Where new entries stand, by stripe.
+    filled: Vec<Vec<u64>>,
+    /// Dropped last.
+    guards: Vec<StripeGuard<'c>>,
+}
+
+/// What happens to slot words, stripe by stripe.
+#[derive(Debug, Default)]
+struct Placed {
+    stored: Vec<Stored>,
+    stripes: Vec<PlacedStripe>,
+}
+
+/// What of it is a stripe's.
+#[derive(Debug)]
+struct PlacedStripe {
+    changes: usize,
+    /// Keys that had no slot word.
+    new: i64,
+}
+
+impl Core {
+    /// Locks everything. Blocks until each writer is done.
+    pub(crate) fn restore(&self, me: u32) -> Result<Restoring<'_>, RestoreFailure> {
+        let patience = self.patience();
+        let (mut guards, mut filled) = (Vec::new(), Vec::new());
+        for stripe in 0..self.geometry.stripes {
+            guards.push(self.lock_stripe(stripe, me, &patience)?);
+            self.free_retired(stripe, FREE_BATCH)?;
+            filled.push(Vec::new());
+        }
+        Ok(Restoring { core: self, me, filled, guards })
+    }
+
+    /// Makes room in a stripe's array for so many new entries, as long as there is room for the array:
+    /// one that is crowded does as well.
+    fn widen(&self, stripe: u64, more: u64) -> Result<(), HeapError> {
+        loop {
+            let log2 = self.array_word(stripe)?.log2();
+            let count = self.region.load(self.geometry.stripe(stripe) + stripe::COUNT, Relaxed)?;
+            if count.saturating_add(more) < LOAD_MAX << log2 {
+                return Ok(());
+            }
+            match self.double(stripe) {
+                Err(HeapError::NoRoom(_)) => return Ok(()),
+                end => end?,
+            }
+        }
+    }
+}
+
+impl Restoring<'_> {
+    /// Fills an entry. One whose time has come is passed over.
+    pub(crate) fn add(&mut self, from: &SnapshotEntry) -> Result<(), RestoreFailure> {
+        let core = self.core;
+        let Some(note) = core.note_of(from).map_err(RestoreFailure::Wrong)? else { return Ok(()) };
+        let name = Name::from(from.key.as_slice());
+        let hash = Hash::of(name, core.geometry.seed);
+        let stripe = hash.stripe(core.geometry.stripes);
+        let old = core.current(name, hash, stripe)?.map(|current| offset_of(current.word));
+        let room = core.entry_in(core.allocate_or_sweep(stripe, name, &from.value, &note)?)?;
+        if let Some(filled) = self.filled.get_mut(stripe as usize) {
+            filled.push(room.at());
+        }
+        room.fill(old.unwrap_or(entry::NONE), name, &from.value, &note)?;
+        if note.deadline != 0 {
+            core.note_deadline(stripe, note.deadline)?;
+        }
+        Ok(())
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.filled.iter().map(|filled| filled.len() as u64).sum()
+    }
+
+    /// Makes it what there is, and sweeps what was there before; gives the revision.
+    pub(crate) fn commit(mut self, time: u64, who: &[u8]) -> Result<u64, RestoreFailure> {
+        let (core, me) = (self.core, self.me);
+        let placed = self.place_all()?;
+        let count = placed.stored.len() as u64;
+        let mut list = None;
+        if count > INLINE_CHANGES {
+            let bytes = span::BITMAP + count * CHANGE_SIZE;
+            let blocks = bytes.div_ceil(core.geometry.block_size());
+            list = Some(core.make_span(0, LIST, blocks, span::BITMAP)?);
+        }
+        let committed = self.commit_placed(&placed, list, time, who);
+        if let Some(first) = list {
+            core.free_span(first)?;
+        }
+        let revision = committed?;
+        core.settle_placed(&placed)?;
+        drop(self);
+        for stripe in 0..core.geometry.stripes {
+            core.sweep_cleared(me, stripe)?;
+        }
+        Ok(revision)
+    }
+
+    /// The commit itself. What fails before `READY` has not happened.
+    fn commit_placed(
+        &mut self,
+        placed: &Placed,
+        list: Option<u64>,
+        time: u64,
+        who: &[u8],
+    ) -> Result<u64, RestoreFailure> {
+        let core = self.core;
+        let list = list.map_or(0, |first| core.geometry.block(first) + span::BITMAP);
+        let record = record_of_all(RecordKind::Restore, time, who);
+        let guard = core.lock_commit(self.me, &core.patience())?;
+        let revision = core.region.load_count(header::HEAD, Relaxed)? + 1;
+        let tail = core.write_records(revision - 1, std::iter::once(record))?;
+        let nothing = [Stored::default()];
+        let stored = if placed.stored.is_empty() { &nothing[..] } else { &placed.stored[..] };
+        core.commit_record(stored.iter().copied(), list, revision, tail, revision)?;
+        // They are the bus's from here on.
+        self.filled.clear();
+        core.finish()?;
+        drop(guard);
+        Ok(revision)
+    }
+
+    fn place_all(&self) -> Result<Placed, RestoreFailure> {
+        let mut placed = Placed::default();
+        for (stripe, filled) in (0..).zip(&self.filled) {
+            let begin = placed.stored.len();
+            self.core.widen(stripe, filled.len() as u64)?;
+            let new = loop {
+                match self.place(stripe, filled, &mut placed.stored) {
+                    Err(RestoreFailure::Write(WriteFailure::Double { .. })) => {
+                        placed.stored.truncate(begin);
+                        self.core.double(stripe)?;
+                    }
+                    end => break end?,
+                }
+            };
+            placed.stripes.push(PlacedStripe { changes: filled.len(), new });
+        }
+        Ok(placed)
+    }
+
+    /// Chooses the slot words of a stripe's entries; gives how many of their keys had none.
+    fn place(
+        &self,
+        stripe: u64,
+        filled: &[u64],
+        stored: &mut Vec<Stored>,
+    ) -> Result<i64, RestoreFailure> {
+        let core = self.core;
+        let taken = RefCell::new(HashSet::with_capacity(filled.len()));
+        let is_taken = |slot| taken.borrow().contains(&slot);
+        let mut known: HashMap<Hash, Vec<u64>> = HashMap::with_capacity(filled.len());
+        let (mut new, mut key) = (0, Vec::new());
+        for at in filled.iter().copied() {
+            key.clear();
+            let new_entry = core.entry(at)?;
+            new_entry.copy_key(&new_entry.header()?, &mut key)?;
+            let name = Name::from(key.as_slice());
+            let hash = Hash::of(name, core.geometry.seed);
+            let alike = known.entry(hash).or_default();
+            for other in alike.iter() {
+                let other = core.entry(*other)?;
+                if other.has_key(&other.header()?, name)? {
+                    return Err(RestoreFailure::Wrong("the same key twice"));
+                }
+            }
+            alike.push(at);
+            let site = Site { hash, stripe, may_double: false, taken: &is_taken };
+            let (slot, old) = match core.current(name, hash, stripe)? {
+                Some(current) => (current.slot, current.word),
+                None => (core.slot_for(&site)?, 0),
+            };
+            taken.borrow_mut().insert(slot);
+            new += i64::from(old == 0);
+            stored.push(Stored { slot, new: hash.word(at), old });
+        }
+        Ok(new)
+    }
+}
+
+impl Core {
+    /// After the commit: retires what was replaced, and counts.
+    fn settle_placed(&self, placed: &Placed) -> Result<(), BadRegion> {
+        let mut stored = placed.stored.iter();
+        for (stripe, of) in (0..).zip(&placed.stripes) {
+            for change in stored.by_ref().take(of.changes).filter(|change| change.old != 0) {
+                self.retire(stripe, offset_of(change.old))?;
+            }
+            if of.new != 0 {
+                self.recount(stripe, Realm::Keys, of.new)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Restoring<'_> {
+    fn drop(&mut self) {
+        for at in self.filled.iter().flatten() {
+            // What a damaged region keeps goes with the stripe's next repair.
+            let _freed = self.core.place(*at).and_then(|place| self.core.vacate(&place));
+        }
+    }
+}
