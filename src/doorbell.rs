@@ -47,6 +47,17 @@ impl Sort {
     }
 }
 
+/// A watch as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watching {
+    /// Its member, as in entries.
+    pub(crate) owner: u64,
+    pub(crate) sort: u64,
+    /// Up to which revision it has told or passed by, if it reads the log.
+    pub(crate) passed: Option<u64>,
+    pub(crate) is_asleep: bool,
+}
+
 /// Bytes of a filter by which it is grouped, at the most: each length has a bit in a word.
 const GROUPED_MAX: usize = 63;
 /// Lengths by which the filters of a sort are grouped; of those that register at a time, some more.
@@ -103,6 +114,7 @@ impl Space {
             self.region.store(at + watch::NONCE, nonce, Relaxed)?;
             self.region.store(at + watch::FILTER, filter, Relaxed)?;
             self.region.store(at + watch::GROUP, group, Relaxed)?;
+            self.region.store(at + watch::PASSED, 0, Relaxed)?;
             if !known.is_empty() {
                 self.region.write(at + watch::PREFIX, known)?;
             }
@@ -276,6 +288,36 @@ impl Space {
             }
         }
         Ok(())
+    }
+
+    /// Notes up to which revision a watch has told or passed by: for people, who see how far behind it is.
+    #[inline]
+    pub(crate) fn watch_passes(&self, index: u64, revision: u64) -> Result<(), BadRegion> {
+        // One more: 0 stands for who reads no log.
+        let at = self.geometry.watch(index) + watch::PASSED;
+        self.region.store(at, revision.saturating_add(1), Relaxed)
+    }
+
+    /// A watch slot as it is seen from outside: nothing when it is free.
+    pub(crate) fn watch_seen(&self, index: u64) -> Result<Option<Watching>, BadRegion> {
+        let at = self.geometry.watch(index);
+        let owner = self.region.load(at + watch::STATE, Acquire)?;
+        if owner == 0 {
+            return Ok(None);
+        }
+        let bit = 1 << (index % 64);
+        Ok(Some(Watching {
+            owner,
+            sort: self.region.load(at + watch::FILTER, Relaxed)? >> 32,
+            passed: self.region.load(at + watch::PASSED, Relaxed)?.checked_sub(1),
+            is_asleep: self.region.load(self.asleep_at(index)?, Relaxed)? & bit != 0,
+        }))
+    }
+
+    /// All that are registered.
+    pub(crate) fn all_watching(&self) -> Result<Vec<Watching>, BadRegion> {
+        let seen = (0..self.watches()?).map(|index| self.watch_seen(index));
+        seen.filter_map(Result::transpose).collect()
     }
 
     /// Watches that are registered.

@@ -47,6 +47,8 @@ mod commit;
 
 mod doorbell;
 
+mod tally;
+
 mod table;
 
 mod check;
@@ -95,6 +97,11 @@ pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};
 #[cfg(not(loom))]
 pub use bus::guard::ValueGuard;
 #[cfg(not(loom))]
+pub use bus::health::{
+    Health, Issue, MemoryHealth, MessagingHealth, PerformanceHealth, PersistenceHealth,
+    ReliabilityHealth, Section, Status, Thresholds,
+};
+#[cfg(not(loom))]
 pub use bus::history::History;
 #[cfg(not(loom))]
 pub use bus::info::{BusEntry, Info, buses, check};
@@ -114,6 +121,13 @@ pub use bus::locks::rw::{ReadGuard, WriteGuard};
 pub use bus::locks::semaphore::{Permits, Semaphore};
 #[cfg(not(loom))]
 pub use bus::members::MemberInfo;
+#[cfg(not(loom))]
+pub use bus::metrics::latency::Latencies;
+#[cfg(not(loom))]
+pub use bus::metrics::{
+    ErrorMetrics, MemberMetrics, MemoryMetrics, MessagingMetrics, Metrics, OperationMetrics,
+    OwnMetrics, PersistenceMetrics, RecoveryMetrics, WatchingMetrics,
+};
 #[cfg(not(loom))]
 pub use bus::options::Options;
 #[cfg(not(loom))]

@@ -127,6 +127,11 @@ impl<'r> RobustLock<'r> {
         Self { region, at, what }
     }
 
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        self.what
+    }
+
     /// The slot that holds it, if any.
     pub(crate) fn owner(self) -> Result<Option<u32>, BadRegion> {
         // ORDERING: [lock.word] Acquire; pairs with the Release swap in `unlock`. Relaxed would do:

@@ -1,6 +1,6 @@
 //! Batches: changes and conditions as data, all or none.
 
-use super::counters::Counter;
+use super::counters::{Counter, Hot};
 use super::locks::Fence;
 use super::write::encode;
 use super::{Bus, Inner};
@@ -8,7 +8,7 @@ use crate::doorbell::Sort;
 use crate::error::{BatchError, WriteError};
 use crate::table::entry::Note;
 use crate::table::wish::{
-    Action, Condition, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
+    Action, Condition, Done, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
 };
 use crate::types::{Key, Revision};
 use crate::word::Name;
@@ -213,8 +213,26 @@ impl Bus {
     /// [`BatchError`] names the change that was refused.
     pub fn commit(&self, batch: &Batch) -> Result<Option<Revision>, BatchError> {
         let inner = &self.inner;
+        let me = inner.writer();
+        let begun = inner.begin_change(Hot::Commits);
+        let end = me.map_err(|source| BatchError { index: 0, source });
+        let end = end.and_then(|me| self.make_commit(me, batch));
+        match end {
+            Ok(done) => {
+                inner.end_change(&begun, &done.sorts);
+                inner.count_many(Counter::Changes, done.count);
+                Ok(Revision::new(done.revision))
+            }
+            Err(error) => {
+                inner.failed_write(&error.source);
+                Err(error)
+            }
+        }
+    }
+
+    fn make_commit(&self, me: u32, batch: &Batch) -> Result<Done, BatchError> {
+        let inner = &self.inner;
         let fail = |index| move |source| BatchError { index, source };
-        let me = inner.writer().map_err(fail(0))?;
         let time = inner.core.clock.wall();
         let who = batch.who.as_deref().unwrap_or(inner.label()).as_bytes();
         let mut wishes = Vec::with_capacity(batch.ops.len());
@@ -240,10 +258,9 @@ impl Bus {
             inner.check_wish(&wish).map_err(fail(index))?;
             wishes.push(wish);
         }
-        inner.count(Counter::Commits);
         let end =
             inner.with_room(me, || inner.ring_for(&wishes), || inner.core.write_batch(me, &wishes));
-        let done = end.map_err(|refused| {
+        end.map_err(|refused| {
             let index = match refused.failure {
                 WriteFailure::Conflict { index, .. }
                 | WriteFailure::NotCounter { index, .. }
@@ -253,8 +270,6 @@ impl Bus {
             };
             let key = batch.ops.get(index).map(|(key, ..)| key.to_vec()).unwrap_or_default();
             BatchError { index, source: inner.explain(refused, &key, bytes) }
-        })?;
-        inner.count_many(Counter::Changes, done.count);
-        Ok(Revision::new(done.revision))
+        })
     }
 }

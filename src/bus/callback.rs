@@ -8,6 +8,7 @@
 //! Nothing of it is in the region but the subscriber's watch slot; a forked child has no thread, and
 //! waits for none.
 
+use super::counters::Counter;
 use super::subscribe::{Begin, Notice, Subscriber};
 use super::{Bus, Inner, sleeper::Alarm};
 use crate::error::WatchError;
@@ -101,7 +102,9 @@ impl Shared {
                 return;
             }
             match subscriber.recv() {
-                Ok(Notice::Message(message)) => self.call(&mut callback, &message),
+                Ok(Notice::Message(message)) => {
+                    self.call(subscriber.sleeper().inner(), &mut callback, &message);
+                }
                 Ok(Notice::Lagged { missed, .. }) => self.state().calls.missed += missed,
                 Err(WatchError::Cancelled) => {}
                 Err(error) => {
@@ -112,10 +115,12 @@ impl Shared {
         }
     }
 
-    fn call(&self, callback: &mut impl FnMut(&Message), message: &Message) {
+    fn call(&self, inner: &Inner, callback: &mut impl FnMut(&Message), message: &Message) {
         INSIDE.set(true);
         let end = catch_unwind(AssertUnwindSafe(|| callback(message)));
         INSIDE.set(false);
+        inner.count(Counter::Callbacks);
+        inner.count_many(Counter::CallbackPanics, end.is_err().into());
         let mut state = self.state();
         state.calls.made += 1;
         if let Err(panic) = end {

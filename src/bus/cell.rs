@@ -7,7 +7,7 @@
 //! Nobody knows of a cell: it holds no pin, no lock and no room, and a death leaves nothing of it.
 
 use super::Inner;
-use super::counters::Counter;
+use super::counters::Hot;
 use crate::error::ReadError;
 use crate::table::cell::Known;
 use crate::types::{Key, Kind, Revision};
@@ -206,7 +206,10 @@ impl<T: ?Sized> Cell<T> {
 
     #[cold]
     fn look_up(&mut self) -> Result<(), ReadError> {
+        // This read is of what is found now, those before it were of what was known.
+        self.reads -= 1;
         self.count();
+        self.reads = 1;
         let Self { inner, key, bytes, .. } = self;
         self.known = Known::Nothing;
         let before = std::mem::take(&mut self.born);
@@ -237,7 +240,11 @@ impl<T: ?Sized> Cell<T> {
     /// Counts its reads as the member's.
     #[cold]
     fn count(&mut self) {
-        self.inner.count_many(Counter::Gets, std::mem::take(&mut self.reads).into());
+        let reads = u64::from(std::mem::take(&mut self.reads));
+        if reads > 0 {
+            self.inner.count_hot(Hot::Gets, reads);
+            self.inner.count_hot(Hot::Misses, if self.born == 0 { reads } else { 0 });
+        }
     }
 }
 

@@ -9,7 +9,8 @@
 //! `EPHEMERAL` before the keys are deleted (a state that never was), a newcomer that does not mend its
 //! slot (`Stalled`), a watch slot taken before it counts as used (`watch slots`), a grow lock that is not mended (`locks`), pins of the dead (`dead entries`), growth
 //! that stores the size before the space is reserved (`Truncated`), a `region.new` that is not replaced
-//! (`create`), a bus that is forgotten after its files are gone (`destroy`).
+//! (`create`), a bus that is forgotten after its files are gone (`destroy`), a newcomer that clears the counts of its slot (`counts`), a
+//! burial that adds them to another slot's (`counts`), a slot's base that is not noted (`its own`).
 
 use super::Bus;
 use super::options::Options;
@@ -96,6 +97,14 @@ fn state(bus: &Bus) -> State {
     bus.scan_entries("").map(|entry| entry.unwrap()).map(|e| (e.key.to_vec(), e.value)).collect()
 }
 
+/// What all members did, living and dead: no death, burial or newcomer may add to it or take from it.
+fn counted(bus: &Bus) -> crate::OperationMetrics {
+    let mut done = bus.metrics().unwrap().operations;
+    // Burials delete what the dead owned.
+    done.deleted = 0;
+    done
+}
+
 fn verify(bus: &Bus, allowed: &[State], path: &Path, what: &str) {
     let inner = &bus.inner;
     let me = inner.writer().unwrap();
@@ -172,6 +181,7 @@ fn crash_once(
     let mut victim = Victim { bus: Some(shop.attach(copy)), watches: Vec::new() };
     let _end = hook::dying_after(n, || operation(&mut victim, shop, copy));
     victim.kill();
+    let counted = counted(&bystander);
     let me = bystander.inner.writer().unwrap();
     let bury = || bystander.inner.bury_all(me).unwrap();
     let (stores, _buried) = match second {
@@ -183,6 +193,9 @@ fn crash_once(
         Some(_) => Victim { bus: Some(bystander), watches: Vec::new() }.kill(),
     }
     let last = shop.attach(copy);
+    assert_eq!(self::counted(&last), counted, "{name}, deaths after {n} and {second:?}: counts");
+    let own = last.metrics().unwrap().own;
+    assert_eq!((own.gets, own.sets), (0, 0), "{name}, deaths after {n} and {second:?}: its own");
     verify(&last, allowed, &shop.bus(copy), &format!("{name}, deaths after {n} and {second:?}"));
     drop(last);
     shop.remove(copy);
@@ -199,6 +212,49 @@ pub(super) fn fill(bus: &Bus) {
 /// What an attached victim does.
 pub(super) fn with(operation: impl Fn(&Bus)) -> impl Fn(&mut Victim, &Workshop, u32) {
     move |victim, _, _| operation(victim.bus())
+}
+
+/// Promise (metrics): each operation is counted once or, cut off before it began, not at all.
+/// Plant: a get that is counted at its beginning and at its end.
+#[test]
+fn counts_survive_every_double_crash() {
+    let mut shop = Workshop::new(fill);
+    let work = with(|bus| {
+        bus.set("k1", &1).unwrap();
+        assert!(bus.contains("k1").unwrap() && !bus.contains("none").unwrap());
+        bus.add("n", 1).unwrap();
+        bus.delete("k2").unwrap();
+        bus.publish("topic", &1).unwrap();
+    });
+    let copy = shop.copy();
+    let bus = shop.attach(copy);
+    let before = bus.metrics().unwrap();
+    let (stores, ()) = hook::count(|| {
+        work(&mut Victim { bus: Some(bus.clone()), watches: Vec::new() }, &shop, copy)
+    });
+    let whole = bus.metrics().unwrap().since(&before).operations;
+    assert_eq!([whole.sets, whole.gets, whole.adds, whole.deletes], [1, 2, 1, 1]);
+    drop(bus);
+    shop.remove(copy);
+    let mut last = 0;
+    for n in 0..=stores {
+        let copy = shop.copy();
+        let (bus, victim) = (shop.attach(copy), shop.attach(copy));
+        let mut victim = Victim { bus: Some(victim), watches: Vec::new() };
+        let _end = hook::dying_after(n, || work(&mut victim, &shop, copy));
+        victim.kill();
+        let done = bus.metrics().unwrap().since(&before).operations;
+        assert!((last..=last + 1).contains(&done.total) && done.misses <= 1, "{n}: {done:?}");
+        assert!(done.hits + done.misses <= 2 && done.total <= whole.total, "{n}: {done:?}");
+        last = done.total;
+        drop(bus);
+        shop.remove(copy);
+    }
+    assert_eq!(last, whole.total);
+    let set = with(|bus| {
+        bus.set("k1", &1).unwrap();
+    });
+    assert!(crash("counts", &mut shop, 29, &set) > 50);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! lock.
 
 use super::Inner;
+use super::counters::Counter;
 use crate::lock::LockError;
 use crate::region::layout::header;
 use crate::sync::Ordering::{Acquire, Release};
@@ -33,8 +34,14 @@ impl Inner {
             Ok::<_, LockError>(probe.acquire(owner) && lock.take_over(owner, me)?)
         });
         // A dead grower leaves a longer file at most; the size word counts.
-        let _: crate::lock::LockOutcome = outcome?;
+        if outcome? == crate::lock::LockOutcome::OwnerDied {
+            core.tally(me, Counter::Takeovers, 1);
+        }
         let end = self.grow_locked(before, blocks);
+        match &end {
+            Ok(Ok(())) => {}
+            _ => self.count(Counter::GrowthFailures),
+        }
         lock.unlock();
         end
     }
@@ -65,6 +72,7 @@ impl Inner {
         // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`. For the order of
         // a death alone: others ask the kernel.
         core.region.store(header::SIZE, size + step, Release)?;
+        self.count(Counter::Growths);
         Ok(Ok(()))
     }
 }

@@ -11,7 +11,7 @@
 //! (`cargo bench --bench get_set -- 20000 16384`).
 #![expect(unsafe_code, reason = "hands out the bytes of a pinned entry without copying them")]
 
-use super::counters::Counter;
+use super::counters::Hot;
 use super::marks::Marks;
 use super::seat::Seat;
 use super::{Bus, Inner};
@@ -133,7 +133,7 @@ impl Inner {
 
     fn copied(&self, key: &[u8]) -> Result<Option<ValueGuard<'_>>, ReadError> {
         let mut value = Vec::new();
-        let stat = self.lookup(key, Some(&mut value), true)?;
+        let stat = self.get(key, Some(&mut value), true)?;
         Ok(stat.map(|stat| ValueGuard { inner: self, held: Held::Copied(value), stat }))
     }
 
@@ -179,7 +179,7 @@ impl Bus {
         let Some(pin) = inner.take_pin() else { return inner.copied(key) };
         match inner.pinned(key, pin) {
             Ok(Some(guard)) => {
-                inner.count(Counter::Gets);
+                inner.count_hot(Hot::Gets, 1);
                 Ok(Some(guard))
             }
             other => {

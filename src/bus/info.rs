@@ -129,7 +129,7 @@ impl Inner {
             keeper_seen: keeper.map(|_| Duration::from_nanos(seen)),
             last_snapshot_revision: word(header::SNAPSHOT_REVISION)?,
             last_snapshot_time: (saved != 0).then(|| time_of(saved)),
-            operations: self.operations(high)?,
+            operations: Operations::from(&self.sums(high)?),
         })
     }
 }

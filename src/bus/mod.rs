@@ -22,6 +22,7 @@ pub(crate) mod files;
 pub(crate) mod follow;
 pub(crate) mod grow;
 pub(crate) mod guard;
+pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod info;
 pub(crate) mod iter;
@@ -29,6 +30,7 @@ pub(crate) mod keeper;
 pub(crate) mod locks;
 pub(crate) mod marks;
 pub(crate) mod members;
+pub(crate) mod metrics;
 pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod persist;
@@ -57,6 +59,7 @@ use crate::sys::lock::unlock_all;
 use crate::sys::socket::Ringer;
 use crate::table::Core;
 use callback::Callbacks;
+use counters::Counting;
 use keeper::KeeperThread;
 use options::Options;
 use persist::Saving;
@@ -80,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) ringer: Ringer,
     /// A reader has none.
     pub(crate) seats: Option<Arc<Seats>>,
+    pub(crate) counting: Counting,
     pub(crate) saving: Saving,
     pub(crate) callbacks: Callbacks,
 }

@@ -3,6 +3,7 @@
 //! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
 
 use super::callback::Callbacks;
+use super::counters::Counting;
 use super::create::{log_size, shape};
 use super::destroy;
 use super::files::{CREATE_PATIENCE, absent_or, exists, io, lock_directory, map};
@@ -221,6 +222,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         bells,
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
         seats: Some(Arc::clone(&seats)),
+        counting: Counting::of_member(options.metrics),
         saving,
         callbacks: Callbacks::default(),
     };
@@ -251,6 +253,7 @@ pub(crate) fn read_only(options: &Options, path: &Path) -> Result<Inner, OpenErr
         bells: file::open_directory(path).map_err(io("opening", path))?,
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
         seats: None,
+        counting: Counting::of_reader().map_err(io("drawing an id for", path))?,
         // Who may read the bus need not be able to read what its owner keeps of it.
         saving: Saving::of(options, path).unwrap_or_else(|_| Saving::none()),
         callbacks: Callbacks::default(),

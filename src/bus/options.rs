@@ -19,6 +19,7 @@ pub struct Options {
     pub(crate) label: Option<String>,
     pub(crate) deadline: Duration,
     pub(crate) keeper: bool,
+    pub(crate) metrics: bool,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) state: Option<PathBuf>,
     pub(crate) persist: Option<Persist>,
@@ -38,6 +39,7 @@ impl Default for Options {
             label: None,
             deadline: Duration::from_secs(5),
             keeper: true,
+            metrics: true,
             directory: None,
             state: None,
             persist: None,
@@ -101,6 +103,13 @@ impl Options {
     #[must_use]
     pub fn keeper(mut self, may: bool) -> Self {
         self.keeper = may;
+        self
+    }
+    /// Whether this handle counts and times its gets, sets, additions, deletes and batches (default: it does;
+    /// `docs/metrics.md` says what that costs). What happens more seldom is counted all the same.
+    #[must_use]
+    pub fn metrics(mut self, counts: bool) -> Self {
+        self.metrics = counts;
         self
     }
     /// Directory of all buses, in place of `$MEMBUS_DIR`.

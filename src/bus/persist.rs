@@ -298,6 +298,7 @@ impl Inner {
         }
         unlock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)?;
         if end.is_err() {
+            self.count(Counter::SnapshotErrors);
             self.core.region.add(header::SNAPSHOT_FAILURES, 1, Relaxed).map_err(ReadError::from)?;
         }
         end
@@ -336,6 +337,10 @@ impl Inner {
                     let put = |at, value| region.store(at, value, Release).map_err(ReadError::from);
                     put(header::SNAPSHOT_REVISION, head.revision)?;
                     put(header::SNAPSHOT_TIME, head.created)?;
+                    put(header::SNAPSHOT_BYTES, saved.bytes)?;
+                    let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    put(header::SNAPSHOT_TOOK, took)?;
+                    put(header::SNAPSHOT_FAILURES, 0)?;
                     return Ok(SnapshotInfo {
                         revision: head.revision,
                         entries: saved.entries,

@@ -104,7 +104,15 @@ impl<'a> Publish<'a> {
         if size > limit {
             return Err(WriteError::MessageTooLarge { size, limit });
         }
-        inner.publish(self.topic, source, &envelope.seal(payload), kind)
+        let end = inner.publish(self.topic, source, &envelope.seal(payload), kind);
+        match &end {
+            Ok(_) => {
+                inner.count(Counter::Messages);
+                inner.count_many(Counter::Broadcasts, self.target.is_none().into());
+            }
+            Err(error) => inner.failed_write(error),
+        }
+        end
     }
 }
 
@@ -135,7 +143,6 @@ impl Inner {
         };
         let revision = self.core.write_record(me, record, false);
         let revision = revision.map_err(|failure| self.explain(failure.into(), b"", 0))?;
-        self.count(Counter::Messages);
         self.ring_watches(Sort::Topics, Some(topic.as_bytes()));
         Revision::new(revision).ok_or_else(|| WriteError::Gone { path: self.path.clone() })
     }

@@ -1,7 +1,7 @@
 //! Reading, for both handles.
 
 use super::cell::Cell;
-use super::counters::Counter;
+use super::counters::Begun;
 use super::history::History;
 use super::marks::Marks;
 use super::queue::look::QueueView;
@@ -105,29 +105,56 @@ impl Inner {
         Err(ReadError::Contended { attempts })
     }
 
-    /// Looks a key up; `value` gets its bytes when it is asked for.
+    /// A lookup that somebody asked for, and that counts as one; `value` gets the bytes when it is asked for.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        value: Option<&mut Vec<u8>>,
+        with_who: bool,
+    ) -> Result<Option<Stat>, ReadError> {
+        self.look_up(key, value, with_who, self.begin_get())
+    }
+
+    /// The same for what the library itself wants to know.
     #[inline]
     pub(crate) fn lookup(
         &self,
         key: &[u8],
-        mut value: Option<&mut Vec<u8>>,
+        value: Option<&mut Vec<u8>>,
         with_who: bool,
     ) -> Result<Option<Stat>, ReadError> {
-        self.check_read(key)?;
-        self.count(Counter::Gets);
+        self.look_up(key, value, with_who, Begun::uncounted())
+    }
+
+    #[inline]
+    fn look_up(
+        &self,
+        key: &[u8],
+        mut value: Option<&mut Vec<u8>>,
+        with_who: bool,
+        begun: Begun<'_>,
+    ) -> Result<Option<Stat>, ReadError> {
         let (mut who, mut marks) = (Vec::new(), Marks::default());
-        let found = self.find(key, |seen| {
-            if let Some(value) = value.as_deref_mut() {
-                value.clear();
-                seen.entry.copy_value(&seen.header, value)?;
-            }
-            if with_who {
-                who.clear();
-                seen.entry.copy_who(&seen.header, &mut who)?;
-            }
-            marks = Marks::of(seen)?;
-            Ok(())
-        })?;
+        let found = self.check_read(key).and_then(|()| {
+            self.find(key, |seen| {
+                if let Some(value) = value.as_deref_mut() {
+                    value.clear();
+                    seen.entry.copy_value(&seen.header, value)?;
+                }
+                if with_who {
+                    who.clear();
+                    seen.entry.copy_who(&seen.header, &mut who)?;
+                }
+                marks = Marks::of(seen)?;
+                Ok(())
+            })
+        });
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return Err(self.failed_get(&begun, error)),
+        };
+        self.end_get(&begun, found);
         Ok(if found { marks.stat(&self.core.clock, &who) } else { None })
     }
 
@@ -151,8 +178,9 @@ pub trait ReadBus: Sealed {
         Self: Sized,
     {
         let mut value = Vec::new();
-        let stat = self.inner().lookup(key.as_ref(), Some(&mut value), false)?;
-        stat.map(|stat| decode(key.as_ref(), stat.kind, &value)).transpose()
+        let stat = self.inner().get(key.as_ref(), Some(&mut value), false)?;
+        let decoded = stat.map(|stat| decode(key.as_ref(), stat.kind, &value)).transpose();
+        decoded.inspect_err(|error| self.inner().failed_read(error))
     }
 
     /// The value's bytes, of any kind.
@@ -164,7 +192,7 @@ pub trait ReadBus: Sealed {
         Self: Sized,
     {
         let mut value = Vec::new();
-        let stat = self.inner().lookup(key.as_ref(), Some(&mut value), false)?;
+        let stat = self.inner().get(key.as_ref(), Some(&mut value), false)?;
         Ok(stat.map(|_| value))
     }
 
@@ -181,7 +209,7 @@ pub trait ReadBus: Sealed {
         Self: Sized,
     {
         buffer.clear();
-        self.inner().lookup(key.as_ref(), Some(buffer), false)
+        self.inner().get(key.as_ref(), Some(buffer), false)
     }
 
     /// Key, value and all that is known beside them, of one revision.
@@ -192,7 +220,9 @@ pub trait ReadBus: Sealed {
     where
         Self: Sized,
     {
-        self.inner().entry(key.as_ref())
+        let (key, mut value) = (key.as_ref(), Vec::new());
+        let stat = self.inner().get(key, Some(&mut value), true)?;
+        Ok(stat.map(|stat| Entry { key: Key::from(key), value, stat }))
     }
 
     /// What is known of an entry beside its value.
@@ -203,7 +233,7 @@ pub trait ReadBus: Sealed {
     where
         Self: Sized,
     {
-        self.inner().lookup(key.as_ref(), None, true)
+        self.inner().get(key.as_ref(), None, true)
     }
 
     /// Whether there is an entry.
@@ -214,7 +244,7 @@ pub trait ReadBus: Sealed {
     where
         Self: Sized,
     {
-        Ok(self.inner().lookup(key.as_ref(), None, false)?.is_some())
+        Ok(self.inner().get(key.as_ref(), None, false)?.is_some())
     }
 
     /// A cached read of `key`: for what is read again and again and seldom changes. `T` is the value's

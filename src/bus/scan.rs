@@ -1,6 +1,7 @@
 //! Walks over the entries whose keys begin with a prefix.
 
 use super::Inner;
+use super::counters::Counter;
 use crate::error::ReadError;
 use crate::types::Key;
 use crate::value::Entry;
@@ -17,6 +18,7 @@ pub struct EntryScan<'a> {
 
 impl<'a> EntryScan<'a> {
     pub(crate) fn over(inner: &'a Inner, prefix: &[u8]) -> Self {
+        inner.count(Counter::Scans);
         Self { inner, prefix: prefix.to_vec(), stripe: 0, keys: Vec::new() }
     }
 }

@@ -11,6 +11,7 @@
 use super::Inner;
 use super::counters::Counter;
 use super::files::{CREATE_PATIENCE, LIFE_BYTES, io, open_members};
+use super::metrics::lanes::Lanes;
 use crate::doorbell::Sort;
 use crate::error::OpenError;
 use crate::heap::Space;
@@ -41,6 +42,10 @@ pub(crate) struct Seat {
     pub(crate) undertaker: Prober<Private>,
     /// Hazard slots of the member that are in use, a bit each.
     pub(crate) pins: AtomicU64,
+    /// Where its threads count.
+    pub(crate) lanes: Lanes,
+    /// Where these stand in the region.
+    pub(crate) lanes_at: u64,
     fork: WipeOnFork,
     /// The seat of a forked child.
     heir: OnceLock<Box<Seat>>,
@@ -97,6 +102,8 @@ impl Seat {
             prober: Prober::new(members()?),
             undertaker: Prober::new(members()?),
             pins: AtomicU64::new(0),
+            lanes_at: space.geometry.member(slot) + member::LANES,
+            lanes: Lanes::new().map_err(io("drawing an id for", path))?,
             fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
             heir: OnceLock::new(),
         })
@@ -135,6 +142,12 @@ impl Seats {
         Ok(Arc::new(Self { first: Seat::take(path, space, &held)? }))
     }
 
+    /// The seat of a forked child, if it has taken one.
+    #[cold]
+    fn heir(&self) -> Option<&Seat> {
+        Some(self.current()).filter(|seat| !seat.is_forked())
+    }
+
     /// This process's seat; in a forked child that has none yet, the parent's.
     #[inline]
     pub(crate) fn current(&self) -> &Seat {
@@ -157,9 +170,10 @@ impl Liveness for Arc<Seats> {
 
 impl Inner {
     /// This process's seat: none for a reader, and none in a forked child that did not write yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn seat(&self) -> Option<&Seat> {
-        self.seats.as_ref().map(|seats| seats.current()).filter(|seat| !seat.is_forked())
+        let seats = self.seats.as_ref()?;
+        if seats.first.is_forked() { seats.heir() } else { Some(&seats.first) }
     }
 
     /// Takes a seat in a forked child.
@@ -210,6 +224,7 @@ impl Inner {
             return Err(OpenError::Busy { path, what, waited: Duration::ZERO });
         }
         let at = self.member_at(u64::from(slot));
+        core.note_base(slot).map_err(bad)?;
         let put = |offset, value| core.region.store(at + offset, value, Release).map_err(bad);
         put(member::GENERATION, seat.generation)?;
         put(member::PID, u64::from(process::pid()))?;

@@ -7,6 +7,7 @@
 //! A death leaves its slot and socket to the burial of its member.
 
 use super::Inner;
+use super::counters::Counter;
 use crate::doorbell::Sort;
 use crate::error::{ReadError, WatchError};
 use crate::sys::socket::{BellName, Doorbell, SELF_LOOK, Timer};
@@ -71,7 +72,8 @@ impl Alarm {
 impl Sleeper {
     /// One that is rung for changes of this sort that its filter, a prefix, lets pass.
     pub(crate) fn new(inner: &Arc<Inner>, sort: Sort, filter: &[u8]) -> Result<Self, WatchError> {
-        let waker = Self::register(inner, sort, filter)?;
+        let waker = Self::register(inner, sort, filter);
+        let waker = waker.inspect_err(|_| inner.count(Counter::WatchErrors))?;
         let (inner, cancelled) = (Arc::clone(inner), Arc::default());
         Ok(Self { inner, waker, armed: false, cancelled })
     }
@@ -155,6 +157,23 @@ impl Sleeper {
             return Err(WatchError::Cancelled);
         }
         Ok(())
+    }
+
+    /// Notes up to which revision its reader of the log has come.
+    pub(crate) fn passes(&self, revision: u64) {
+        if let Waker::Bell { index, .. } = self.waker
+            && self.is_ours()
+        {
+            // A figure for people: what is wrong with the table is told elsewhere.
+            let _noted = self.inner.core.watch_passes(index, revision);
+        }
+    }
+
+    /// Counts how a look ended, if it failed: a cancellation was asked for.
+    pub(crate) fn note_error(&self, error: &WatchError) {
+        if !matches!(error, WatchError::Cancelled) {
+            self.inner.count(Counter::WatchErrors);
+        }
     }
 
     /// What `look` finds; when that is nothing, the doorbell is armed.

@@ -4,6 +4,7 @@
 //! first and in order among equals, up to as many bytes as the log has; the rest waits in the log.
 //! Nothing of it is in the region but its watch slot.
 
+use super::counters::Counter;
 use super::event::{ChangeKind, ChangeValue};
 use super::follow::{Follower, Next};
 use super::reader::BusReader;
@@ -110,7 +111,8 @@ impl Subscriber {
     /// [`ReadError::Gone`] after the bus was destroyed; [`WatchError::Forked`] in a forked child.
     pub fn try_recv(&mut self) -> Result<Option<Notice>, WatchError> {
         let Self { sleeper, mailbox } = self;
-        sleeper.poll(|inner| mailbox.next(inner))
+        let end = sleeper.poll(|inner| mailbox.next(inner));
+        self.tells(end)
     }
 
     /// The next message, waiting for it as long as it takes.
@@ -131,7 +133,25 @@ impl Subscriber {
     /// As [`try_recv`](Self::try_recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Notice>, WatchError> {
         let Self { sleeper, mailbox } = self;
-        sleeper.wait(timeout, Duration::MAX, |inner| mailbox.next(inner))
+        let end = sleeper.wait(timeout, Duration::MAX, |inner| mailbox.next(inner));
+        self.tells(end)
+    }
+
+    /// Counts what is told, and notes how far it has come.
+    fn tells(&self, end: Result<Option<Notice>, WatchError>) -> Result<Option<Notice>, WatchError> {
+        let inner = self.sleeper.inner();
+        let Mailbox { log, waiting, .. } = &self.mailbox;
+        self.sleeper.passes(log.passed().saturating_sub(waiting.len() as u64));
+        match &end {
+            Ok(None) => {}
+            Ok(Some(Notice::Message(_))) => inner.count(Counter::Delivered),
+            Ok(Some(Notice::Lagged { missed, .. })) => {
+                inner.count(Counter::Lagged);
+                inner.count_many(Counter::Missed, *missed);
+            }
+            Err(error) => self.sleeper.note_error(error),
+        }
+        end
     }
 
     /// A subscription that begins after this cursor misses nothing that this one has not given yet; it
@@ -192,6 +212,7 @@ impl Mailbox {
         while let Some(Waiting { deadline, mut message, .. }) = self.waiting.pop() {
             self.bytes -= weight(&message);
             if inner.core.is_past(deadline) {
+                inner.count(Counter::MessagesExpired);
                 continue;
             }
             let left = deadline.saturating_sub(inner.core.clock.boot());
@@ -234,7 +255,11 @@ impl Mailbox {
             Some(To::Label(label)) => !label.is_empty() && label == inner.label().as_bytes(),
             Some(To::Member(member)) => inner.member_id() == Some(member),
         };
-        if !is_ours || inner.core.is_past(envelope.deadline) {
+        if !is_ours {
+            return Ok(None);
+        }
+        if inner.core.is_past(envelope.deadline) {
+            inner.count(Counter::MessagesExpired);
             return Ok(None);
         }
         let cursor = inner.cursor(record.revision);

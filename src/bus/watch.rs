@@ -1,5 +1,6 @@
 //! Watches: all entries under a prefix, then every later change, in order, with no gap.
 
+use super::counters::Counter;
 use super::event::Event;
 use super::feed::Feed;
 use super::sleeper::Sleeper;
@@ -24,6 +25,7 @@ pub struct Watch {
 
 impl Inner {
     pub(crate) fn ring(&self, name: BellName) {
+        self.count(Counter::Bells);
         self.ringer.ring(&self.bells, name);
     }
 
@@ -109,7 +111,8 @@ impl Watch {
     /// [`WatchError::Forked`] in a forked child.
     pub fn try_recv(&mut self) -> Result<Option<Event>, WatchError> {
         let Self { sleeper, feed } = self;
-        sleeper.poll(|inner| feed.next(inner))
+        let end = sleeper.poll(|inner| feed.next(inner));
+        self.tells(end)
     }
 
     /// The next event, waiting for it as long as it takes.
@@ -130,7 +133,26 @@ impl Watch {
     /// As [`try_recv`](Self::try_recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, WatchError> {
         let Self { sleeper, feed } = self;
-        sleeper.wait(timeout, Duration::MAX, |inner| feed.next(inner))
+        let end = sleeper.wait(timeout, Duration::MAX, |inner| feed.next(inner));
+        self.tells(end)
+    }
+
+    /// Counts what is told, and notes how far it has come.
+    fn tells(&self, end: Result<Option<Event>, WatchError>) -> Result<Option<Event>, WatchError> {
+        let inner = self.sleeper.inner();
+        self.sleeper.passes(self.feed.passed());
+        match &end {
+            Ok(None) => {}
+            Ok(Some(event)) => {
+                inner.count(Counter::Events);
+                if let Event::Lagged { missed, .. } = event {
+                    inner.count(Counter::Lagged);
+                    inner.count_many(Counter::Missed, *missed);
+                }
+            }
+            Err(error) => self.sleeper.note_error(error),
+        }
+        end
     }
 
     pub(crate) fn sleeper(&self) -> &Sleeper {

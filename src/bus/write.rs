@@ -1,6 +1,6 @@
 //! Writing.
 
-use super::counters::Counter;
+use super::counters::{Begun, Counter, Hot};
 use super::{Bus, Inner};
 use crate::doorbell::Sort;
 use crate::error::{Expected, WriteError};
@@ -13,6 +13,7 @@ use crate::table::wish::{
 };
 use crate::types::limits::{KEY_MAX, LABEL_MAX};
 use crate::types::{Key, Kind, Revision};
+use crate::word::Realm;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -95,13 +96,11 @@ impl Inner {
         let Refused { failure, reason } = refused;
         match failure {
             WriteFailure::Conflict { expected: Condition::Begins(_), found, .. } => {
-                self.count(Counter::Conflicts);
                 // Its first byte says what it is.
                 let lock = Key::from(key.get(1..).unwrap_or_default());
                 WriteError::LockLost { lock, found: found.and_then(Revision::new) }
             }
             WriteFailure::Conflict { expected, found, .. } => {
-                self.count(Counter::Conflicts);
                 let expected = match expected {
                     Condition::Revision(revision) => {
                         Revision::new(revision).map_or(Expected::Absent, Expected::Revision)
@@ -140,20 +139,52 @@ impl Inner {
 
     /// One change.
     pub(crate) fn change(&self, wish: &Wish<'_>) -> Result<Done, WriteError> {
-        self.check_wish(wish)?;
-        let me = self.writer()?;
+        // A forked child counts as the member that it becomes by this.
+        let me = match self.writer() {
+            Ok(me) => me,
+            Err(error) => return Err(self.failed_change(wish, error)),
+        };
+        let begun = match (wish.key.realm, wish.action) {
+            (Realm::Locks, _) => Begun::uncounted(),
+            (_, Action::Add { .. }) => self.begin_change(Hot::Adds),
+            (_, Action::Delete { .. }) => self.begin_change(Hot::Deletes),
+            _ => self.begin_change(Hot::Sets),
+        };
+        if let Err(error) = self.check_wish(wish) {
+            return Err(self.failed_change(wish, error));
+        }
+        let ring = || self.ring_watches(Sort::of(wish.key.realm), Some(wish.key.bytes));
+        match self.with_room(me, ring, || self.core.write_one(me, wish)) {
+            Ok(done) => {
+                self.end_change(&begun, &done.sorts);
+                if wish.key.realm == Realm::Locks {
+                    self.count(Counter::LockChanges);
+                }
+                Ok(done)
+            }
+            Err(refused) => Err(self.refuse(wish, refused)),
+        }
+    }
+
+    /// What a change that was refused is told, and counts as.
+    #[cold]
+    fn refuse(&self, wish: &Wish<'_>, refused: Refused) -> WriteError {
         let size = match wish.action {
             Action::Set { value, .. } | Action::Replace { value, .. } => value.len() as u64,
             _ => 0,
         };
-        let ring = || self.ring_watches(Sort::of(wish.key.realm), Some(wish.key.bytes));
-        let end = self.with_room(me, ring, || self.core.write_one(me, wish));
-        self.count(match wish.action {
-            Action::Add { .. } => Counter::Adds,
-            Action::Delete { .. } => Counter::Deletes,
-            _ => Counter::Sets,
-        });
-        end.map_err(|failure| self.explain(failure, wish.key.bytes, size))
+        self.failed_change(wish, self.explain(refused, wish.key.bytes, size))
+    }
+
+    /// Counts a change that failed. A lock that somebody else has is no failure.
+    #[cold]
+    fn failed_change(&self, wish: &Wish<'_>, error: WriteError) -> WriteError {
+        match (wish.key.realm, &error) {
+            (Realm::Keys, _) => self.failed_write(&error),
+            (Realm::Locks, WriteError::Conflict { .. } | WriteError::LockLost { .. }) => {}
+            (Realm::Locks, _) => self.count(Counter::LockErrors),
+        }
+        error
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -375,6 +406,16 @@ impl Bus {
     /// # Errors
     /// [`WriteError`].
     pub fn clear(&self) -> Result<Revision, WriteError> {
+        let inner = &self.inner;
+        let end = self.make_clear();
+        match &end {
+            Ok(_) => inner.count(Counter::Clears),
+            Err(error) => inner.failed_write(error),
+        }
+        end
+    }
+
+    fn make_clear(&self) -> Result<Revision, WriteError> {
         let inner = &self.inner;
         let me = inner.writer()?;
         let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());

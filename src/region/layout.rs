@@ -53,6 +53,8 @@ pub(crate) mod header {
     pub(crate) const SNAPSHOT_TIME: u64 = 360;
     pub(crate) const SNAPSHOT_FAILURES: u64 = 368;
     pub(crate) const SNAPSHOT_WANTED: u64 = 376;
+    pub(crate) const SNAPSHOT_BYTES: u64 = 384;
+    pub(crate) const SNAPSHOT_TOOK: u64 = 392;
     pub(crate) const BELL_LENGTHS: u64 = 448;
 
     pub(crate) const HEAD: u64 = 512;
@@ -116,8 +118,12 @@ pub(crate) mod member {
     pub(crate) const EPHEMERAL: u64 = 104;
     pub(crate) const ENDED: u64 = 112;
     pub(crate) const PINS: u64 = 128;
-    pub(crate) const COUNTERS: u64 = 192;
-    pub(crate) const SIZE: u64 = 512;
+    pub(crate) const LANES: u64 = 192;
+    pub(crate) const COUNTERS: u64 = LANES + super::LINE * super::LANES_MAX;
+    pub(crate) const GET_TIMES: u64 = COUNTERS + 8 * super::COUNTERS_MAX;
+    pub(crate) const SET_TIMES: u64 = GET_TIMES + 8 * super::TIMES_MAX;
+    pub(crate) const BASE: u64 = SET_TIMES + 8 * super::TIMES_MAX;
+    pub(crate) const SIZE: u64 = BASE + super::LINE;
     pub(crate) const STATE_IN_USE: u64 = 1;
     pub(crate) const STATE_MAY_KEEP: u64 = 2;
     pub(crate) const ENDED_LEFT: u64 = 1;
@@ -125,8 +131,15 @@ pub(crate) mod member {
 }
 /// Entries that one member may pin at a time; past it a guard holds a copy.
 pub(crate) const PINS_MAX: u64 = 8;
-/// Words kept for counters in a member slot.
-pub(crate) const COUNTERS_MAX: u64 = (member::SIZE - member::COUNTERS) / 8;
+/// Lanes of a member: lines of the counters that every operation touches. The last one is shared by
+/// all threads of the member, each other one is a single thread's at a time.
+pub(crate) const LANES_MAX: u64 = 5;
+/// Words of counters in a member slot beside its lanes.
+pub(crate) const COUNTERS_MAX: u64 = 32;
+/// Words of a histogram of latencies: buckets, then the sum and the longest.
+pub(crate) const TIMES_MAX: u64 = 32;
+// No line of a member is another one's.
+const _: () = assert!(member::SIZE.is_multiple_of(LINE) && member::COUNTERS.is_multiple_of(LINE));
 
 /// One watch slot.
 pub(crate) mod watch {
@@ -134,7 +147,8 @@ pub(crate) mod watch {
     pub(crate) const NONCE: u64 = 8;
     pub(crate) const FILTER: u64 = 16;
     pub(crate) const GROUP: u64 = 24;
-    pub(crate) const PREFIX: u64 = 32;
+    pub(crate) const PASSED: u64 = 32;
+    pub(crate) const PREFIX: u64 = 40;
     pub(crate) const SIZE: u64 = 128;
 }
 /// Bytes of a watch's prefix that writers compare; the watch itself compares all of it.
@@ -204,7 +218,9 @@ const ALL: &[u64] = &[
     SPARE_MAX,
     CLASSES_MAX,
     PINS_MAX,
+    LANES_MAX,
     COUNTERS_MAX,
+    TIMES_MAX,
     WATCH_PREFIX_MAX,
     WATCH_GROUPS,
     BUCKET_SLOTS,
@@ -245,6 +261,8 @@ const ALL: &[u64] = &[
     header::SNAPSHOT_TIME,
     header::SNAPSHOT_FAILURES,
     header::SNAPSHOT_WANTED,
+    header::SNAPSHOT_BYTES,
+    header::SNAPSHOT_TOOK,
     header::BELL_LENGTHS,
     header::HEAD,
     header::CLEARED_AT,
@@ -286,7 +304,11 @@ const ALL: &[u64] = &[
     member::EPHEMERAL,
     member::ENDED,
     member::PINS,
+    member::LANES,
     member::COUNTERS,
+    member::GET_TIMES,
+    member::SET_TIMES,
+    member::BASE,
     member::SIZE,
     member::STATE_IN_USE,
     member::STATE_MAY_KEEP,
@@ -296,6 +318,7 @@ const ALL: &[u64] = &[
     watch::NONCE,
     watch::FILTER,
     watch::GROUP,
+    watch::PASSED,
     watch::PREFIX,
     watch::SIZE,
     entry::BORN,

@@ -74,6 +74,8 @@ pub(crate) trait Extent: Send + Sync + std::fmt::Debug {
 }
 
 pub(crate) use memory::Memory;
+#[cfg(not(loom))]
+pub(crate) use words::Line;
 pub(crate) use words::Words;
 
 /// The region: words and bytes at offsets.
@@ -186,6 +188,13 @@ impl Region {
         #[cfg(loom)]
         let run = (0..len.div_ceil(8)).map(|i| self.word(at + 8 * i)).collect::<Result<_, _>>()?;
         Ok(Words::new(at, run))
+    }
+
+    /// The line at `at`.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn line(&self, at: u64) -> Option<Line<'_>> {
+        Line::of(self.memory.words(at, layout::LINE)?)
     }
 
     /// Appends `len` bytes from `at` to `into`.

@@ -34,6 +34,13 @@ impl<'r> Words<'r> {
         Self { at, run }
     }
 
+    /// Words of this process, used like those of a region.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn local(run: &'r [AtomicU64]) -> Self {
+        Self { at: 0, run }
+    }
+
     /// Where it begins in the region.
     #[inline]
     pub(crate) fn at(&self) -> u64 {
@@ -67,6 +74,19 @@ impl<'r> Words<'r> {
             word.store(value, order);
         }
         Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, index: usize, by: u64, order: Ordering) -> Result<u64, BadRegion> {
+        let word = self.word(index)?;
+        Ok(if hook::step() { word.fetch_add(by, order) } else { 0 })
+    }
+
+    /// Compare-and-swap: whether the word was replaced.
+    pub(crate) fn exchange(&self, index: usize, old: u64, new: u64) -> Result<bool, BadRegion> {
+        let word = self.word(index)?;
+        let relaxed = Ordering::Relaxed;
+        Ok(hook::step() && word.compare_exchange(old, new, relaxed, relaxed).is_ok())
     }
 
     /// `len` bytes from word `index` on, as a run of its own.
@@ -139,6 +159,41 @@ impl<'r> Words<'r> {
             if hook::step() {
                 part.iter().for_each(|word| word.store(0, Ordering::Relaxed));
             }
+        }
+    }
+}
+
+/// A line of words that was checked once: one pointer, so that it stays in a register where a run of words
+/// would be stored and loaded again.
+#[cfg(not(loom))]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'r>(&'r [AtomicU64; 8]);
+
+#[cfg(not(loom))]
+impl<'r> Line<'r> {
+    /// The line that a run of words is: `None` when it has another length.
+    #[inline]
+    pub(crate) fn of(run: &'r [AtomicU64]) -> Option<Self> {
+        run.try_into().ok().map(Self)
+    }
+
+    /// Adds to a word that nobody else writes; gives what it was.
+    #[inline]
+    pub(crate) fn add_alone(self, index: usize, by: u64) -> u64 {
+        let Some(word) = self.0.get(index) else { return 0 };
+        let before = word.load(Ordering::Relaxed);
+        if hook::step() {
+            word.store(before.wrapping_add(by), Ordering::Relaxed);
+        }
+        before
+    }
+
+    /// Adds to a word that others add to as well; gives what it was.
+    #[inline]
+    pub(crate) fn add(self, index: usize, by: u64) -> u64 {
+        match self.0.get(index) {
+            Some(word) if hook::step() => word.fetch_add(by, Ordering::Relaxed),
+            _ => 0,
         }
     }
 }

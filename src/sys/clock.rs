@@ -14,6 +14,12 @@ pub(crate) fn boottime_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_BOOTTIME)
 }
 
+/// Nanoseconds for measuring how long something took.
+#[inline]
+pub(crate) fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC)
+}
+
 /// Nanoseconds since 1970.
 pub(crate) fn wall_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_REALTIME)

@@ -18,6 +18,8 @@ pub(crate) struct Stat {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) size: u64,
+    /// Bytes that the file system has given it.
+    pub(crate) allocated: u64,
     pub(crate) uid: u32,
     pub(crate) mode: u32,
     pub(crate) links: u64,
@@ -69,6 +71,7 @@ impl From<FileStat> for Stat {
             device: stat.st_dev,
             inode: stat.st_ino,
             size: stat.st_size.cast_unsigned(),
+            allocated: stat.st_blocks.cast_unsigned().saturating_mul(512),
             uid: stat.st_uid,
             mode: stat.st_mode & 0o7777,
             links: stat.st_nlink,

@@ -13,6 +13,7 @@ use crate::heap::{Space, State, class};
 use crate::region::BadRegion;
 use crate::region::layout::{header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::tally::Counter;
 use crate::word::{Name, Realm};
 
 /// Keys that are taken away by one commit at the most.
@@ -128,7 +129,10 @@ impl Core {
             let names = chunk.iter().map(|(realm, key)| Name { realm: *realm, bytes: key });
             let wish = |key| Wish { key, action, condition: Condition::Any };
             let wishes: Vec<_> = names.map(wish).collect();
-            count += self.write_batch(me, &wishes)?.count;
+            let done = self.write_batch(me, &wishes)?;
+            self.tally(me, Counter::Expired, done.sorts.expired.into());
+            self.tally(me, Counter::Deleted, done.sorts.deleted.into());
+            count += done.count;
         }
         Ok(count)
     }

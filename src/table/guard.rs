@@ -11,6 +11,7 @@ use crate::lock::{LockError, LockOutcome, Patience, Probe, RobustLock};
 use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, header, member, stripe};
 use crate::sync::Ordering::{Relaxed, Release};
+use crate::tally::Counter;
 
 /// The commit lock, held.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Core {
             let Some(mut probe) = self.liveness.probe() else { return Ok(false) };
             Ok::<_, LockError>(probe.acquire(owner) && self.commit_lock().take_over(owner, me)?)
         })?;
-        self.commit_taken(outcome)
+        self.commit_taken(me, outcome)
     }
 
     /// LOCK(commit) by somebody who probes already.
@@ -89,14 +90,17 @@ impl Core {
         let outcome = self.commit_lock().lock(me, patience, |owner| {
             Ok::<_, LockError>(probe.acquire(owner) && self.commit_lock().take_over(owner, me)?)
         })?;
-        self.commit_taken(outcome)
+        self.commit_taken(me, outcome)
     }
 
-    fn commit_taken(&self, outcome: LockOutcome) -> Result<CommitGuard<'_>, LockError> {
+    fn commit_taken(&self, me: u32, outcome: LockOutcome) -> Result<CommitGuard<'_>, LockError> {
         let guard = CommitGuard { core: self };
         // A record that is ready although the lock was given back: its FINISH met a damaged word.
-        if outcome == LockOutcome::OwnerDied || self.region.load(header::READY, Relaxed)? != 0 {
+        let is_ready = self.region.load(header::READY, Relaxed)? != 0;
+        if outcome == LockOutcome::OwnerDied || is_ready {
             self.finish()?;
+            self.tally(me, Counter::Finished, is_ready.into());
+            self.tally(me, Counter::Takeovers, (outcome == LockOutcome::OwnerDied).into());
         }
         Ok(guard)
     }
@@ -121,6 +125,7 @@ impl Core {
         let guard = StripeGuard { core: self, stripe: index };
         if outcome == LockOutcome::OwnerDied {
             self.repair(index)?;
+            self.tally(me, Counter::Takeovers, 1);
         }
         Ok(guard)
     }
@@ -138,7 +143,7 @@ impl Core {
     ) -> Result<u64, LockError> {
         let mut mended = 0;
         if self.commit_lock().take_over(dead, me)? {
-            drop(self.commit_taken(LockOutcome::OwnerDied)?);
+            drop(self.commit_taken(me, LockOutcome::OwnerDied)?);
             mended += 1;
         }
         for index in 0..self.geometry.stripes {
@@ -151,12 +156,14 @@ impl Core {
                 let guard = StripeGuard { core: self, stripe: index };
                 self.repair(index)?;
                 drop(guard);
+                self.tally(me, Counter::Takeovers, 1);
                 mended += 1;
             }
         }
         // A dead grower leaves a longer file at most: the size word counts.
         if self.grow_lock().take_over(dead, me)? {
             self.grow_lock().unlock();
+            self.tally(me, Counter::Takeovers, 1);
             mended += 1;
         }
         Ok(mended)

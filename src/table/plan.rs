@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) value_kind: u8,
     /// +1 or -1 to the stripe's count of entries.
     pub(crate) grows: i8,
+    /// Whether it sets a key that was absent.
+    pub(crate) is_new: bool,
     pub(crate) realm: Realm,
 }
 
@@ -43,8 +45,9 @@ impl Pair {
         let stored = Stored { slot: 0, new: 0, old: 0 };
         let (kind, number) = (RecordKind::Set, [0; 8]);
         let realm = Realm::Keys;
+        let (value_kind, grows, is_new) = (0, 0, false);
         let none =
-            Plan { wish: 0, stripe: 0, stored, number, kind, value_kind: 0, grows: 0, realm };
+            Plan { wish: 0, stripe: 0, stored, number, kind, value_kind, grows, is_new, realm };
         Self { plans: [none; 2], len: 0 }
     }
     #[inline]

@@ -100,6 +100,19 @@ pub(crate) struct Done {
     pub(crate) value: i64,
     /// Changes made.
     pub(crate) count: u64,
+    /// Of what sort they were, those of keys.
+    pub(crate) sorts: Sorts,
+}
+
+/// How many changes were of which sort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sorts {
+    /// Sets of a key that was absent.
+    pub(crate) created: u32,
+    /// Sets of one that was there.
+    pub(crate) updated: u32,
+    pub(crate) deleted: u32,
+    pub(crate) expired: u32,
 }
 
 /// Why nothing was written.

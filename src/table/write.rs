@@ -7,7 +7,7 @@ use super::array::{LOAD_MAX, Room};
 use super::entry::{Entry, Header, Note, size_of};
 use super::guard::CommitGuard;
 use super::plan::{Pair, Plan, Plans};
-use super::wish::{Action, Condition, Done, KIND_COUNTER, Wish, WriteFailure};
+use super::wish::{Action, Condition, Done, KIND_COUNTER, Sorts, Wish, WriteFailure};
 use super::{Core, free::FREE_BATCH};
 use crate::commit::Stored;
 use crate::heap::{self, HeapError};
@@ -16,7 +16,7 @@ use crate::log::RecordKind;
 use crate::region::BadRegion;
 use crate::region::layout::{entry, header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
-use crate::word::{Hash, Name, offset_of};
+use crate::word::{Hash, Name, Realm, offset_of};
 use std::cell::Cell;
 
 /// The entry of a key as its stripe's lock holder sees it.
@@ -228,6 +228,7 @@ impl Core {
             kind: RecordKind::Set,
             value_kind: note.kind,
             grows: i8::from(current.is_none()),
+            is_new: current.is_none_or(|current| !current.live),
             realm: name.realm,
         });
         Ok(())
@@ -296,11 +297,13 @@ impl Core {
         };
         self.finish()?;
         drop(guard);
+        let mut sorts = Sorts::default();
         for plan in plans {
             self.settle(plan)?;
+            sorts.note(plan);
         }
         let value = plans.last().map_or(0, |plan| i64::from_le_bytes(plan.number));
-        Ok(Done { revision: last, value, count: plans.len() as u64 })
+        Ok(Done { revision: last, value, count: plans.len() as u64, sorts })
     }
 
     /// Locks the commit and makes the plans final: the guard, and the last revision. What fails here
@@ -390,6 +393,21 @@ impl Core {
     }
 }
 
+impl Sorts {
+    #[inline]
+    fn note(&mut self, plan: &Plan) {
+        if plan.realm != Realm::Keys {
+            return;
+        }
+        match plan.kind {
+            RecordKind::Set if plan.is_new => self.created += 1,
+            RecordKind::Set => self.updated += 1,
+            RecordKind::Expire => self.expired += 1,
+            _ => self.deleted += 1,
+        }
+    }
+}
+
 /// The end of an entry, by deletion or expiry.
 fn end_of(index: usize, gone: &Current<'_>, kind: RecordKind, site: &Site<'_>) -> Plan {
     Plan {
@@ -400,6 +418,7 @@ fn end_of(index: usize, gone: &Current<'_>, kind: RecordKind, site: &Site<'_>) -
         kind,
         value_kind: 0,
         grows: -1,
+        is_new: false,
         realm: gone.header.realm(),
     }
 }

@@ -14,6 +14,7 @@
 //! | `space` | full is an error with the old value intact |
 //! | `snapshots` | of one revision, whole or refused; a bus that is rebuilt goes on |
 //! | `model` | any sequence of operations does what a map would; real time is respected |
+//! | `metrics` | what was done is counted, whoever is killed, leaves or forks |
 //! | `threads` | one handle, many threads |
 //!
 //! Each test says first which promise it keeps, and names the faults that were planted to see it fail.
@@ -28,6 +29,7 @@
 //! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 600,000 |
 //! | `MEMBUS_IT_CREATORS` | creators killed, and destroyers | 100 |
 //! | `MEMBUS_IT_ITEMS` | items that a group of a queue works off while it is killed | 4,000 |
+//! | `MEMBUS_IT_COUNT_KILLS` | processes killed that count what they do | 40 |
 //! | `PROPTEST_CASES` | sequences of operations against the model | 2,000 |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
@@ -39,6 +41,7 @@ mod harness;
 mod kill;
 mod locks;
 mod messages;
+mod metrics;
 mod model;
 mod queue;
 mod snapshots;
@@ -75,6 +78,7 @@ fn actor() {
         ("locks_crowd", locks::crowd::crowd),
         ("load", kill::load::load),
         ("flood", messages::flood::publisher),
+        ("metrics_worker", metrics::worker),
         ("takeover_waiter", kill::takeover::waiter),
         ("files_nobody", files::bad::nobody),
         ("files_creator", files::create::creator),
