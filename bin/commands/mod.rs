@@ -11,11 +11,13 @@ mod demo;
 mod destroy;
 mod doctor;
 mod get;
+mod health;
 mod info;
 mod keep;
 mod keys;
 mod lock;
 mod members;
+mod metrics;
 mod publish;
 mod queue;
 mod scan;
@@ -93,6 +95,8 @@ commands! {
     Buses(buses),
     Info(info),
     Members(members),
+    Metrics(metrics),
+    Health(health),
     Check(check),
     Doctor(doctor),
     Keep(keep),

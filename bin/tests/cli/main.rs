@@ -15,6 +15,7 @@ mod keep;
 mod lock;
 mod look;
 mod messages;
+mod metrics;
 mod queue;
 mod values;
 mod wait;
