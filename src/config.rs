@@ -72,6 +72,12 @@ fn default_images(state: &Path, path: &Path) -> Result<PathBuf, OpenError> {
     Ok(state.join(format!("{stem}.snapshots")))
 }
 
+/// Where images go of what restores replace.
+pub(crate) fn before_restore(state: &Path, path: &Path) -> Result<PathBuf, OpenError> {
+    let stem = stem(path).map_err(|source| failed("naming", path, source))?;
+    Ok(state.join(format!("{stem}.before-restore")))
+}
+
 /// Where snapshots go when nobody says.
 pub(crate) fn default_persist(state: &Path, path: &Path) -> Result<Persist, OpenError> {
     default_images(state, path).map(Persist::Image)
@@ -116,6 +122,7 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
 /// of their directory, since a power cut after half of them would bring an older state back.
 pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
     let (at, images) = (place(state, path)?, default_images(state, path)?);
+    let replaced = before_restore(state, path)?;
     let gone = images.with_extension("destroyed");
     let if_there = |end: io::Result<()>| match end {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -127,6 +134,7 @@ pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
         if_there(file::rename(&images, &gone))?;
         file::unlink(&at)?;
         if_there(file::sync_directory(state))?;
+        file::remove_all(&replaced)?;
         file::remove_all(&gone)
     };
     forget().map_err(|source| failed("removing", &at, source))

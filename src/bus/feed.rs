@@ -10,7 +10,7 @@ use super::event::Event;
 use super::follow::{Follower, Next, concerns};
 use super::scan::EntryScan;
 use crate::error::{ReadError, WatchError};
-use crate::log::Record;
+use crate::log::{Record, RecordKind};
 use crate::region::layout::header;
 use crate::sync::Ordering::Acquire;
 use crate::types::Cursor;
@@ -61,6 +61,8 @@ pub(crate) struct Feed {
     /// The head from before the listing.
     listed_from: Option<u64>,
     log: Follower,
+    /// A restore was told: what is there now is still to be.
+    has_to_list: bool,
     conflation: Option<Box<Conflation>>,
 }
 
@@ -77,6 +79,7 @@ impl Feed {
             listed_until: 0,
             listed_from: None,
             log: Follower::after(0),
+            has_to_list: false,
             conflation: None,
         };
         match from {
@@ -134,6 +137,9 @@ impl Feed {
             conflation.has_missed(*missed, resume.revision);
             self.queue.pop_front();
         }
+        if std::mem::take(&mut self.has_to_list) {
+            conflation.has_missed(0, self.log.passed());
+        }
         self.conflation = Some(Box::new(conflation));
     }
 
@@ -145,6 +151,10 @@ impl Feed {
 
     /// The next event that is there already.
     pub(crate) fn next(&mut self, inner: &Inner) -> Result<Option<Event>, WatchError> {
+        if self.queue.is_empty() && self.has_to_list {
+            self.list(inner)?;
+            self.has_to_list = false;
+        }
         if let Some(event) = self.queue.pop_front() {
             return Ok(Some(event));
         }
@@ -176,6 +186,7 @@ impl Feed {
         } else if self.listed.get(&record.key).is_some_and(|listed| record.revision <= *listed) {
             return Ok(None);
         }
+        self.has_to_list |= record.kind == RecordKind::Restore;
         Ok(inner.change_of(record)?.map(Event::Change))
     }
 }

@@ -122,7 +122,8 @@ impl Inner {
         let Some(revision) = Revision::new(record.revision) else { return Ok(None) };
         let value = match record.kind {
             RecordKind::Set if record.too_large => self.fetch(&record)?,
-            RecordKind::Set => ChangeValue::Here(record.value),
+            RecordKind::Restore if record.too_large => ChangeValue::None,
+            RecordKind::Set | RecordKind::Restore => ChangeValue::Here(record.value),
             _ => ChangeValue::None,
         };
         let who =

@@ -40,6 +40,7 @@ pub(crate) mod publish;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod reader;
+pub(crate) mod restore;
 pub(crate) mod scan;
 pub(crate) mod seat;
 pub(crate) mod sleeper;

@@ -6,10 +6,11 @@ use super::create::{NewRegion, prepare, shape};
 use super::files::{SNAPSHOT_BYTE, io};
 use super::options::Options;
 use super::{Bus, Inner};
-use crate::backend::{Backend, BackendError, FromFn, Sink};
+use crate::backend::{Backend, BackendError, FromFn, Saved, Sink};
 use crate::config::{self, Config, Persist};
 use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
 use crate::heap::HeapError;
+use crate::region::BadRegion;
 use crate::region::geometry::Shape;
 use crate::region::layout::{header, member};
 use crate::snapshot::{Walk, WalkError};
@@ -43,6 +44,8 @@ pub(crate) struct Saving {
     pub(crate) backend: Option<Arc<dyn Backend>>,
     pub(crate) persist: Persist,
     pub(crate) every: Duration,
+    /// Where images go of what restores replace.
+    pub(super) replaced: PathBuf,
     /// Snapshots of one handle, one at a time.
     one: Mutex<()>,
     pub(crate) failures: AtomicU64,
@@ -54,6 +57,8 @@ pub(crate) struct Saving {
 pub struct SnapshotInfo {
     /// The revision that it is of.
     pub revision: u64,
+    /// When that was, in nanoseconds since 1970.
+    pub created: u64,
     /// Entries in it.
     pub entries: u64,
     /// Bytes of the file.
@@ -72,7 +77,8 @@ impl Saving {
     /// Nothing is saved.
     pub(crate) fn none() -> Self {
         let (every, one, failures) = (EVERY, Mutex::default(), AtomicU64::new(0));
-        Self { backend: None, persist: Persist::None, every, one, failures }
+        let (persist, replaced) = (Persist::None, PathBuf::new());
+        Self { backend: None, persist, every, replaced, one, failures }
     }
 
     /// Whether a handle may host the keeper: not without the backend that the bus has.
@@ -105,7 +111,9 @@ impl Saving {
                 None
             }
         };
-        Ok(Self { backend, persist, every, one: Mutex::default(), failures: AtomicU64::new(0) })
+        let replaced = config::before_restore(&options.state_directory(), path)?;
+        let (one, failures) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { backend, persist, every, replaced, one, failures })
     }
 }
 
@@ -238,6 +246,14 @@ fn build(options: &Options, path: &Path, backend: &dyn Backend) -> Result<NewReg
     }
 }
 
+/// Whether an entry may be of any bus.
+pub(super) fn check_lengths(entry: &SnapshotEntry) -> Result<(), &'static str> {
+    if entry.key.is_empty() || entry.key.len() > KEY_MAX || entry.who.len() > LABEL_MAX {
+        return Err("a key or a label of an impossible length");
+    }
+    Ok(())
+}
+
 fn load_one(
     new: &NewRegion,
     core: &Core,
@@ -249,9 +265,7 @@ fn load_one(
         let at = from.display().to_string();
         OpenError::Snapshot(SnapshotError::Damaged { at, reason })
     };
-    if entry.key.is_empty() || entry.key.len() > KEY_MAX || entry.who.len() > LABEL_MAX {
-        return Err(damaged("a key or a label of an impossible length"));
-    }
+    check_lengths(entry).map_err(damaged)?;
     loop {
         match core.load_entry(entry) {
             Ok(()) => return Ok(()),
@@ -262,7 +276,7 @@ fn load_one(
     }
 }
 
-fn explain(error: BackendError) -> SnapshotError {
+pub(super) fn explain(error: BackendError) -> SnapshotError {
     match error {
         BackendError::GivenUp => SnapshotError::Aborted { tries: 1 },
         BackendError::Io { at, source } => SnapshotError::Io { at, source },
@@ -279,6 +293,29 @@ impl Inner {
         unwanted: &dyn Fn() -> bool,
     ) -> Result<SnapshotInfo, SnapshotError> {
         let Some(backend) = &self.saving.backend else { return Err(SnapshotError::NoBackend) };
+        let saved = self.alone(|me| {
+            let saved = self.save(&**backend, me, unwanted)?;
+            self.note(&saved).map_err(ReadError::from)?;
+            Ok(saved)
+        });
+        match saved {
+            Ok(_) => self.count(Counter::Snapshots),
+            // It did not come to a save.
+            Err(SnapshotError::Busy(_) | SnapshotError::NoBackend | SnapshotError::Write(_)) => {}
+            Err(_) => {
+                self.count(Counter::SnapshotErrors);
+                let failures = self.core.region.add(header::SNAPSHOT_FAILURES, 1, Relaxed);
+                let _: u64 = failures.map_err(ReadError::from)?;
+            }
+        }
+        saved
+    }
+
+    /// Runs what only one member does at a time: a bus has room for one snapshot's old entries.
+    pub(super) fn alone<T>(
+        &self,
+        run: impl FnOnce((u32, u64)) -> Result<T, SnapshotError>,
+    ) -> Result<T, SnapshotError> {
         let me = self.writer()?;
         let Some(seat) = self.seat() else { return Err(SnapshotError::NoBackend) };
         let _one = self.saving.one.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,25 +329,19 @@ impl Inner {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let end = self.save(&**backend, (me, seat.owner()), begun, unwanted);
-        if end.is_ok() {
-            self.count(Counter::Snapshots);
-        }
+        let end = run((me, seat.owner()));
         unlock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)?;
-        if end.is_err() {
-            self.count(Counter::SnapshotErrors);
-            self.core.region.add(header::SNAPSHOT_FAILURES, 1, Relaxed).map_err(ReadError::from)?;
-        }
         end
     }
 
-    fn save(
+    /// Saves to a backend, which may be another one than the bus's.
+    pub(super) fn save(
         &self,
         backend: &dyn Backend,
         (me, owner): (u32, u64),
-        begun: Instant,
         unwanted: &dyn Fn() -> bool,
     ) -> Result<SnapshotInfo, SnapshotError> {
+        let begun = Instant::now();
         // Whoever destroys the bus waits for this to end, and then forgets what was saved.
         let unwanted = || unwanted() || self.is_gone();
         for _ in 0..TRIES {
@@ -332,22 +363,9 @@ impl Inner {
                 })
             };
             match backend.save(&head, &mut FromFn(next)) {
-                Ok(saved) => {
-                    let region = &self.core.region;
-                    let put = |at, value| region.store(at, value, Release).map_err(ReadError::from);
-                    put(header::SNAPSHOT_REVISION, head.revision)?;
-                    put(header::SNAPSHOT_TIME, head.created)?;
-                    put(header::SNAPSHOT_BYTES, saved.bytes)?;
-                    let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                    put(header::SNAPSHOT_TOOK, took)?;
-                    put(header::SNAPSHOT_FAILURES, 0)?;
-                    return Ok(SnapshotInfo {
-                        revision: head.revision,
-                        entries: saved.entries,
-                        bytes: saved.bytes,
-                        path: saved.path,
-                        took: begun.elapsed(),
-                    });
+                Ok(Saved { entries, bytes, path }) => {
+                    let (revision, created, took) = (head.revision, head.created, begun.elapsed());
+                    return Ok(SnapshotInfo { revision, created, entries, bytes, path, took });
                 }
                 Err(error) => match failed {
                     Some(WalkError::Aborted) => {}
@@ -357,6 +375,17 @@ impl Inner {
             }
         }
         Err(SnapshotError::Aborted { tries: TRIES })
+    }
+
+    /// Notes for all members what was saved last.
+    fn note(&self, saved: &SnapshotInfo) -> Result<(), BadRegion> {
+        let put = |at, value| self.core.region.store(at, value, Release);
+        put(header::SNAPSHOT_REVISION, saved.revision)?;
+        put(header::SNAPSHOT_TIME, saved.created)?;
+        put(header::SNAPSHOT_BYTES, saved.bytes)?;
+        let took = u64::try_from(saved.took.as_nanos()).unwrap_or(u64::MAX);
+        put(header::SNAPSHOT_TOOK, took)?;
+        put(header::SNAPSHOT_FAILURES, 0)
     }
 
     fn failed(&self, error: WalkError) -> SnapshotError {

@@ -38,6 +38,11 @@ pub(crate) fn encode<T: Serialize + ?Sized>(key: &[u8], value: &T) -> Result<Vec
 }
 
 impl Inner {
+    /// Bytes of a value at the most.
+    pub(crate) fn value_max(&self) -> u64 {
+        (self.core.geometry.max_capacity / 4).min(u64::from(u32::MAX))
+    }
+
     pub(crate) fn check_wish(&self, wish: &Wish<'_>) -> Result<(), WriteError> {
         let size = wish.key.bytes.len();
         if size == 0 || size > KEY_MAX {
@@ -51,7 +56,7 @@ impl Inner {
             }
             _ => (0, &[][..]),
         };
-        let limit = (self.core.geometry.max_capacity / 4).min(u64::from(u32::MAX));
+        let limit = self.value_max();
         if value as u64 > limit {
             return Err(WriteError::ValueTooLarge { size: value as u64, limit });
         }

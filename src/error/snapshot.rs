@@ -11,6 +11,12 @@ pub enum SnapshotError {
     /// The bus has no backend.
     #[error("this bus has no backend; create it with one (persist image:DIR)")]
     NoBackend,
+    /// There is nothing to be restored.
+    #[error("there is no snapshot in {at}")]
+    Absent {
+        /// Which backend.
+        at: String,
+    },
     /// A snapshot was refused, and there is none before it that is good.
     #[error("{at}: {reason}")]
     Damaged {

@@ -7,7 +7,7 @@ use super::write::{Basis, Site};
 use crate::commit::Stored;
 use crate::heap::class::LIST;
 use crate::lock::Patience;
-use crate::log::{NewRecord, RecordKind};
+use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, header, span, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::word::{Hash, Name, Realm, offset_of};
@@ -15,9 +15,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The record of a change of all keys.
-pub(crate) fn record_of_all(kind: RecordKind, time: u64, who: &[u8]) -> NewRecord<'_> {
-    let (key, value) = (Name::from(&[]), &[][..]);
-    NewRecord { kind, value_kind: 0, time, who, key, value, value_max: 0, old: None }
+pub(crate) fn record_of_all<'a>(
+    kind: RecordKind,
+    time: u64,
+    who: &'a [u8],
+    value: &'a [u8],
+) -> NewRecord<'a> {
+    let (key, value_max) = (Name::from(&[]), RECORD_VALUE_MAX);
+    NewRecord { kind, value_kind: 0, time, who, key, value, value_max, old: None }
 }
 
 impl Core {
@@ -131,7 +136,7 @@ impl Core {
 
     /// Makes every entry absent by one store, then sweeps the stripes.
     pub(crate) fn clear(&self, me: u32, time: u64, who: &[u8]) -> Result<u64, WriteFailure> {
-        let record = record_of_all(RecordKind::Clear, time, who);
+        let record = record_of_all(RecordKind::Clear, time, who, &[]);
         let revision = self.write_record(me, record, true)?;
         for index in 0..self.geometry.stripes {
             self.sweep_cleared(me, index)?;

@@ -365,7 +365,7 @@ fn restore(core: &Core, count: usize) -> Result<(), WriteFailure> {
             let key = format!("k{number}").into_bytes();
             restoring.add(&SnapshotEntry { key, value, time: 7, ..SnapshotEntry::default() })?;
         }
-        restoring.commit(1, b"me")
+        restoring.commit(1, b"me", b"monday")
     });
     match end {
         Ok(_) => Ok(()),
@@ -413,7 +413,7 @@ fn a_backup_with_a_key_twice_is_refused() {
             let key = key.as_bytes().to_vec();
             restoring.add(&SnapshotEntry { key, ..SnapshotEntry::default() }).unwrap();
         }
-        let end = restoring.commit(1, b"");
+        let end = restoring.commit(1, b"", b"");
         assert!(matches!(end, Err(RestoreFailure::Wrong(_))), "{end:?}");
         verify(&core, std::slice::from_ref(&before), false, "refused");
         core.write_one(3, &delete("afterwards")).unwrap();

@@ -18,7 +18,7 @@ use super::{Core, free::FREE_BATCH};
 use crate::commit::Stored;
 use crate::heap::HeapError;
 use crate::heap::class::LIST;
-use crate::log::RecordKind;
+use crate::log::{NewRecord, RecordKind};
 use crate::region::BadRegion;
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header, span, stripe};
 use crate::snapshot_entry::SnapshotEntry;
@@ -122,8 +122,14 @@ impl Restoring<'_> {
         self.filled.iter().map(|filled| filled.len() as u64).sum()
     }
 
-    /// Makes it what there is, and sweeps what was there before; gives the revision.
-    pub(crate) fn commit(mut self, time: u64, who: &[u8]) -> Result<u64, RestoreFailure> {
+    /// Makes it what there is, and sweeps what was there before; gives the revision. Its log record tells who
+    /// did it, and from what.
+    pub(crate) fn commit(
+        mut self,
+        time: u64,
+        who: &[u8],
+        from: &[u8],
+    ) -> Result<u64, RestoreFailure> {
         let (core, me) = (self.core, self.me);
         let placed = self.place_all()?;
         let count = placed.stored.len() as u64;
@@ -133,7 +139,8 @@ impl Restoring<'_> {
             let blocks = bytes.div_ceil(core.geometry.block_size());
             list = Some(core.make_span(0, LIST, blocks, span::BITMAP)?);
         }
-        let committed = self.commit_placed(&placed, list, time, who);
+        let record = record_of_all(RecordKind::Restore, time, who, from);
+        let committed = self.commit_placed(&placed, list, record);
         if let Some(first) = list {
             core.free_span(first)?;
         }
@@ -151,12 +158,10 @@ impl Restoring<'_> {
         &mut self,
         placed: &Placed,
         list: Option<u64>,
-        time: u64,
-        who: &[u8],
+        record: NewRecord<'_>,
     ) -> Result<u64, RestoreFailure> {
         let core = self.core;
         let list = list.map_or(0, |first| core.geometry.block(first) + span::BITMAP);
-        let record = record_of_all(RecordKind::Restore, time, who);
         let guard = core.lock_commit(self.me, &core.patience())?;
         let revision = core.region.load_count(header::HEAD, Relaxed)? + 1;
         let tail = core.write_records(revision - 1, std::iter::once(record))?;

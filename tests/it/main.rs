@@ -30,6 +30,7 @@
 //! | `MEMBUS_IT_CREATORS` | creators killed, and destroyers | 100 |
 //! | `MEMBUS_IT_ITEMS` | items that a group of a queue works off while it is killed | 4,000 |
 //! | `MEMBUS_IT_COUNT_KILLS` | processes killed that count what they do | 40 |
+//! | `MEMBUS_IT_RESTORE_KILLS` | processes killed that restore | 40 |
 //! | `PROPTEST_CASES` | sequences of operations against the model | 2,000 |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
@@ -86,6 +87,7 @@ fn actor() {
         ("space_neighbour", space::neighbour),
         ("snapshots_opener", snapshots::damaged::opener),
         ("snapshots_saver", snapshots::damaged::saver),
+        ("restorer", snapshots::restore::restorer),
         ("order_client", model::order::client),
         ("queue_producer", queue::group::producer),
         ("queue_consumer", queue::group::consumer),

@@ -5,6 +5,7 @@ mod consistent;
 pub(crate) mod damaged;
 mod own;
 mod rebuild;
+pub(crate) mod restore;
 
 use crate::harness::Place;
 use membus::{Bus, ReadBus};

@@ -1,0 +1,282 @@
+//! Backups into any backend, and restores from one.
+//!
+//! A restore reads what it is given twice: first to see that it is good, and how much room it takes; then
+//! with all locks held, so that what stands between is short. It is one change of the bus (`table::restore`).
+
+use super::counters::Counter;
+use super::persist::{SnapshotInfo, check_lengths, explain};
+use super::write::Refused;
+use super::{Bus, Inner};
+use crate::backend::image::ImageDirectory;
+use crate::backend::{Backend, BackendError, Sink};
+use crate::doorbell::Sort;
+use crate::error::{ReadError, SnapshotError, WriteError};
+use crate::region::layout::CHANGE_SIZE;
+use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
+use crate::sys::file;
+use crate::table::Core;
+use crate::table::entry::size_of;
+use crate::table::restore::{RestoreFailure, Restoring};
+use crate::table::wish::{Done, WriteFailure};
+use crate::types::Revision;
+use crate::word::Name;
+use std::time::{Duration, Instant};
+
+/// Images of what restores replaced that stay, each in a directory of its own.
+const KEPT: usize = 3;
+
+/// What a restore was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestoreInfo {
+    /// The revision of the change that it was; all restored entries have it.
+    pub revision: Revision,
+    /// Entries that are there now.
+    pub entries: u64,
+    /// What was restored: of which bus, its revision, and when it was made.
+    pub from: SnapshotHead,
+    /// Newer snapshots in the same place that were refused: where they are, and why.
+    pub refused: Vec<(String, String)>,
+    /// The image of what was replaced, taken before. It has a directory of its own, of which
+    /// [`Persist::Image`](crate::Persist::Image) restores it.
+    pub before: SnapshotInfo,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Looks whether a snapshot can be restored, and what room it takes.
+struct Measure<'a> {
+    core: &'a Core,
+    limit: u64,
+    count: u64,
+    bytes: u64,
+    failed: Option<SnapshotError>,
+}
+
+/// Fills a restore.
+struct Fill<'a, 'c> {
+    restoring: &'a mut Restoring<'c>,
+    failed: Option<RestoreFailure>,
+}
+
+fn wrong(entry: &SnapshotEntry, reason: &str) -> SnapshotError {
+    let at = format!("the entry `{}`", entry.key.escape_ascii());
+    SnapshotError::Damaged { at, reason: reason.to_owned() }
+}
+
+impl Sink for Measure<'_> {
+    fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
+        Ok(())
+    }
+    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+        let note = check_lengths(&entry).and_then(|()| self.core.note_of(&entry));
+        let size = entry.value.len() as u64;
+        let failed = match &note {
+            Err(reason) => Some(wrong(&entry, reason)),
+            Ok(_) if size > self.limit => {
+                Some(WriteError::ValueTooLarge { size, limit: self.limit }.into())
+            }
+            Ok(_) => None,
+        };
+        if failed.is_some() {
+            self.failed = failed;
+            return Err(BackendError::GivenUp);
+        }
+        if let Ok(Some(note)) = note {
+            self.count += 1;
+            self.bytes += size_of(Name::from(entry.key.as_slice()), &entry.value, &note);
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Fill<'_, '_> {
+    fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
+        Ok(())
+    }
+    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+        let lengths = check_lengths(&entry).map_err(RestoreFailure::Wrong);
+        lengths.and_then(|()| self.restoring.add(&entry)).map_err(|failure| {
+            self.failed = Some(failure);
+            BackendError::GivenUp
+        })
+    }
+}
+
+/// One try: it did not come about for want of room, or it ended.
+struct Try {
+    revision: u64,
+    entries: u64,
+    from: SnapshotHead,
+    refused: Vec<(String, String)>,
+}
+
+impl Inner {
+    /// Saves what a restore is about to replace. A directory for each: the image restored may be one of them.
+    fn save_replaced(&self) -> Result<SnapshotInfo, SnapshotError> {
+        let revision = self.core.head().map_err(ReadError::from)?;
+        let directory = self.saving.replaced.join(format!("{revision:020}"));
+        let images = ImageDirectory { directory, is_compressed: false, keep: 1 };
+        self.alone(|me| self.save(&images, me, &|| false))
+    }
+
+    /// Removes all but the newest of what restores replaced. What can't be removed stays.
+    fn prune_replaced(&self) {
+        let Ok(mut names) = file::names(&self.saving.replaced) else { return };
+        names.sort_unstable();
+        for name in names.iter().rev().skip(KEPT) {
+            let _removed = file::remove_all(&self.saving.replaced.join(name));
+        }
+    }
+
+    /// Makes room for what was measured, as far as the bus may grow: else each try would fail later
+    /// than the one before.
+    fn make_room(&self, me: u32, measure: &Measure<'_>) -> Result<(), SnapshotError> {
+        let core = &self.core;
+        // Spans are not filled to the last byte, and arrays and the list of changes need some.
+        let needed = measure.bytes + measure.bytes / 4 + measure.count * (CHANGE_SIZE + 32);
+        let needed = needed / core.geometry.block_size() + 1;
+        loop {
+            let (free, _) = core.free_blocks().map_err(ReadError::from)?;
+            if free >= needed {
+                return Ok(());
+            }
+            let grown = self.grow(me, (needed - free).min(16));
+            match grown.map_err(|failure| self.explain(failure.into(), b"", 0))? {
+                Ok(()) => {}
+                // The restore itself will tell.
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn try_restore(&self, me: u32, from: &dyn Backend, name: &str) -> Result<Try, Tried> {
+        let core = &self.core;
+        let mut restoring = core.restore(me)?;
+        let mut fill = Fill { restoring: &mut restoring, failed: None };
+        let loaded = match (from.load(&mut fill), fill.failed) {
+            (_, Some(failure)) => return Err(failure.into()),
+            (loaded, None) => loaded.map_err(|error| Tried::Ended(explain(error)))?,
+        };
+        let Some(loaded) = loaded else { return Err(Tried::Ended(absent(from))) };
+        let entries = restoring.len();
+        let (time, who) = (core.clock.wall(), self.label().as_bytes());
+        let revision = restoring.commit(time, who, name.as_bytes())?;
+        Ok(Try { revision, entries, from: loaded.head, refused: loaded.refused })
+    }
+}
+
+/// Why a try ended without a restore.
+enum Tried {
+    Failed(WriteFailure),
+    Ended(SnapshotError),
+}
+
+impl From<RestoreFailure> for Tried {
+    fn from(failure: RestoreFailure) -> Self {
+        match failure {
+            RestoreFailure::Write(failure) => Self::Failed(failure),
+            RestoreFailure::Wrong(reason) => Self::Ended(SnapshotError::Damaged {
+                at: "what was to be restored".to_owned(),
+                reason: reason.to_owned(),
+            }),
+        }
+    }
+}
+
+fn absent(from: &dyn Backend) -> SnapshotError {
+    SnapshotError::Absent { at: format!("{from:?}") }
+}
+
+impl Bus {
+    /// Saves what is there now to any backend, beside the bus's own snapshots, of which it is none. Blocks
+    /// until it is saved; others go on writing.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; what the backend had before stays.
+    pub fn backup(&self, to: &dyn Backend) -> Result<SnapshotInfo, SnapshotError> {
+        let inner = &self.inner;
+        let saved = inner.alone(|me| inner.save(to, me, &|| false))?;
+        inner.count(Counter::Backups);
+        Ok(saved)
+    }
+
+    /// Makes the newest good snapshot of a backend what is there, in place of all keys. Locks, leases and
+    /// whatever else processes meet at stay.
+    ///
+    /// It is one change: readers see what was there or what was restored, whole, and never wait. All restored
+    /// entries have its revision, and their own time, label and deadline; ephemeral keys are gone. Watches are told
+    /// of it ([`ChangeKind::Restore`](crate::ChangeKind::Restore), with the value `name`), and then of what is there, like new ones;
+    /// subscribers of `data_restored` as well. Writers wait while it is filled in, about a second for a
+    /// million entries; the bus needs room for both at a time. This process needs about 100 bytes of
+    /// memory for each entry.
+    ///
+    /// What it replaces is saved first, as an image in the state directory, where the newest three stay
+    /// until the bus is destroyed.
+    ///
+    /// ```
+    /// # use membus::{Bus, Persist};
+    /// # use membus::prelude::*;
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let options = Bus::options().directory(directory.path()).state(directory.path().join("state"));
+    /// # let bus = options.open("shop")?;
+    /// let file: Persist = format!("json:{}/monday.json", directory.path().display()).parse().unwrap();
+    /// let backup = file.backend(1).unwrap().unwrap();
+    /// bus.set("stock", &12)?;
+    /// bus.backup(&*backup)?;
+    /// bus.set("stock", &0)?;
+    /// bus.set("by mistake", &1)?;
+    /// let restored = bus.restore(&*backup, "monday")?;
+    /// assert_eq!(restored.entries, 1);
+    /// assert_eq!(bus.get::<i32>("stock")?, Some(12));
+    /// assert_eq!(bus.get::<i32>("by mistake")?, None);
+    /// # Ok::<(), membus::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SnapshotError::Absent`] when there is none, [`SnapshotError::Damaged`] when none is good,
+    /// [`WriteError::Full`] when the bus has not room for both; what was there stays.
+    pub fn restore(&self, from: &dyn Backend, name: &str) -> Result<RestoreInfo, SnapshotError> {
+        let (inner, begun) = (&self.inner, Instant::now());
+        let me = inner.writer()?;
+        let core = &inner.core;
+        let limit = inner.value_max();
+        let mut measure = Measure { core, limit, count: 0, bytes: 0, failed: None };
+        match (from.load(&mut measure), measure.failed.take()) {
+            (_, Some(error)) => return Err(error),
+            (Ok(Some(_)), None) => {}
+            (Ok(None), None) => return Err(absent(from)),
+            (Err(error), None) => return Err(explain(error)),
+        }
+        let before = inner.save_replaced()?;
+        inner.make_room(me, &measure)?;
+        let (mut restored, mut ended) = (None, None);
+        let done = inner.with_room(
+            me,
+            || inner.ring_watches(Sort::Keys, None),
+            || match inner.try_restore(me, from, name) {
+                Ok(end) => {
+                    let revision = end.revision;
+                    restored = Some(end);
+                    Ok(Done { revision, count: 1, ..Done::default() })
+                }
+                Err(Tried::Failed(failure)) => Err(failure),
+                Err(Tried::Ended(error)) => {
+                    ended = Some(error);
+                    Ok(Done::default())
+                }
+            },
+        );
+        let full = |refused: Refused| inner.explain(refused, b"", measure.bytes);
+        let _: Done = done.map_err(full)?;
+        if let Some(error) = ended {
+            return Err(error);
+        }
+        let gone = || WriteError::Gone { path: inner.path.clone() };
+        let Try { revision, entries, from, refused } = restored.ok_or_else(gone)?;
+        inner.count(Counter::Restores);
+        inner.prune_replaced();
+        let revision = Revision::new(revision).ok_or_else(gone)?;
+        Ok(RestoreInfo { revision, entries, from, refused, before, took: begun.elapsed() })
+    }
+}

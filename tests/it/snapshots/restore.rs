@@ -1,0 +1,293 @@
+//! Backups into any backend, and restores: what a backend has takes the place of all there is.
+
+use super::{content, quiet};
+use crate::harness::actor::actor;
+use crate::harness::part::{Part, say};
+use crate::harness::{Place, Seed, assert_whole, eventually, heavy, parameter};
+use membus::{
+    Backend, Bus, ChangeKind, ChangeValue, Error, Event, Notice, Persist, ReadBus, SnapshotError,
+    WriteError,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+fn images(at: &Path) -> Arc<dyn Backend> {
+    Persist::Image(at.to_owned()).backend(2).unwrap().unwrap()
+}
+
+/// What keys are worth, whatever their revisions.
+fn values(bus: &Bus) -> Vec<(Vec<u8>, Vec<u8>)> {
+    content(bus).into_iter().map(|(key, (_, value))| (key, value)).collect()
+}
+
+/// Promise (restore): it replaces what is there; kind, label, time and deadline of each entry are those of the
+/// backup; locks stay, ephemeral keys go; what was replaced is saved and can be restored in turn.
+/// Plants: no clear (what came after the backup stays); the time of the restore for that of the entry; a
+/// restore without an image of what it replaces.
+#[test]
+fn a_restore_replaces_what_is_there() {
+    let place = Place::new();
+    let bus = quiet(&place);
+    let backup = images(&place.path().join("backup"));
+    let ttl = Duration::from_secs(1000);
+    bus.set("text", &"old").unwrap();
+    bus.put("number").who("somebody").set_counter(7).unwrap();
+    bus.put("timed").ttl(ttl).set_bytes(b"t").unwrap();
+    bus.put("mine").ephemeral().set_bytes(b"").unwrap();
+    let before = ["text", "number", "timed"].map(|key| bus.stat(key).unwrap().unwrap());
+    let saved = bus.backup(&*backup).unwrap();
+    assert_eq!(saved.entries, 3);
+    bus.set("text", &"new").unwrap();
+    bus.delete("number").unwrap();
+    bus.set("later", &1).unwrap();
+    let lock = bus.lock("a lock").unwrap();
+    let replaced = values(&bus);
+
+    let restored = bus.restore(&*backup, "monday").unwrap();
+    assert_eq!((restored.entries, restored.from.revision), (3, saved.revision));
+    assert_eq!(bus.get::<String>("text").unwrap().unwrap(), "old");
+    assert_eq!(bus.add("number", 1).unwrap(), 8);
+    assert!(bus.get_bytes("later").unwrap().is_none() && bus.get_bytes("mine").unwrap().is_none());
+    for (key, before) in ["text", "timed"].into_iter().zip([&before[0], &before[2]]) {
+        let stat = bus.stat(key).unwrap().unwrap();
+        assert_eq!((stat.kind, &stat.who, stat.time), (before.kind, &before.who, before.time));
+        assert_eq!(stat.revision, restored.revision, "{key}");
+        assert_eq!(stat.expires_in.is_some(), before.expires_in.is_some());
+    }
+    assert!(bus.try_lock("a lock").unwrap().is_none(), "locks are not restored away");
+    drop(lock);
+    assert_eq!(bus.metrics().unwrap().recovery.restores, 1);
+    assert_whole(&bus);
+
+    // A mistake: back again.
+    let kept = restored.before.path.unwrap();
+    bus.restore(&*images(kept.parent().unwrap()), "back").unwrap();
+    let mut replaced = replaced;
+    replaced.retain(|(key, _)| key != b"mine");
+    assert_eq!(values(&bus), replaced);
+    assert_whole(&bus);
+}
+
+/// Promise (watching): a watch is told of a restore, with the name it was given, and then of what is there, like
+/// a new one; a conflated one is told what differs; a subscriber hears `data_restored`.
+/// Plants: no listing behind the event; no record of the restore.
+#[test]
+fn watches_are_told_of_a_restore() {
+    let place = Place::new();
+    let bus = quiet(&place);
+    let backup = images(&place.path().join("backup"));
+    for key in ["k/a", "k/b", "other"] {
+        bus.set_bytes(key, b"1").unwrap();
+    }
+    bus.backup(&*backup).unwrap();
+    bus.set_bytes("k/b", b"2").unwrap();
+    bus.set_bytes("k/c", b"2").unwrap();
+    let mut watch = bus.watch("k/").unwrap();
+    let mut conflated = bus.watch("k/").unwrap().conflated();
+    let mut subscriber = bus.subscribe("data_restored").unwrap();
+    for watch in [&mut watch, &mut conflated] {
+        while watch.try_recv().unwrap().is_some() {}
+    }
+    let revision = bus.restore(&*backup, "json:/monday").unwrap().revision;
+    bus.set_bytes("k/d", b"3").unwrap();
+
+    let Some(Event::Change(change)) = watch.try_recv().unwrap() else { panic!("no change") };
+    assert_eq!((change.kind, change.revision), (ChangeKind::Restore, revision));
+    assert_eq!(change.value, ChangeValue::Here(b"json:/monday".to_vec()));
+    let mut listed: Vec<_> = (0..2)
+        .map(|_| match watch.try_recv().unwrap() {
+            Some(Event::Current(entry)) => (entry.key.to_string(), entry.value),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    // The set that came after it may be listed, or told as a change behind the listing.
+    let mut changes = 0;
+    loop {
+        match watch.try_recv().unwrap() {
+            Some(Event::Current(entry)) => listed.push((entry.key.to_string(), entry.value)),
+            Some(Event::Change(change)) => {
+                changes += 1;
+                assert_eq!(&*change.key, b"k/d");
+            }
+            Some(Event::CaughtUp(_)) => {}
+            Some(other) => panic!("{other:?}"),
+            None => break,
+        }
+    }
+    listed.sort_unstable();
+    let due = [("k/a", b"1"), ("k/b", b"1"), ("k/d", b"3")];
+    assert_eq!((listed.len(), changes), (3, 0), "{listed:?}");
+    assert!(listed.iter().zip(due).all(|(found, due)| found.0 == due.0 && found.1 == due.1));
+
+    let mut known = std::collections::BTreeMap::from([("k/a", "1"), ("k/b", "2"), ("k/c", "2")])
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
+        .collect::<std::collections::BTreeMap<_, _>>();
+    let mut restores = 0;
+    while let Some(event) = conflated.try_recv().unwrap() {
+        let Event::Change(change) = event else { panic!("{event:?}") };
+        match (change.kind, change.value) {
+            (ChangeKind::Restore, _) => restores += 1,
+            (ChangeKind::Set, ChangeValue::Here(value)) => {
+                known.insert(change.key.to_string(), value);
+            }
+            _ => drop(known.remove(&change.key.to_string())),
+        }
+    }
+    assert_eq!(restores, 1);
+    assert_eq!(known.into_iter().collect::<Vec<_>>(), listed);
+
+    let Notice::Message(message) = subscriber.recv().unwrap() else { panic!("no message") };
+    assert_eq!(
+        (message.topic.as_str(), &message.payload[..]),
+        ("data_restored", &b"json:/monday"[..])
+    );
+}
+
+/// Promise (restore): what can not be restored changes nothing: an absent backup, a damaged one, one with an entry that
+/// no bus has, one for which there is no room.
+/// Plants: a clear before the backup is read; no look at lengths.
+#[test]
+fn a_restore_that_fails_changes_nothing() {
+    let place = Place::new();
+    let bus = place.small().keeper(false).open_at(place.bus()).unwrap();
+    bus.set("there", &1).unwrap();
+    let before = content(&bus);
+    let unchanged = |error: SnapshotError| {
+        assert_eq!(content(&bus), before, "{error}");
+        assert_whole(&bus);
+        error
+    };
+    let at = place.path().join("backup");
+    let backup = images(&at);
+    let error = unchanged(bus.restore(&*backup, "").unwrap_err());
+    assert!(matches!(&error, SnapshotError::Absent { at } if at.contains("backup")), "{error}");
+
+    bus.backup(&*backup).unwrap();
+    let image = std::fs::read_dir(&at).unwrap().next().unwrap().unwrap().path();
+    let good = std::fs::read(&image).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(&image, bad).unwrap();
+    let error = unchanged(bus.restore(&*backup, "").unwrap_err());
+    assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
+
+    // More than this bus may ever hold.
+    let large = Place::new();
+    let other = quiet(&large);
+    for number in 0..300_u32 {
+        other.set_bytes(number.to_le_bytes(), vec![7; 60_000]).unwrap();
+    }
+    let backup = images(&large.path().join("backup"));
+    other.backup(&*backup).unwrap();
+    let error = unchanged(bus.restore(&*backup, "").unwrap_err());
+    let full = matches!(&error, SnapshotError::Write(WriteError::Full { .. }));
+    assert!(full && Error::from(error).to_string().contains("16777216"), "not told what is there");
+    other.set_bytes("huge", vec![7; 5 << 20]).unwrap();
+    other.backup(&*backup).unwrap();
+    let error = unchanged(bus.restore(&*backup, "").unwrap_err());
+    let too_large = matches!(error, SnapshotError::Write(WriteError::ValueTooLarge { .. }));
+    assert!(too_large, "{error}");
+}
+
+/// Keys of the two states that restores go to and fro between.
+const KEYS: u32 = 2000;
+
+/// A state: keys of its own, and keys that both have.
+fn put(bus: &Bus, state: u8) {
+    bus.clear().unwrap();
+    for number in 0..KEYS {
+        bus.set_bytes(format!("both/{number}"), vec![state; 60]).unwrap();
+        bus.set_bytes(format!("{state}/{number}"), vec![state; 60]).unwrap();
+    }
+}
+
+/// Which state a bus is in, whole.
+fn state_of(bus: &Bus) -> u8 {
+    let found = values(bus);
+    let state = bus.get_bytes("both/0").unwrap().unwrap()[0];
+    assert_eq!(found.len() as u32, 2 * KEYS, "of state {state}");
+    let own = format!("{state}/").into_bytes();
+    for (key, value) in found {
+        assert!(value == [state; 60], "{}: of another state", key.escape_ascii());
+        assert!(key.starts_with(b"both/") || key.starts_with(&own), "{}", key.escape_ascii());
+    }
+    state
+}
+
+/// Restores one state after the other, until it is killed.
+pub(crate) fn restorer(part: &Part) {
+    let bus = part.place.options().keeper(false).open_at(part.place.bus()).unwrap();
+    let states = [1, 2].map(|state| images(&part.place.path().join(format!("state{state}"))));
+    for turn in 0_usize.. {
+        bus.restore(&*states[turn % 2], "").unwrap();
+        if turn == 0 {
+            say("restores");
+        }
+    }
+}
+
+/// Tells threads to end, also when the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Promise "robust": whoever is killed in a restore, at whatever moment, leaves one state or the other, whole;
+/// and "readers never wait": meanwhile a key that both states have is never absent, and what is read is
+/// of one of them.
+/// Method: a process restores to and fro and is killed, again and again; threads read all the while.
+/// Plants: the slot words before `READY`; the head before the floor.
+#[test]
+fn a_killed_restore_leaves_one_state_whole() {
+    let _alone = heavy();
+    let seed = Seed::of("a_killed_restore_leaves_one_state_whole");
+    let (mut rng, kills) = (seed.rng(), parameter("MEMBUS_IT_RESTORE_KILLS", 40));
+    let place = Place::new();
+    // With a keeper, which buries the dead.
+    let bus = place.options().open_at(place.bus()).unwrap();
+    for state in [1, 2] {
+        put(&bus, state);
+        bus.backup(&*images(&place.path().join(format!("state{state}")))).unwrap();
+    }
+    let ended = AtomicBool::new(false);
+    let ends = Ends(&ended);
+    let mut seen = [0; 3];
+    std::thread::scope(|scope| {
+        let ends = ends;
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reads = 0_u64;
+                    for number in (0..KEYS).cycle() {
+                        let value = bus.get_bytes(format!("both/{number}")).unwrap();
+                        let value = value.unwrap_or_else(|| panic!("both/{number} is absent"));
+                        assert!(value == [1; 60] || value == [2; 60], "both/{number}: {value:?}");
+                        reads += 1;
+                        if ended.load(Relaxed) {
+                            break;
+                        }
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for _ in 0..kills {
+            let mut actor = actor("restorer", &place).start();
+            actor.expect("restores");
+            actor.kill_after(Duration::from_micros(rng.below(60_000)));
+            let state = eventually("a state", || Some(state_of(&bus)));
+            seen[usize::from(state)] += 1;
+            assert_whole(&bus);
+        }
+        drop(ends);
+        let reads: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+        println!("{kills} restores killed, {reads} reads meanwhile; states {:?}", &seen[1..]);
+    });
+    assert!(seen[1] > 0 && seen[2] > 0, "{seen:?}");
+}
