@@ -5,8 +5,11 @@
 //! It goes with `destroy`.
 
 mod persist;
+mod redis;
 
 pub use persist::{Persist, PersistError};
+pub use redis::RedisPlace;
+pub(crate) use redis::RedisServer;
 
 use crate::error::OpenError;
 use crate::sys::{file, process};

@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! Features: `json` (on): snapshots as JSON. `gzip` (on): compressed snapshots. `stream` (off): watches
-//! and subscribers as `futures_core::Stream`.
+//! Features: `json` (on): snapshots as JSON. `gzip` (on): compressed snapshots. `sqlite`, `redis`,
+//! `redis-tls` (off): snapshots there. `stream` (off): watches and subscribers as `futures_core::Stream`.
 
 #![expect(dead_code, reason = "parts of the layout serve layers that come on top of it")]
 
@@ -160,7 +160,7 @@ pub use bus::watch::Watch;
 #[cfg(not(loom))]
 pub use bus::write::{Put, Update, Updated};
 pub use check::CheckReport;
-pub use config::{Persist, PersistError};
+pub use config::{Persist, PersistError, RedisPlace};
 pub use error::{
     BatchError, CloseError, Error, Expected, LockError, OpenError, QueueError, ReadError,
     SnapshotError, WatchError, WriteError,

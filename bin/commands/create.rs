@@ -40,8 +40,9 @@ pub(crate) struct Settings {
     /// Permissions of its files, in octal [default: 0600]
     #[arg(long, value_parser = parse_mode)]
     mode: Option<u32>,
-    /// Where snapshots go: image:DIR[?compress=gzip], json:FILE[.gz] or none [default: images in the
-    /// state directory]
+    /// Where snapshots go: image:DIR[?compress=gzip], json:FILE[.gz], sqlite:FILE[?table=NAME],
+    /// redis://[USER@]HOST[:PORT][/DATABASE][?prefix=PREFIX], rediss://…, redis+unix:///SOCKET or none
+    /// [default: images in the state directory]
     #[arg(long, value_name = "URL")]
     persist: Option<Persist>,
     /// How often the keeper takes a snapshot [default: 300s]

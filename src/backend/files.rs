@@ -154,8 +154,6 @@ impl io::Write for Gated<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::AtomicU64;
-    use crate::sync::Ordering::Relaxed;
 
     /// Promise: a sweep removes what dead savers left, and nothing of a saver that lives, however new its
     /// file is.
@@ -163,21 +161,20 @@ mod tests {
     #[test]
     fn a_sweep_takes_no_living_savers_file() {
         let place = tempfile::tempdir().unwrap();
-        let (directory, made) = (place.path(), AtomicU64::new(0));
+        let directory = place.path();
         std::fs::write(directory.join(".x-dead"), b"left").unwrap();
         std::fs::create_dir(directory.join(".x-directory")).unwrap();
         std::os::unix::fs::symlink("/nowhere", directory.join(".x-link")).unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while made.load(Relaxed) < 2000 {
+            let maker = scope.spawn(|| {
+                for _ in 0..2000 {
+                    let new = Temporary::new(directory, ".x-").unwrap();
                     sweep(directory, ".x-").unwrap();
+                    assert!(new.has_its_name().unwrap());
                 }
             });
-            for _ in 0..2000 {
-                let new = Temporary::new(directory, ".x-").unwrap();
-                made.fetch_add(1, Relaxed);
+            while !maker.is_finished() {
                 sweep(directory, ".x-").unwrap();
-                assert!(new.has_its_name().unwrap());
             }
         });
         assert!(!directory.join(".x-dead").exists());

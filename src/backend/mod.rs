@@ -11,6 +11,10 @@ mod files;
 pub(crate) mod image;
 #[cfg(feature = "json")]
 pub(crate) mod json;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
 mod stream;
 #[cfg(feature = "text")]
 mod text;

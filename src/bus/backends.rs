@@ -3,6 +3,10 @@
 use super::options::Options;
 use crate::backend::Backend;
 use crate::backend::image::ImageDirectory;
+#[cfg(feature = "redis")]
+use crate::config::RedisPlace;
+#[cfg(any(feature = "redis", not(feature = "redis-tls")))]
+use crate::config::RedisServer;
 use crate::config::{Persist, PersistError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,9 +34,54 @@ impl Persist {
             Self::Json(path) => {
                 Arc::new(crate::backend::json::JsonFile { path: path.clone(), keep })
             }
+            #[cfg(not(feature = "redis-tls"))]
+            Self::Redis(place) if matches!(place.server, RedisServer::Tls { .. }) => {
+                return Err(PersistError::Feature { scheme: "rediss", feature: "redis-tls" });
+            }
+            #[cfg(feature = "redis")]
+            Self::Redis(place) => Arc::new(redis(place, keep)),
+            #[cfg(not(feature = "redis"))]
+            Self::Redis(_) => {
+                return Err(PersistError::Feature { scheme: "redis", feature: "redis" });
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite { path, table } => {
+                let (path, table) = (path.clone(), table.clone());
+                let patience = crate::backend::sqlite::PATIENCE;
+                Arc::new(crate::backend::sqlite::SqliteFile { path, table, patience })
+            }
+            #[cfg(not(feature = "sqlite"))]
+            Self::Sqlite { .. } => {
+                return Err(PersistError::Feature { scheme: "sqlite", feature: "sqlite" });
+            }
             #[cfg(not(feature = "json"))]
             Self::Json(_) => return Err(PersistError::Feature { scheme: "json", feature: "json" }),
         }))
+    }
+}
+
+/// Where a password is looked for that is not in the URL.
+#[cfg(feature = "redis")]
+const PASSWORD: &str = "MEMBUS_REDIS_PASSWORD";
+
+#[cfg(feature = "redis")]
+fn redis(place: &RedisPlace, keep: usize) -> crate::backend::redis::RedisStore {
+    use crate::backend::redis::{PATIENCE, Password, RedisStore, Server};
+    let server = match place.server.clone() {
+        RedisServer::Tcp { host, port } => Server::Tcp { host, port },
+        RedisServer::Tls { host, port, authorities } => Server::Tls { host, port, authorities },
+        RedisServer::Unix(path) => Server::Unix(path),
+    };
+    let given = place.password.0.clone();
+    let password = given.or_else(|| std::env::var(PASSWORD).ok().filter(|text| !text.is_empty()));
+    RedisStore {
+        server,
+        user: place.user.clone(),
+        password: Password(password),
+        database: place.database,
+        prefix: place.prefix.clone(),
+        keep,
+        patience: PATIENCE,
     }
 }
 

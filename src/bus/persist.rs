@@ -94,11 +94,12 @@ impl Saving {
         let (persist, every, keep) = match &kept {
             Some(kept) => {
                 let found = kept.persist().map_err(|error| setting(&error, path))?;
-                if let Some(asked) = asked.filter(|asked| *asked != found) {
+                if let Some(asked) = asked.as_ref().filter(|asked| **asked != found) {
                     let (asked, found) = (asked.to_string(), found.to_string());
                     return Err(OpenError::Differs { setting: "persist", asked, found });
                 }
-                (found, kept.every(), kept.keep)
+                // What was asked for has the password, which is not kept.
+                (asked.unwrap_or(found), kept.every(), kept.keep)
             }
             None => (asked.unwrap_or(Persist::None), EVERY, KEEP),
         };

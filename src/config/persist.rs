@@ -1,9 +1,10 @@
 //! Where a bus's snapshots go, as a text: `none`, `image:DIRECTORY`, `image:DIRECTORY?compress=gzip`,
-//! `json:FILE`, `json:FILE.gz`.
+//! `json:FILE`, `json:FILE.gz`, `sqlite:FILE`, `sqlite:FILE?table=NAME`, and those of `redis`.
 //!
 //! What stands before the `?` of a path is as in a URL: `%3F` is a `?`, `%25` a `%`; a `%` that begins no
 //! such pair is itself. What [`Persist`] shows is read back as the same.
 
+use super::redis::{self, RedisPlace};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -23,6 +24,15 @@ pub enum Persist {
     CompressedImage(PathBuf),
     /// Into this file as JSON, and into older ones beside it; compressed, where its name ends with `.gz`.
     Json(PathBuf),
+    /// Into a table of this SQLite database.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// The table: 1 to 50 letters, digits and underlines, no digit first (default `membus`).
+        table: String,
+    },
+    /// Into keys of this Redis server.
+    Redis(RedisPlace),
     /// To a backend of the program's own, which [`Options::backend`](crate::Options::backend) gives.
     Own,
 }
@@ -32,10 +42,17 @@ impl fmt::Display for Persist {
         match self {
             Self::None => f.write_str("none"),
             Self::Own => f.write_str("own"),
-            Self::Image(directory) => write!(f, "image:{}", Escaped(directory)),
-            Self::Json(path) => write!(f, "json:{}", Escaped(path)),
+            Self::Redis(place) => place.fmt(f),
+            Self::Image(directory) => write!(f, "image:{}", Escaped::path(directory)),
+            Self::Json(path) => write!(f, "json:{}", Escaped::path(path)),
+            Self::Sqlite { path, table } if table == TABLE => {
+                write!(f, "sqlite:{}", Escaped::path(path))
+            }
+            Self::Sqlite { path, table } => {
+                write!(f, "sqlite:{}?table={table}", Escaped::path(path))
+            }
             Self::CompressedImage(directory) => {
-                write!(f, "image:{}?compress=gzip", Escaped(directory))
+                write!(f, "image:{}?compress=gzip", Escaped::path(directory))
             }
         }
     }
@@ -72,7 +89,12 @@ pub enum PersistError {
 }
 
 /// What there is, for people.
-const KINDS: &str = "none, image:DIRECTORY[?compress=gzip], json:FILE[.gz]";
+const KINDS: &str = "none, image:DIRECTORY[?compress=gzip], json:FILE[.gz], sqlite:FILE[?table=NAME], \
+     redis://[USER@]HOST[:PORT][/DATABASE][?prefix=PREFIX], rediss://…, redis+unix:///SOCKET";
+/// The table of a database when nobody says.
+const TABLE: &str = "membus";
+/// Longest name of a table.
+const TABLE_MAX: usize = 50;
 
 impl FromStr for Persist {
     type Err = PersistError;
@@ -82,6 +104,10 @@ impl FromStr for Persist {
             None if url == "own" => Ok(Self::Own),
             Some(("image", rest)) => image(rest),
             Some(("json", rest)) => json(rest),
+            Some(("sqlite", rest)) => sqlite(rest),
+            Some(("redis", rest)) => redis::parse("redis", rest).map(Self::Redis),
+            Some(("rediss", rest)) => redis::parse("rediss", rest).map(Self::Redis),
+            Some(("redis+unix", rest)) => redis::parse("redis+unix", rest).map(Self::Redis),
             found => {
                 let scheme = found.map_or(url, |(scheme, _)| scheme).to_owned();
                 Err(PersistError::Unknown { scheme })
@@ -107,15 +133,41 @@ fn image(rest: &str) -> Result<Persist, PersistError> {
 fn json(rest: &str) -> Result<Persist, PersistError> {
     let (path, parameters) = split("json", rest)?;
     no_more("json", parameters)?;
-    if path.file_name().is_none() {
-        let reason = "needs the path of a file".to_owned();
-        return Err(PersistError::Wrong { scheme: "json", reason });
-    }
+    is_file("json", &path)?;
     Ok(Persist::Json(path))
 }
 
+fn sqlite(rest: &str) -> Result<Persist, PersistError> {
+    let (path, mut parameters) = split("sqlite", rest)?;
+    let table = take(&mut parameters, "table").unwrap_or_else(|| TABLE.to_owned());
+    no_more("sqlite", parameters)?;
+    is_file("sqlite", &path)?;
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let begins_well = table.starts_with(|c: char| is_word(c) && !c.is_ascii_digit());
+    if !begins_well || !table.chars().all(is_word) || table.len() > TABLE_MAX {
+        let what = format!("letters, digits and underlines, up to {TABLE_MAX}, no digit first");
+        return Err(PersistError::Wrong {
+            scheme: "sqlite",
+            reason: format!("needs a table of {what}"),
+        });
+    }
+    if table.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("sqlite_")) {
+        let reason = "has tables of its own that begin with sqlite_".to_owned();
+        return Err(PersistError::Wrong { scheme: "sqlite", reason });
+    }
+    Ok(Persist::Sqlite { path, table })
+}
+
+fn is_file(scheme: &'static str, path: &Path) -> Result<(), PersistError> {
+    if path.file_name().is_none() {
+        let reason = "needs the path of a file".to_owned();
+        return Err(PersistError::Wrong { scheme, reason });
+    }
+    Ok(())
+}
+
 /// What stands behind a `?`: names and values.
-type Parameters<'a> = Vec<(&'a str, String)>;
+pub(super) type Parameters<'a> = Vec<(&'a str, String)>;
 
 /// The path and the parameters behind its `?`.
 fn split<'a>(
@@ -126,6 +178,15 @@ fn split<'a>(
     if path.is_empty() {
         return Err(PersistError::Wrong { scheme, reason: "needs a path".to_owned() });
     }
+    let parameters = parameters(scheme, query)?;
+    Ok((PathBuf::from(OsString::from_vec(unescape(path))), parameters))
+}
+
+/// The names and values behind a `?`.
+pub(super) fn parameters<'a>(
+    scheme: &'static str,
+    query: &'a str,
+) -> Result<Parameters<'a>, PersistError> {
     let mut parameters = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -135,11 +196,11 @@ fn split<'a>(
         };
         parameters.push((name, value));
     }
-    Ok((PathBuf::from(OsString::from_vec(unescape(path))), parameters))
+    Ok(parameters)
 }
 
 /// Takes the last parameter of this name.
-fn take(parameters: &mut Parameters<'_>, name: &str) -> Option<String> {
+pub(super) fn take(parameters: &mut Parameters<'_>, name: &str) -> Option<String> {
     let mut found = None;
     parameters.retain_mut(|(other, value)| {
         let is_it = *other == name;
@@ -151,7 +212,7 @@ fn take(parameters: &mut Parameters<'_>, name: &str) -> Option<String> {
     found
 }
 
-fn no_more(scheme: &'static str, rest: Parameters<'_>) -> Result<(), PersistError> {
+pub(super) fn no_more(scheme: &'static str, rest: Parameters<'_>) -> Result<(), PersistError> {
     match rest.first() {
         None => Ok(()),
         Some((name, _)) => {
@@ -162,7 +223,7 @@ fn no_more(scheme: &'static str, rest: Parameters<'_>) -> Result<(), PersistErro
 }
 
 /// Bytes with each `%` and two hexadecimal digits replaced by what they stand for.
-fn unescape(text: &str) -> Vec<u8> {
+pub(super) fn unescape(text: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let Some((first, after)) = rest.split_first() {
         let digit = |at: usize| Some(char::from(*after.get(at)?).to_digit(16)? as u8);
@@ -181,12 +242,27 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// A text that [`unescape`] gives back.
-struct Escaped<'a, T: ?Sized>(&'a T);
+pub(super) struct Escaped<'a> {
+    text: &'a OsStr,
+    /// Characters that mean something where it stands.
+    special: &'static [char],
+}
 
-impl<T: AsRef<OsStr> + ?Sized> fmt::Display for Escaped<'_, T> {
+impl<'a> Escaped<'a> {
+    /// For a path, or a value behind the `?`.
+    pub(super) fn path<T: AsRef<OsStr> + ?Sized>(text: &'a T) -> Self {
+        Self { text: text.as_ref(), special: &['%', '?', '&', '#'] }
+    }
+    /// For a user or a host.
+    pub(super) fn login(text: &'a str) -> Self {
+        Self { text: text.as_ref(), special: &['%', '?', '&', '#', ':', '@', '/', '[', ']'] }
+    }
+}
+
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let escapes = |c: char| matches!(c, '%' | '?' | '&' | '#') || c.is_control();
-        for chunk in self.0.as_ref().as_bytes().utf8_chunks() {
+        let escapes = |c: char| self.special.contains(&c) || c.is_control();
+        for chunk in self.text.as_bytes().utf8_chunks() {
             for c in chunk.valid().chars() {
                 if escapes(c) {
                     let mut bytes = [0; 4];
@@ -213,7 +289,11 @@ impl Persist {
             Self::None => Self::None,
             Self::Own => Self::Own,
             Self::Image(directory) => Self::Image(absolute(directory)?),
+            Self::Redis(place) => Self::Redis(place.clone()),
             Self::Json(path) => Self::Json(absolute(path)?),
+            Self::Sqlite { path, table } => {
+                Self::Sqlite { path: absolute(path)?, table: table.clone() }
+            }
             Self::CompressedImage(directory) => Self::CompressedImage(absolute(directory)?),
         })
     }

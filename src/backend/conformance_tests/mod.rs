@@ -23,7 +23,6 @@ use tempfile::TempDir;
 
 /// Where one backend stores.
 pub(super) struct Place {
-    directory: TempDir,
     /// What names the backend; `DIR` stands for the directory.
     url: &'static str,
     /// Whether its calls pass the seam of `sys`.
@@ -32,12 +31,24 @@ pub(super) struct Place {
     keeps_older: bool,
     /// Whether each byte of its files counts.
     is_tight: bool,
+    /// Ends before its directory goes.
+    #[cfg(feature = "redis")]
+    server: Option<super::redis::tests::TestServer>,
+    directory: TempDir,
 }
 
 impl Place {
     fn images() -> Self {
         let url = "image:DIR/deep/images";
-        Self { directory: directory(), url, is_seamed: true, keeps_older: true, is_tight: true }
+        Self {
+            url,
+            is_seamed: true,
+            keeps_older: true,
+            is_tight: true,
+            #[cfg(feature = "redis")]
+            server: None,
+            directory: directory(),
+        }
     }
 
     #[cfg(feature = "gzip")]
@@ -55,6 +66,21 @@ impl Place {
         Self { url: "json:DIR/deep/state.json.gz", is_tight: false, ..Self::images() }
     }
 
+    #[cfg(feature = "sqlite")]
+    fn sqlite() -> Self {
+        let url = "sqlite:DIR/deep/state.db?table=state";
+        Self { url, is_seamed: false, keeps_older: false, is_tight: false, ..Self::images() }
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis() -> Self {
+        let url = "redis+unix://DIR/redis.sock?db=3&prefix=a:b:";
+        let this =
+            Self { url, is_seamed: false, keeps_older: false, is_tight: false, ..Self::images() };
+        let server = super::redis::tests::TestServer::start(this.path(), &[]);
+        Self { server, ..this }
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -69,8 +95,12 @@ impl Place {
         let (mut found, mut open) = (Vec::new(), vec![self.path().to_owned()]);
         while let Some(next) = open.pop() {
             for entry in std::fs::read_dir(next).unwrap().map(Result::unwrap) {
-                let list = if entry.file_type().unwrap().is_dir() { &mut open } else { &mut found };
-                list.push(entry.path());
+                let kind = entry.file_type().unwrap();
+                if kind.is_dir() {
+                    open.push(entry.path());
+                } else if kind.is_file() {
+                    found.push(entry.path());
+                }
             }
         }
         found.sort_unstable();
@@ -113,6 +143,10 @@ mod of {
     conformance!(json, Place::json);
     #[cfg(feature = "json")]
     conformance!(compressed_json, Place::compressed_json);
+    #[cfg(feature = "sqlite")]
+    conformance!(sqlite, Place::sqlite);
+    #[cfg(feature = "redis")]
+    conformance!(redis, Place::redis);
 }
 
 /// What a snapshot is of.

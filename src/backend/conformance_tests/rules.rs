@@ -4,8 +4,6 @@ use super::{Place, assert_same, everything, head, load, of_round, save, sorted};
 use crate::backend::{Backend, BackendError, FromFn};
 use crate::hook;
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
-use crate::sync::AtomicU64;
-use crate::sync::Ordering::{Acquire, Release};
 use crate::sys::seam::failing;
 
 /// Rule 2, exact: every entry comes back byte for byte, of a first snapshot as of one that replaces,
@@ -197,19 +195,17 @@ pub(super) fn in_turn(place: fn() -> Place) {
 
 /// Who loads while others save gets a snapshot whole, and never an older one than before.
 pub(super) fn beside(place: fn() -> Place) {
-    let (place, done) = (place(), AtomicU64::new(0));
+    let place = place();
     save(&*place.open(1), &head(1), &of_round(1, 100)).unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let saver = scope.spawn(|| {
             for round in 2..300 {
                 let end = save(&*place.open(1), &head(round), &of_round(round, 100));
                 end.unwrap_or_else(|error| panic!("round {round}: {error}"));
             }
-            // ORDERING: what was saved comes before the word of it.
-            done.store(1, Release);
         });
         let (mut last, mut loads) = (0, 0);
-        while done.load(Acquire) == 0 || loads < 20 {
+        while !saver.is_finished() || loads < 20 {
             let found = load(&*place.open(1)).unwrap();
             let round = found.as_ref().map_or(0, |(loaded, _)| loaded.head.revision);
             assert!(round >= last, "{round} after {last}");
