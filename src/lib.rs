@@ -77,7 +77,7 @@ mod config;
 #[cfg(not(loom))]
 mod bus;
 #[cfg(not(loom))]
-pub use backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
+pub use backend::{Backend, BackendError, Loaded, Saved, Sink, Source, copy as copy_snapshot};
 #[cfg(not(loom))]
 pub use bus::Bus;
 #[cfg(not(loom))]

@@ -7,6 +7,7 @@
 mod conformance_tests;
 #[cfg(feature = "text")]
 mod content;
+mod copy;
 mod files;
 pub(crate) mod image;
 #[cfg(feature = "json")]
@@ -18,6 +19,8 @@ pub(crate) mod sqlite;
 mod stream;
 #[cfg(feature = "text")]
 mod text;
+
+pub use copy::copy;
 
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use std::fmt;

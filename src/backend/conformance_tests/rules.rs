@@ -214,3 +214,16 @@ pub(super) fn beside(place: fn() -> Place) {
         }
     });
 }
+
+/// What is copied from images to a backend, and from there to images, is what it was.
+pub(super) fn copied(place: fn() -> Place) {
+    let (place, all) = (place(), everything());
+    let images = |name: &str| super::open(&format!("image:{}/{name}", place.path().display()), 1);
+    let (first, last) = (images("first"), images("last"));
+    save(&*first, &head(5), &all).unwrap();
+    for (from, to) in [(&first, &place.open(1)), (&place.open(1), &last)] {
+        let (loaded, saved) = crate::backend::copy(&**from, &**to, |_| ()).unwrap().unwrap();
+        assert_eq!((loaded.entries, saved.entries), (all.len() as u64, all.len() as u64));
+    }
+    assert_same("copied", &load(&*last).unwrap(), &head(5), &all);
+}
