@@ -4,6 +4,8 @@
 //! synced and renamed, so there is the old file or the new one; binary parts are hexadecimal; the last line
 //! has the count and a checksum, without which a file is refused.
 
+#![expect(clippy::print_stdout, reason = "it shows what it does")]
+
 use membus::{
     Backend, BackendError, Bus, Loaded, Persist, ReadBus, Saved, Sink, SnapshotEntry, SnapshotHead,
     Source, copy_snapshot,
@@ -75,8 +77,8 @@ impl Lines {
         if let Some(sink) = &mut sink {
             sink.begin(&head)?;
         }
-        let mut entries = 0;
-        for line in lines {
+        for (number, line) in lines.enumerate() {
+            let entries = number as u64;
             let line = line.map_err(BackendError::io(&self.path))?;
             if let Some(foot) = line.strip_prefix("end\t") {
                 let right = foot == format!("{entries}\t{}", sum.finish());
@@ -85,7 +87,6 @@ impl Lines {
             }
             sum.write(line.as_bytes());
             let entry = entry_of(&line).ok_or_else(|| self.damaged("a line makes no sense"))?;
-            entries += 1;
             if let Some(sink) = &mut sink {
                 sink.entry(entry)?;
             }

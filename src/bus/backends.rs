@@ -96,3 +96,30 @@ pub(super) fn backend_of(
         persist => persist.backend(keep),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: a backend that this build lacks is an error that names the feature.
+    /// Plant: a backend left out of the features.
+    #[test]
+    fn what_a_build_has_not_it_says() {
+        for (url, feature, has) in [
+            ("image:/x", "", true),
+            ("image:/x?compress=gzip", "gzip", cfg!(feature = "gzip")),
+            ("json:/x", "json", cfg!(feature = "json")),
+            ("sqlite:/x", "sqlite", cfg!(feature = "sqlite")),
+            ("redis://h", "redis", cfg!(feature = "redis")),
+            ("redis+unix:///s", "redis", cfg!(feature = "redis")),
+            ("rediss://h", "redis-tls", cfg!(feature = "redis-tls")),
+        ] {
+            match url.parse::<Persist>().unwrap().backend(1) {
+                Ok(backend) => assert!(has && backend.is_some(), "{url}"),
+                Err(error) => {
+                    assert!(!has && error.to_string().contains(&format!("`{feature}`")), "{error}");
+                }
+            }
+        }
+    }
+}

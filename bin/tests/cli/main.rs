@@ -16,6 +16,7 @@ mod lock;
 mod look;
 mod messages;
 mod metrics;
+mod persist;
 mod queue;
 mod values;
 mod wait;

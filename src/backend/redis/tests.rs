@@ -342,3 +342,80 @@ fn passwords_are_shown_nowhere() {
     }
     assert!(!format!("{:?}", with(secret)).contains(secret));
 }
+
+/// A certificate authority and a server's certificate for this host, by openssl.
+#[cfg(feature = "redis-tls")]
+fn certificates(directory: &Path) -> Option<()> {
+    let run = |words: &str| {
+        let mut command = Command::new("openssl");
+        command.args(words.split(' ')).current_dir(directory);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()
+    };
+    let names = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
+    std::fs::write(directory.join("names"), names).unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    for words in [
+        format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"),
+        format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"),
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out server.pem \
+         -extfile names"
+            .to_owned(),
+    ] {
+        match run(&words) {
+            Ok(status) => assert!(status.success(), "openssl {words}"),
+            Err(_) => {
+                println!("skipped: there is no openssl (tests/all installs it)");
+                return None;
+            }
+        }
+    }
+    Some(())
+}
+
+/// Promise: an encrypted connection works with a certificate whose authority was named, and with no other one.
+/// Plant: `insecure: true`.
+#[cfg(feature = "redis-tls")]
+#[test]
+fn an_encrypted_connection_knows_its_server() {
+    let place = tempfile::tempdir().unwrap();
+    if certificates(place.path()).is_none() {
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let number = port.to_string();
+    let of = |name: &str| place.path().join(name).display().to_string();
+    let (cert, key, ca) = (of("server.pem"), of("server.key"), of("ca.pem"));
+    let words = [
+        "--bind",
+        "127.0.0.1",
+        "--tls-port",
+        &number,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ];
+    let Some(server) = TestServer::start(place.path(), &words) else { return };
+    let with = |host: &str, authorities: Option<PathBuf>| {
+        let server_at = Server::Tls { host: host.to_owned(), port, authorities };
+        RedisStore { server: server_at, ..server.store() }
+    };
+    for host in ["localhost", "127.0.0.1"] {
+        let store = with(host, Some(ca.clone().into()));
+        save(&store, 1, &many(700)).unwrap();
+        assert_eq!(load(&store).unwrap(), (1, 700));
+    }
+    let unknown = save(&with("localhost", None), 2, &many(1)).unwrap_err();
+    assert!(unknown.to_string().contains("rediss://localhost"), "{unknown}");
+    let none = save(&with("localhost", Some("/nowhere.pem".into())), 2, &many(1)).unwrap_err();
+    assert!(none.to_string().contains("/nowhere.pem"), "{none}");
+    let plain = Server::Tcp { host: "127.0.0.1".to_owned(), port };
+    assert!(save(&RedisStore { server: plain, ..server.store() }, 2, &many(1)).is_err());
+    assert_eq!(load(&server.store()).unwrap(), (1, 700));
+}

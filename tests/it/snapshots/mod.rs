@@ -1,5 +1,6 @@
 //! Snapshots: of one revision, whole or refused; and the bus that comes back from them.
 
+mod backends;
 mod config;
 mod consistent;
 pub(crate) mod damaged;
