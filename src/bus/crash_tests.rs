@@ -9,8 +9,8 @@
 //! `EPHEMERAL` before the keys are deleted (a state that never was), a newcomer that does not mend its
 //! slot (`Stalled`), a watch slot taken before it counts as used (`watch slots`), a grow lock that is not mended (`locks`), pins of the dead (`dead entries`), growth
 //! that stores the size before the space is reserved (`Truncated`), a `region.new` that is not replaced
-//! (`create`), a bus that is forgotten after its files are gone (`destroy`), a newcomer that clears the counts of its slot (`counts`), a
-//! burial that adds them to another slot's (`counts`), a slot's base that is not noted (`its own`).
+//! (`create`), a bus that is forgotten after its files are gone (`destroy`), a
+//! newcomer that clears the counts of its slot (`the newcomer in the slot of the dead`).
 
 use super::Bus;
 use super::options::Options;
@@ -215,7 +215,7 @@ pub(super) fn with(operation: impl Fn(&Bus)) -> impl Fn(&mut Victim, &Workshop, 
 }
 
 /// Promise (metrics): each operation is counted once or, cut off before it began, not at all.
-/// Plant: a get that is counted at its beginning and at its end.
+/// Plants: a newcomer that clears the counts of its slot; one that notes no base.
 #[test]
 fn counts_survive_every_double_crash() {
     let mut shop = Workshop::new(fill);
@@ -247,7 +247,17 @@ fn counts_survive_every_double_crash() {
         assert!((last..=last + 1).contains(&done.total) && done.misses <= 1, "{n}: {done:?}");
         assert!(done.hits + done.misses <= 2 && done.total <= whole.total, "{n}: {done:?}");
         last = done.total;
-        drop(bus);
+        // Who takes the slot of the dead counts on, wherever it dies itself.
+        for m in (3..60).step_by(19) {
+            let _end = hook::dying_after(m, || shop.attach(copy));
+        }
+        let newcomer = shop.attach(copy);
+        let own = newcomer.metrics().unwrap().own;
+        assert_eq!((own.gets, own.sets), (0, 0), "{n}: what the dead did is not its own");
+        let mut now = bus.metrics().unwrap().since(&before).operations;
+        now.deleted = done.deleted;
+        assert_eq!(now, done, "{n}: the newcomer in the slot of the dead");
+        drop((newcomer, bus));
         shop.remove(copy);
     }
     assert_eq!(last, whole.total);

@@ -154,7 +154,7 @@ fn goes_on(bus: &Bus, what: &str) {
     assert_eq!(bus.get_bytes("k3").unwrap(), None, "{what}");
     assert_eq!(bus.get_bytes("k4").unwrap(), Some(vec![4; 50]), "{what}");
     // Before it says that it is full, all room that may be had has been looked for.
-    let fill = || (0..).take_while(|n| bus.set_bytes(format!("w{n}"), vec![1; 1_000_000]).is_ok());
+    let fill = || (0..).take_while(|n| bus.set_bytes(format!("w{n}"), vec![1; 500_000]).is_ok());
     fill().count();
     assert_eq!(clean(bus, what).retired, 0, "{what}: dead entries that nobody frees");
     bus.clear().unwrap();
