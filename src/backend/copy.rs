@@ -187,8 +187,7 @@ mod tests {
     }
 
     /// Promise: a copy is exact; a side that fails is the error that is told, and the target stays as it was.
-    /// Plants: a load that fails taken for the end (a shorter copy); the save's `GivenUp` told in place of the
-    /// load's error.
+    /// Plant: a load that fails taken for the end (a shorter copy).
     #[test]
     fn a_copy_is_whole_or_nothing() {
         for count in [0, 1, 5000] {

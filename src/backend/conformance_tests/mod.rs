@@ -7,8 +7,8 @@
 //! Plants, each seen to fail here for the images: older images deleted before the rename
 //! (`failing_calls`), a file written under its own name (`dying`, `killed`), no checksum of all
 //! (`damaged`), the order by revision in place of the sequence (`in_turn`), images read by their name
-//! twice, and a listing that is not made anew (`beside`), `who` not written (`exact`), all entries
-//! collected before they are written (`many`), a `delete` that leaves the newest (`gone`).
+//! twice (`beside`), `who` not written (`exact`), all entries collected before they are written
+//! (`many`), a `delete` that leaves the newest (`gone`).
 
 mod damage;
 mod process;

@@ -106,7 +106,7 @@ fn what_it_looks_like() {
 
 /// Promise: another layout of the same is the same; what was edited is refused with a word of what to do, and is
 /// taken when that was done; a field that nobody knows is refused.
-/// Plants: a `null` that is not accepted; a checksum over the bytes.
+/// Plant: a `null` that is not accepted.
 #[test]
 fn who_may_edit_it() {
     let (_place, json) = place("state.json", 1);
@@ -148,7 +148,7 @@ fn who_may_edit_it() {
 
 /// Promise: older ones are `FILE.1`, `FILE.2`, …; a gap is filled, names that look alike are nobody's; a
 /// directory is not moved away; a link is not followed.
-/// Plants: numbers with leading zeros taken for ours; a directory renamed.
+/// Plant: numbers with leading zeros taken for ours.
 #[test]
 fn what_older_ones_are_called() {
     for (name, first, second) in

@@ -174,7 +174,7 @@ fn what_redis_shows() {
 
 /// Promise: whatever the server loses of a snapshot makes it refused, and the one before it is used, where one
 /// is kept; with all lost there is none. Never a shorter snapshot.
-/// Plants: no comparison of the count; entries that are gone passed over.
+/// Plant: entries that are gone passed over.
 #[test]
 fn what_the_server_loses_is_refused() {
     let Some((_place, _server, store)) = place(&[]) else { return };
@@ -215,7 +215,7 @@ fn what_the_server_loses_is_refused() {
 
 /// Promise: what a dead saver left is invisible, and swept when its claim has run out, not before; commands of
 /// it that come later are swept by the next; a living saver is not hindered.
-/// Plants: a sweep that does not look at the claim; `versions` named by the first batch alone.
+/// Plant: a sweep that does not look at the claim.
 #[test]
 fn what_a_dead_saver_left_is_swept() {
     let Some((_place, _server, store)) = place(&[]) else { return };
@@ -248,7 +248,7 @@ fn what_a_dead_saver_left_is_swept() {
 }
 
 /// Promise: the pointer moves only to what is whole, and never back.
-/// Plants: no count at the move; no look at the sequence.
+/// Plant: no count at the move.
 #[test]
 fn the_pointer_moves_to_what_is_whole() {
     let Some((_place, _server, store)) = place(&[]) else { return };
@@ -278,7 +278,7 @@ fn the_pointer_moves_to_what_is_whole() {
 }
 
 /// Promise: a server that hangs, dies or is full is an error in bounded time, and the snapshot before stays.
-/// Plant: no time-out for reading (seen as a test that does not end).
+/// Plant: the answers of a batch waited for one by one (it takes minutes).
 #[test]
 fn a_server_that_fails_is_an_error() {
     use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};

@@ -48,7 +48,7 @@ fn rows(of: &Connection, sql: &str) -> Vec<String> {
 
 /// Promise: the ordinary tool shows text as text, counters as numbers, structures as JSON that its functions
 /// read; the file is this user's alone.
-/// Plants: values that are all blobs; a file that SQLite makes itself.
+/// Plant: values that are all blobs.
 #[test]
 fn what_its_tool_shows() {
     use std::os::unix::fs::PermissionsExt;
@@ -125,8 +125,7 @@ fn only_what_changed_is_written() {
 
 /// Promise: a database that another program has locked is a clear error after a bounded time, and the old
 /// snapshot stays; one that another program reads is no hindrance, and that program goes on seeing the old one.
-/// Plants: no time-out (a wait for ever, seen as a test that does not end); a rollback journal (the reader
-/// hinders).
+/// Plant: a rollback journal (the reader hinders).
 #[test]
 fn a_locked_database_is_a_clear_error() {
     let (_place, state) = place();
