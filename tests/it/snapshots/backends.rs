@@ -4,7 +4,7 @@
 use super::lose;
 use crate::harness::os::SmallDisk;
 use crate::harness::{Place, assert_whole, eventually, skipped};
-use membus::{Bus, Kind, OpenError, Options, Persist, ReadBus, SnapshotError};
+use membus::{Bus, Kind, Options, Persist, ReadBus, SnapshotError};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -29,6 +29,7 @@ impl Redis {
         eventually("the server", || UnixStream::connect(&socket).ok());
         Some(this)
     }
+    #[cfg(feature = "redis")]
     fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -186,7 +187,7 @@ fn a_server_that_dies_hinders_snapshots_alone() {
     drop(bus);
     lose(&place);
     let refused = options(&place, url).open_at(place.bus()).unwrap_err();
-    assert!(matches!(refused, OpenError::Snapshot(SnapshotError::Io { .. })), "{refused}");
+    assert!(matches!(refused, membus::OpenError::Snapshot(SnapshotError::Io { .. })), "{refused}");
     assert!(!place.region().exists());
     std::fs::remove_file(place.path().join("redis.sock")).unwrap();
     let _server = Redis::start("dead server", place.path()).unwrap();
