@@ -9,6 +9,7 @@ mod error;
 mod follow;
 mod halt;
 mod output;
+mod place;
 mod tied;
 mod tool;
 mod units;

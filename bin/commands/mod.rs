@@ -1,17 +1,21 @@
 //! The commands, one file each: its arguments and its `run`.
 
 mod add;
+mod backup;
 mod batch;
 mod buses;
 mod check;
 mod clear;
+mod convert;
 mod create;
 mod delete;
 mod demo;
 mod destroy;
 mod doctor;
+mod export;
 mod get;
 mod health;
+mod import;
 mod info;
 mod keep;
 mod keys;
@@ -20,6 +24,7 @@ mod members;
 mod metrics;
 mod publish;
 mod queue;
+mod restore;
 mod scan;
 mod set;
 mod snapshot;
@@ -37,8 +42,8 @@ use std::path::PathBuf;
 
 /// A shared-memory state bus for the processes of this host.
 ///
-/// NAME is a bus in the directory of buses, or a path when it contains a `/`. Only `create` and
-/// `keep` make a bus. Exit status 0: done; 1: absent, or the condition did not hold, or the time
+/// NAME is a bus in the directory of buses, or a path when it contains a `/`. Only `create`,
+/// `keep`, `restore` and `import` make a bus. Exit status 0: done; 1: absent, or the condition did not hold, or the time
 /// ran out; 2: an error.
 #[derive(Debug, clap::Parser)]
 #[command(name = "membus", version, max_term_width = 100)]
@@ -92,6 +97,11 @@ commands! {
     Lock(lock),
     Queue(queue),
     Snapshot(snapshot),
+    Backup(backup),
+    Restore(restore),
+    Convert(convert),
+    Export(export),
+    Import(import),
     Buses(buses),
     Info(info),
     Members(members),

@@ -24,16 +24,27 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         let bus = tool.attach(&self.name, None)?;
-        // Draws on standard error, and only where that is a terminal.
-        let spinner = ProgressBar::new_spinner().with_message("taking a snapshot");
-        spinner.enable_steady_tick(TURN);
-        let taken = bus.snapshot();
-        spinner.finish_and_clear();
-        tell(tool, out, &taken?)
+        let taken = spinning("taking a snapshot", || bus.snapshot())?;
+        tell(tool, out, &taken)
     }
 }
 
-fn tell(tool: &Tool, out: &mut impl Write, taken: &SnapshotInfo) -> Result<Outcome, Failure> {
+/// Runs something that takes its time, with a spinner beside it.
+pub(super) fn spinning<T>(what: &'static str, run: impl FnOnce() -> T) -> T {
+    // Draws on standard error, and only where that is a terminal.
+    let spinner = ProgressBar::new_spinner().with_message(what);
+    spinner.enable_steady_tick(TURN);
+    let end = run();
+    spinner.finish_and_clear();
+    end
+}
+
+/// What was saved.
+pub(super) fn tell(
+    tool: &Tool,
+    out: &mut impl Write,
+    taken: &SnapshotInfo,
+) -> Result<Outcome, Failure> {
     let path = taken.path.as_ref().map(|path| path.display().to_string());
     if tool.json {
         let object = json!({

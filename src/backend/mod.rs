@@ -155,3 +155,25 @@ impl<F: FnMut() -> Result<Option<SnapshotEntry>, BackendError>> Source for FromF
         (self.0)()
     }
 }
+
+#[cfg(feature = "json")]
+impl SnapshotEntry {
+    /// As a JSON object on one line, without its end: what a snapshot in JSON has of it (`docs/backends.md`), exact
+    /// to the byte. Cost: the entry's size.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut line = Vec::new();
+        // Writing to memory does not fail.
+        let _written = json::entry_line(&mut line, self);
+        line
+    }
+
+    /// What [`to_json`](Self::to_json) wrote, or somebody: `key` and `value` are enough. A value is a structure
+    /// where no `kind` is said.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people to read.
+    pub fn from_json(line: &[u8]) -> Result<Self, String> {
+        json::entry_of(line)
+    }
+}

@@ -195,7 +195,7 @@ impl<'b, K: AsRef<[u8]>> BatchPut<'b, K> {
 
 impl Inner {
     /// Wakes whom a batch concerns: key by key, or everybody when it is a big one.
-    fn ring_for(&self, wishes: &[Wish<'_>]) {
+    pub(super) fn ring_for(&self, wishes: &[Wish<'_>]) {
         if wishes.len() > RINGS_MAX {
             return self.ring_watches(Sort::Keys, None);
         }

@@ -24,6 +24,7 @@ pub(crate) mod grow;
 pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod history;
+mod import;
 pub(crate) mod info;
 pub(crate) mod iter;
 pub(crate) mod keeper;

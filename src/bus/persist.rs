@@ -233,7 +233,7 @@ fn build(options: &Options, path: &Path, backend: &dyn Backend) -> Result<NewReg
     let loaded = match (loaded, filling.failed) {
         (Ok(loaded), _) => loaded,
         (Err(_), Some(error)) => return Err(error),
-        (Err(error), None) => return Err(OpenError::Snapshot(explain(error))),
+        (Err(error), None) => return Err(OpenError::Snapshot(error.into())),
     };
     match filling.built {
         None => prepare(empty.clone(), path),
@@ -277,12 +277,14 @@ fn load_one(
     }
 }
 
-pub(super) fn explain(error: BackendError) -> SnapshotError {
-    match error {
-        BackendError::GivenUp => SnapshotError::Aborted { tries: 1 },
-        BackendError::Io { at, source } => SnapshotError::Io { at, source },
-        BackendError::Damaged { at, reason } => SnapshotError::Damaged { at, reason },
-        BackendError::Refused { at, reason } => SnapshotError::Refused { at, reason },
+impl From<BackendError> for SnapshotError {
+    fn from(error: BackendError) -> Self {
+        match error {
+            BackendError::GivenUp => Self::Aborted { tries: 1 },
+            BackendError::Io { at, source } => Self::Io { at, source },
+            BackendError::Damaged { at, reason } => Self::Damaged { at, reason },
+            BackendError::Refused { at, reason } => Self::Refused { at, reason },
+        }
     }
 }
 
@@ -371,7 +373,7 @@ impl Inner {
                 Err(error) => match failed {
                     Some(WalkError::Aborted) => {}
                     Some(error) => return Err(self.failed(error)),
-                    None => return Err(explain(error)),
+                    None => return Err(error.into()),
                 },
             }
         }

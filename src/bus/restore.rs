@@ -4,7 +4,7 @@
 //! with all locks held, so that what stands between is short. It is one change of the bus (`table::restore`).
 
 use super::counters::Counter;
-use super::persist::{SnapshotInfo, check_lengths, explain};
+use super::persist::{SnapshotInfo, check_lengths};
 use super::write::Refused;
 use super::{Bus, Inner};
 use crate::backend::image::ImageDirectory;
@@ -156,7 +156,7 @@ impl Inner {
         let mut fill = Fill { restoring: &mut restoring, failed: None };
         let loaded = match (from.load(&mut fill), fill.failed) {
             (_, Some(failure)) => return Err(failure.into()),
-            (loaded, None) => loaded.map_err(|error| Tried::Ended(explain(error)))?,
+            (loaded, None) => loaded.map_err(|error| Tried::Ended(error.into()))?,
         };
         let Some(loaded) = loaded else { return Err(Tried::Ended(absent(from))) };
         let entries = restoring.len();
@@ -246,7 +246,7 @@ impl Bus {
             (_, Some(error)) => return Err(error),
             (Ok(Some(_)), None) => {}
             (Ok(None), None) => return Err(absent(from)),
-            (Err(error), None) => return Err(explain(error)),
+            (Err(error), None) => return Err(error.into()),
         }
         let before = inner.save_replaced()?;
         inner.make_room(me, &measure)?;

@@ -22,11 +22,13 @@ use super::stream::{Input, Output};
 use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot_entry::SnapshotHead;
 use crate::sys::file::{self, Kind};
+pub(crate) use read::entry_of;
 use read::{ReadError, read};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use write::Writer;
+pub(crate) use write::entry_line;
 
 /// Version of the format.
 const VERSION: u32 = 1;

@@ -205,9 +205,9 @@ struct Line {
     key_encoding: Option<Encoding>,
     value: Value,
     encoding: Option<Encoding>,
-    kind: String,
-    revision: u64,
-    time: Time,
+    kind: Option<String>,
+    revision: Option<u64>,
+    time: Option<Time>,
     who: Option<String>,
     who_encoding: Option<Encoding>,
     expires: Option<Time>,
@@ -228,11 +228,23 @@ fn bytes(text: String, encoding: Option<&Encoding>) -> Result<Vec<u8>, String> {
     }
 }
 
+/// Reads a line that stands by itself; what people may leave out is 0, and a value's kind a structure.
+pub(crate) fn entry_of(line: &[u8]) -> Result<SnapshotEntry, String> {
+    let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let structure = || "structure".to_owned();
+    let (kind, revision, time) = (line.kind.unwrap_or_else(structure), line.revision, line.time);
+    let (revision, time) = (revision.unwrap_or(0), time.unwrap_or(Time(0)));
+    Line { kind: Some(kind), revision: Some(revision), time: Some(time), ..line }.entry()
+}
+
 impl Line {
     fn entry(self) -> Result<SnapshotEntry, String> {
         let key = bytes(self.key, self.key_encoding.as_ref())?;
         let at = |what: &str| format!("`{}`: {what}", key.escape_ascii());
-        let kind = text::parse_kind(&self.kind).ok_or_else(|| at("there is no such kind"))?;
+        let (Some(kind), Some(revision), Some(time)) = (self.kind, self.revision, self.time) else {
+            return Err(at("it has no `kind`, `revision` or `time`"));
+        };
+        let kind = text::parse_kind(&kind).ok_or_else(|| at("there is no such kind"))?;
         let value = match (self.value, self.encoding, kind) {
             (Value::Text(text), encoding @ Some(_), _) | (Value::Text(text), encoding, 0) => {
                 bytes(text, encoding.as_ref()).map_err(|what| at(&what))?
@@ -243,7 +255,7 @@ impl Line {
             (_, None, _) => return Err(at("its value is not of its kind")),
         };
         let who = self.who.map_or(Ok(Vec::new()), |who| bytes(who, self.who_encoding.as_ref()))?;
-        let (revision, time) = (self.revision, self.time.0);
+        let time = time.0;
         let expires = self.expires.map_or(0, |expires| expires.0);
         Ok(SnapshotEntry { key, value, kind, revision, time, who, expires })
     }

@@ -52,7 +52,8 @@ fn value(line: &mut Vec<u8>, entry: &SnapshotEntry) -> io::Result<()> {
     }
 }
 
-fn entry_line(line: &mut Vec<u8>, entry: &SnapshotEntry) -> io::Result<()> {
+/// Adds an entry as an object.
+pub(crate) fn entry_line(line: &mut Vec<u8>, entry: &SnapshotEntry) -> io::Result<()> {
     text_or_base64(line, "key", "key_encoding", &entry.key)?;
     value(line, entry)?;
     field(line, "kind", text::kind(entry.kind))?;

@@ -1,0 +1,107 @@
+//! Where a backup is: what was typed, as a backend.
+
+use crate::error::Failure;
+use membus::{Backend, Persist};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+
+/// What begins a text that names a backend; all else is a path.
+const SCHEMES: [&str; 7] =
+    ["image:", "json:", "sqlite:", "redis:", "rediss:", "redis+unix:", "none"];
+/// Ends of paths, and which backend a file with such a name is of. A path with none of them is a directory of
+/// images.
+const ENDS: [(&str, &str); 5] = [
+    (".json", "json:"),
+    (".json.gz", "json:"),
+    (".sqlite", "sqlite:"),
+    (".sqlite3", "sqlite:"),
+    (".db", "sqlite:"),
+];
+
+/// How such a place is said in the help.
+pub(crate) const PLACES: &str = "\
+A place is a file FILE.json, FILE.json.gz, FILE.sqlite or FILE.db, or a directory of images, or the URL of a
+backend as `create --persist` takes it: image:DIR, json:FILE, sqlite:FILE, redis://HOST …";
+
+/// A place that holds snapshots.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// As others can name it: without a password.
+    pub(crate) name: String,
+    pub(crate) backend: Arc<dyn Backend>,
+}
+
+impl Place {
+    /// What was typed; the backend keeps so many snapshots.
+    pub(crate) fn parse(typed: &OsStr, keep: usize) -> Result<Self, Failure> {
+        let wrong = |reason: String| Failure::Input(format!("{}: {reason}", typed.display()));
+        let persist = persist(typed).map_err(wrong)?;
+        let backend = persist.backend(keep).map_err(|error| wrong(error.to_string()))?;
+        let backend = backend.ok_or_else(|| wrong("there is nothing to be kept".to_owned()))?;
+        Ok(Self { name: persist.to_string(), backend })
+    }
+}
+
+fn persist(typed: &OsStr) -> Result<Persist, String> {
+    if let Some(text) = typed.to_str()
+        && SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+    {
+        return text.parse::<Persist>().map_err(|error| error.to_string());
+    }
+    let absolute = std::path::absolute(typed).map_err(|error| error.to_string())?;
+    let (path, typed) = (absolute.as_path(), absolute.as_os_str());
+    let end = ENDS.iter().find(|(end, _)| typed.as_bytes().ends_with(end.as_bytes()));
+    match end {
+        None if path.is_file() => {
+            Err("it is a file of no kind that has snapshots; of images name the directory".into())
+        }
+        None => Ok(Persist::Image(path.to_owned())),
+        Some((_, scheme)) => {
+            // In a text a `?` would begin a parameter.
+            let escaped = escape(typed);
+            let text =
+                escaped.to_str().ok_or("a path that is not UTF-8 can only be a directory")?;
+            format!("{scheme}{text}").parse::<Persist>().map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn escape(path: &OsStr) -> OsString {
+    let mut escaped = Vec::new();
+    for byte in path.as_bytes() {
+        match byte {
+            b'%' => escaped.extend_from_slice(b"%25"),
+            b'?' => escaped.extend_from_slice(b"%3F"),
+            byte => escaped.push(*byte),
+        }
+    }
+    OsString::from_vec(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: a file's name says what it is; whatever stands in a path is a part of the path.
+    /// Plants: no escape of `?`; `.json.gz` taken for a directory.
+    #[test]
+    fn names_say_what_they_are() {
+        for (typed, due) in [
+            ("/x.json", "json:/x.json"),
+            ("/a/b c.json.gz", "json:/a/b c.json.gz"),
+            ("/what?.db", "sqlite:/what%3F.db"),
+            ("/100%.sqlite", "sqlite:/100%25.sqlite"),
+            ("/images", "image:/images"),
+            ("image:x.json", "image:x.json"),
+            ("sqlite:x?table=t", "sqlite:x?table=t"),
+        ] {
+            assert_eq!(persist(OsStr::new(typed)).unwrap().to_string(), due, "{typed}");
+        }
+        let none = OsStr::from_bytes(b"\xff.json");
+        assert!(persist(none).is_err());
+        assert!(persist(OsStr::from_bytes(b"\xff")).is_ok());
+        let nothing = Place::parse(OsStr::new("none"), 1).unwrap_err();
+        assert!(nothing.to_string().contains("nothing"), "{nothing}");
+    }
+}
