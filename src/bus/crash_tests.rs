@@ -14,6 +14,7 @@
 
 use super::Bus;
 use super::options::Options;
+use super::testing::brim;
 use crate::hook;
 use crate::region::layout::{header, watch};
 use crate::sync::Ordering::Relaxed;
@@ -326,11 +327,7 @@ fn growth_survives_every_double_crash() {
     let mut shop = Workshop::new(|bus| {
         fill(bus);
         // What is left is less than the next value needs.
-        let mut number = 0;
-        while bus.inner.core.free_blocks().unwrap().0 > 2 {
-            bus.set_bytes(format!("filler{number}"), vec![1; 15_000]).unwrap();
-            number += 1;
-        }
+        brim(bus);
     });
     let grow = with(|bus| {
         bus.set_bytes("big", vec![9; 200_000]).unwrap();

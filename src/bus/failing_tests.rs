@@ -9,7 +9,7 @@
 
 use super::Bus;
 use super::options::Options;
-use super::testing::Place;
+use super::testing::{Place, brim};
 use crate::sys::seam::failing;
 use crate::{Error, Event, Persist, ReadBus};
 use std::path::Path;
@@ -125,11 +125,7 @@ fn growing_survives_every_refusal() {
     let prepare = || {
         let place = Place::new();
         let bus = make(&place);
-        let mut number = 0;
-        while bus.inner.core.free_blocks().unwrap().0 > 2 {
-            bus.set_bytes(format!("filler{number}"), vec![1; 15_000]).unwrap();
-            number += 1;
-        }
+        brim(&bus);
         (bus, place)
     };
     // More than growth adds by itself: a second, smaller try would cover up for the first.

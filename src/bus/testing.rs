@@ -4,6 +4,19 @@ use super::Bus;
 use super::options::Options;
 use std::path::{Path, PathBuf};
 
+/// Fills a bus until hardly a block is free, without growth.
+pub(crate) fn brim(bus: &Bus) {
+    for number in 0.. {
+        let free = bus.inner.core.free_blocks().unwrap().0;
+        if free <= 2 {
+            return;
+        }
+        // Near the end a block at a time: who needs several might find no run of them, and grow.
+        let size = if free > 40 { 15_000 } else { 3_000 };
+        bus.set_bytes(format!("filler{number}"), vec![1; size]).unwrap();
+    }
+}
+
 /// A directory in `/dev/shm` with room for a bus and what is kept of it.
 pub(crate) struct Place(tempfile::TempDir);
 
