@@ -279,28 +279,8 @@ impl Read {
                 (next.writer.index, next.writer.at) = (w.index + 1, At::Born);
                 "stores a slot word"
             }
-            (At::Born, None) if w.restores() && !self.breaks(Plant::RestoreHeadFirst) => {
-                next.cleared =
-                    state.head + count as u8 * u8::from(self.breaks(Plant::RestoreRevisions));
-                next.cleared = next.cleared.max(state.head + 1);
-                self.note_restored(&mut next);
-                next.writer.at = At::RestoreHead;
-                "stores `cleared_at` of a restore"
-            }
-            (At::Born, None) if w.restores() => {
-                next.head += 1;
-                next.writer.at = At::RestoreHead;
-                "stores the head of a restore"
-            }
-            (At::RestoreHead, _) => {
-                if self.breaks(Plant::RestoreHeadFirst) {
-                    next.cleared = state.head;
-                    self.note_restored(&mut next);
-                } else {
-                    next.head = state.cleared;
-                }
-                (next.writer.index, next.writer.at) = (0, At::After);
-                "lets the head follow"
+            (At::Born | At::RestoreHead, None) if w.restores() => {
+                self.show_restored(state, &mut next)
             }
             (At::Born, None) => {
                 next.head += count as u8;
@@ -334,6 +314,29 @@ impl Read {
             }
         };
         steps.go(WHO, what, next);
+    }
+
+    /// A restore is seen with the store of its floor; the head follows.
+    fn show_restored(&self, state: &State, next: &mut State) -> &'static str {
+        let is_floor = (state.writer.at == At::Born) != self.breaks(Plant::RestoreHeadFirst);
+        if state.writer.at == At::Born {
+            next.writer.at = At::RestoreHead;
+        } else {
+            (next.writer.index, next.writer.at) = (0, At::After);
+        }
+        let count = state.writer.changes().len() as u8;
+        let one = !self.breaks(Plant::RestoreRevisions);
+        let revision = match state.writer.at {
+            At::Born => state.head + if one { 1 } else { count },
+            _ => state.head.max(state.cleared),
+        };
+        if is_floor {
+            next.cleared = revision;
+            self.note_restored(next);
+            return "stores the floor of a restore";
+        }
+        next.head = revision;
+        "stores the head of a restore"
     }
 
     /// From now on each key is worth what the restore has for it.
