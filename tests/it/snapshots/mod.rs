@@ -4,6 +4,7 @@ mod backends;
 mod config;
 mod consistent;
 pub(crate) mod damaged;
+mod golden;
 mod own;
 mod rebuild;
 pub(crate) mod restore;
