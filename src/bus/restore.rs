@@ -215,8 +215,7 @@ impl Bus {
     /// until the bus is destroyed.
     ///
     /// ```
-    /// # use membus::{Bus, Persist};
-    /// # use membus::prelude::*;
+    /// # use membus::{Bus, Persist, ReadBus};
     /// # let directory = tempfile::tempdir().unwrap();
     /// # let options = Bus::options().directory(directory.path()).state(directory.path().join("state"));
     /// # let bus = options.open("shop")?;
