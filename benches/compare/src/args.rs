@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engines::{Fail, Name};
@@ -13,10 +14,11 @@ membus beside other stores, on the same data in the same run
   --keys N          keys stored (default 1000000)
   --value A[,B]     value sizes in bytes (default 64,1024)
   --only WORD[,..]  stores (membus dashmap rwlock lmdb redis) and figures (get-uniform get-zipf
-                    get-miss set-uniform set-zipf add two cell wake owners watches); two is
-                    the figures of two processes, cell those of reading one value, wake those
-                    of waking another, owners what a killed one leaves, watches what a set
-                    costs beside watches of other keys
+                    get-miss set-uniform set-zipf add two cell wake owners watches snapshot);
+                    two is the figures of two processes, cell those of reading one value, wake
+                    those of waking another, owners what a killed one leaves, watches what a
+                    set costs beside watches of other keys, snapshot saving and coming back
+  --disk DIR        where snapshots go: a directory of a real disk (default beside this program)
   --two-ms N        milliseconds of one figure of two processes (default 1000)
   --rounds N        rounds whose median counts (default 5; more, where they are short)
   --quick           100000 keys, 3 rounds, short figures of two processes
@@ -37,10 +39,13 @@ pub(crate) enum Part {
     Owners,
     /// A writer beside watches of keys that it does not write.
     Watches,
+    /// What is saved onto a disk, and comes back.
+    Snapshot,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Two, Self::Cell, Self::Wake, Self::Owners, Self::Watches];
+    const ALL: [Self; 6] =
+        [Self::Two, Self::Cell, Self::Wake, Self::Owners, Self::Watches, Self::Snapshot];
 
     /// The word for it in `--only`.
     fn word(self) -> &'static str {
@@ -50,6 +55,7 @@ impl Part {
             Self::Wake => "wake",
             Self::Owners => "owners",
             Self::Watches => "watches",
+            Self::Snapshot => "snapshot",
         }
     }
 
@@ -75,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) passes: Vec<Pass>,
     /// What else to measure.
     pub(crate) parts: Vec<Part>,
+    /// Where snapshots go, when it was said.
+    pub(crate) disk: Option<PathBuf>,
     /// Whether the report is JSON.
     pub(crate) json: bool,
     /// Whether a missed limit shows in the exit status.
@@ -143,6 +151,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Asked, Fail> {
         engines: Name::ALL.to_vec(),
         passes: Pass::ALL.to_vec(),
         parts: Part::ALL.to_vec(),
+        disk: None,
         json: false,
         enforce: false,
     };
@@ -162,6 +171,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Asked, Fail> {
             "--keys" => plan.keys = argument()?.parse()?,
             "--rounds" => plan.rounds = argument()?.parse()?,
             "--two-ms" => plan.two_time = Duration::from_millis(argument()?.parse()?),
+            "--disk" => plan.disk = Some(PathBuf::from(argument()?)),
             "--only" => narrow(&mut plan, argument()?)?,
             "--value" => {
                 let sizes = argument()?.split(',').map(str::parse);
@@ -218,6 +228,8 @@ mod tests {
         assert_eq!(narrowed.parts, []);
         assert_eq!(plan("--only wake,two").parts, [Part::Wake, Part::Two]);
         assert_eq!(plan("--only wake,two").passes, []);
+        let snapshot = plan("--only snapshot --disk /mnt");
+        assert_eq!((snapshot.parts, snapshot.disk), (vec![Part::Snapshot], Some("/mnt".into())));
         assert_eq!(plan("--only lmdb").passes.len(), Pass::ALL.len());
         assert!(parse(&["--only".to_owned(), "sqlite".to_owned()]).is_err());
     }

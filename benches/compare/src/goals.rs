@@ -10,6 +10,7 @@ use crate::engines::Name;
 use crate::figure::{Pass, Setup};
 use crate::owners::{Held, OwnersReport};
 use crate::report::{Report, ValueReport};
+use crate::snapshot::{Return, SnapshotReport};
 use crate::wake::{Means, Pace, WakeReport};
 use crate::watches::WatchesReport;
 
@@ -165,6 +166,23 @@ fn watches_goals(watches: &WatchesReport, goals: &mut Vec<Goal>) {
     goals.push(Goal::at_most(what, watches.ratio(), 1.1));
 }
 
+fn snapshot_goals(snapshot: &SnapshotReport, goals: &mut Vec<Goal>) {
+    let what = "snapshot, image: rate / the disk's write + fsync".to_owned();
+    goals.push(Goal::at_least(what, snapshot.of_raw(), 0.8));
+    let what = "set during a snapshot, p99.9 / without".to_owned();
+    goals.push(Goal::at_most(what, snapshot.waits(), 2.0));
+    let what = "memory that a snapshot under load adds / all".to_owned();
+    goals.push(Goal::at_most(what, snapshot.growth(), 0.25));
+    let returns = [
+        (Return::OpenImage, "open from an image, 1 M entries"),
+        (Return::Restore, "restore of an image, 1 M entries"),
+    ];
+    for (by, what) in returns {
+        let took = snapshot.return_of_a_million(by);
+        goals.push(Goal::at_most(what.to_owned(), took, 1.0).unit("s"));
+    }
+}
+
 /// Every goal of the report; the first size of values stands for small ones.
 fn all(report: &Report) -> Vec<Goal> {
     let mut goals = Vec::new();
@@ -182,6 +200,7 @@ fn all(report: &Report) -> Vec<Goal> {
     report.wake.iter().for_each(|wake| wake_goals(wake, &mut goals));
     report.watches.iter().for_each(|watches| watches_goals(watches, &mut goals));
     report.owners.iter().for_each(|owners| owners_goals(owners, &mut goals));
+    report.snapshot.iter().for_each(|snapshot| snapshot_goals(snapshot, &mut goals));
     goals
 }
 

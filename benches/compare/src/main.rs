@@ -5,7 +5,8 @@
 //! drawn and zipf(0.99) keys; then two processes, reading and mixed; then memory per entry. Then what
 //! needs no large data: looking at one value again and again (`cell`), waking another process
 //! (`wake`), a set beside watches of other keys (`watches`), and what a killed process leaves to the
-//! others (`owners`); each has its own question and its own envelope at its head.
+//! others (`owners`). Then saving a store onto a disk, and bringing it back (`snapshot`). Each has its own question
+//! and its own envelope at its head.
 //!
 //! **Back of the envelope.** The data (150 MB and more) is far beyond the second-level cache, so a
 //! get costs the lines it misses and hardly anything else. dashmap: shard and group of the table,
@@ -37,6 +38,7 @@ mod owners;
 mod page;
 mod report;
 mod role;
+mod snapshot;
 mod two;
 mod wake;
 mod watches;
@@ -114,6 +116,7 @@ fn play(role: &Role) -> Result<(), Fail> {
         Role::Worker(worker) => two::work(worker),
         Role::End { means, side, directory, core } => wake::work(*means, *side, directory, *core),
         Role::Owner { held, directory } => owners::hold(*held, directory),
+        Role::Setter { kind, keys, directory } => snapshot::set_keys(*kind, *keys, directory),
         Role::Watcher { watches, directory } => watches::sleep(*watches, directory),
     }
 }
@@ -141,6 +144,11 @@ fn measure_parts(plan: &Plan, report: &mut Report) -> Result<(), Fail> {
     if plan.has(Part::Owners) {
         let directory = own_directory()?;
         report.owners = Some(owners::measure(plan, directory.path())?);
+        directory.close()?;
+    }
+    if plan.has(Part::Snapshot) {
+        let directory = own_directory()?;
+        report.snapshot = Some(snapshot::measure(plan, directory.path())?);
         directory.close()?;
     }
     Ok(())

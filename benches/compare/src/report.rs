@@ -9,6 +9,7 @@ use crate::engines::Name;
 use crate::figure::{Column, MIXES, Pass, Setup, TwoReport};
 use crate::machine::Machine;
 use crate::owners::OwnersReport;
+use crate::snapshot::SnapshotReport;
 use crate::wake::WakeReport;
 use crate::watches::WatchesReport;
 use crate::workload::KEY_SIZE;
@@ -68,12 +69,15 @@ pub(crate) struct Report {
     pub(crate) cell: Option<CellReport>,
     /// Of a set beside watches of other keys.
     pub(crate) watches: Option<WatchesReport>,
+    /// Of saving and coming back.
+    pub(crate) snapshot: Option<SnapshotReport>,
 }
 
 impl Report {
     /// A report with the figures of one thread and of two processes.
     pub(crate) fn new(machine: Machine, rounds: usize, values: Vec<ValueReport>) -> Self {
-        Self { machine, rounds, values, cell: None, wake: None, owners: None, watches: None }
+        let (cell, wake, owners, watches, snapshot) = Default::default();
+        Self { machine, rounds, values, cell, wake, owners, watches, snapshot }
     }
 
     /// Sets the report as text.
@@ -87,7 +91,8 @@ impl Report {
         self.wake.iter().try_for_each(|wake| wake.print(out))?;
         self.cell.iter().try_for_each(|cell| cell.print(out))?;
         self.watches.iter().try_for_each(|watches| watches.print(out))?;
-        self.owners.iter().try_for_each(|owners| owners.print(out))
+        self.owners.iter().try_for_each(|owners| owners.print(out))?;
+        self.snapshot.iter().try_for_each(|snapshot| snapshot.print(out))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::engines::{Fail, Name};
 use crate::owners::Held;
+use crate::snapshot::Kind;
 use crate::wake::{Means, Side};
 
 /// The first word of the command line of a process that the bench starts.
@@ -59,6 +60,15 @@ pub(crate) enum Role {
         /// Where the bus lies.
         directory: PathBuf,
     },
+    /// One that writes while snapshots are taken.
+    Setter {
+        /// The store to join.
+        kind: Kind,
+        /// Keys stored.
+        keys: u32,
+        /// Where it lies.
+        directory: PathBuf,
+    },
 }
 
 impl Role {
@@ -89,6 +99,12 @@ impl Role {
             Self::Watcher { watches, directory } => {
                 vec!["watcher".to_owned(), watches.to_string(), directory.display().to_string()]
             }
+            Self::Setter { kind, keys, directory } => vec![
+                "setter".to_owned(),
+                kind.word().to_owned(),
+                keys.to_string(),
+                directory.display().to_string(),
+            ],
         });
         words
     }
@@ -121,6 +137,11 @@ impl Role {
             ["watcher", watches, directory] => {
                 Self::Watcher { watches: watches.parse()?, directory: PathBuf::from(directory) }
             }
+            ["setter", kind, keys, directory] => Self::Setter {
+                kind: Kind::parse(kind).ok_or("no such store")?,
+                keys: keys.parse()?,
+                directory: PathBuf::from(directory),
+            },
             _ => return Err("no process of the bench is called so".into()),
         })
     }
@@ -150,6 +171,9 @@ mod tests {
         }
         for held in Held::ALL {
             roles.push(Role::Owner { held, directory: directory.clone() });
+        }
+        for kind in Kind::ALL {
+            roles.push(Role::Setter { kind, keys: 9, directory: directory.clone() });
         }
         roles.push(Role::Watcher { watches: 1000, directory });
         for role in roles {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use ::membus::Bus;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::redis::Redis as RedisServer;
 use crate::workload::{Key, Step};
 
 /// Why a run ended early. A bench has one reader of its errors, and nobody tells them apart.
@@ -195,7 +196,7 @@ pub(crate) fn open(
         Name::Dashmap => Some(Box::new(dashmap::Dash::default())),
         Name::RwLock => Some(Box::new(rwlock::Locked::default())),
         Name::Lmdb => Some(Box::new(lmdb::Lmdb::open(&directory.join("lmdb"), data_size)?)),
-        Name::Redis => match redis::Redis::start(&directory.join("redis"))? {
+        Name::Redis => match redis::Redis::start_in(&directory.join("redis"))? {
             Some(server) => Some(Box::new(server)),
             None => None,
         },
@@ -228,7 +229,7 @@ pub(crate) fn redis_socket(directory: &Path) -> PathBuf {
 }
 
 /// The anonymous memory of this process that is resident: what a map in it takes.
-fn anonymous_memory() -> Result<Memory, Fail> {
+pub(crate) fn anonymous_memory() -> Result<Memory, Fail> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no RssAnon")?;
@@ -237,7 +238,7 @@ fn anonymous_memory() -> Result<Memory, Fail> {
 }
 
 /// Bytes that the files directly in `directory` really take, holes left out.
-fn file_memory(directory: &Path) -> Result<u64, Fail> {
+pub(crate) fn file_memory(directory: &Path) -> Result<u64, Fail> {
     let mut bytes = 0;
     for file in fs::read_dir(directory)? {
         bytes += file?.metadata()?.blocks() * 512;

@@ -44,20 +44,31 @@ impl Drop for Server {
 }
 
 /// A connection to the server, and the server.
-pub(super) struct Redis {
+pub(crate) struct Redis {
     connection: Connection,
     server: Server,
 }
 
 impl Redis {
     /// Starts a server in `directory`; `None` when this machine has no `redis-server`.
-    pub(super) fn start(directory: &Path) -> Result<Option<Self>, Fail> {
+    pub(super) fn start_in(directory: &Path) -> Result<Option<Self>, Fail> {
+        Self::start(directory, directory)
+    }
+
+    /// Its connection.
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Starts a server in `directory` that saves in `snapshots`, and begins with what is there; `None`
+    /// when this machine has no `redis-server`. It may still be loading.
+    pub(crate) fn start(directory: &Path, snapshots: &Path) -> Result<Option<Self>, Fail> {
         fs::create_dir_all(directory)?;
         let socket = socket(directory);
         let started = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"])
             .arg("--dir")
-            .arg(directory)
+            .arg(snapshots)
             .arg("--unixsocket")
             .arg(&socket)
             .stdin(Stdio::null())
@@ -74,7 +85,7 @@ impl Redis {
             match client.get_connection() {
                 Ok(connection) => return Ok(Some(Self { connection, server })),
                 Err(e) if start.elapsed() > START_MAX => return Err(e.into()),
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
             }
         }
     }
