@@ -158,7 +158,7 @@ impl Inner {
             (_, Some(failure)) => return Err(failure.into()),
             (loaded, None) => loaded.map_err(|error| Tried::Ended(error.into()))?,
         };
-        let Some(loaded) = loaded else { return Err(Tried::Ended(absent(from))) };
+        let Some(loaded) = loaded else { return Err(Tried::Ended(absent(from, name))) };
         let entries = restoring.len();
         let (time, who) = (core.clock.wall(), self.label().as_bytes());
         let revision = restoring.commit(time, who, name.as_bytes())?;
@@ -184,8 +184,9 @@ impl From<RestoreFailure> for Tried {
     }
 }
 
-fn absent(from: &dyn Backend) -> SnapshotError {
-    SnapshotError::Absent { at: format!("{from:?}") }
+fn absent(from: &dyn Backend, name: &str) -> SnapshotError {
+    let at = if name.is_empty() { format!("{from:?}") } else { name.to_owned() };
+    SnapshotError::Absent { at }
 }
 
 impl Bus {
@@ -244,7 +245,7 @@ impl Bus {
         match (from.load(&mut measure), measure.failed.take()) {
             (_, Some(error)) => return Err(error),
             (Ok(Some(_)), None) => {}
-            (Ok(None), None) => return Err(absent(from)),
+            (Ok(None), None) => return Err(absent(from, name)),
             (Err(error), None) => return Err(error.into()),
         }
         let before = inner.save_replaced()?;

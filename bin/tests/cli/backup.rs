@@ -77,8 +77,8 @@ fn what_is_no_backup_is_refused() {
     std::fs::write(at("plain"), b"text").unwrap();
     std::fs::write(at("no.db"), b"no database").unwrap();
     for (name, word) in [
-        ("absent.json", "no snapshot"),
-        ("absent", "no snapshot"),
+        ("absent.json", "no snapshot in json:/"),
+        ("absent", "no snapshot in image:/"),
         ("empty.json", "entries"),
         ("plain", "no kind"),
         ("no.db", "no.db"),
