@@ -9,6 +9,7 @@ mod redis;
 
 pub use persist::{Persist, PersistError};
 pub use redis::RedisPlace;
+#[cfg(not(loom))]
 pub(crate) use redis::RedisServer;
 
 use crate::error::OpenError;

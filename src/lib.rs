@@ -146,6 +146,7 @@ pub use bus::queue::taken::{Receipt, ReceiptError, Taken};
 pub use bus::read::ReadBus;
 #[cfg(not(loom))]
 pub use bus::reader::BusReader;
+#[cfg(not(loom))]
 pub use bus::restore::RestoreInfo;
 #[cfg(not(loom))]
 pub use bus::scan::{EntryScan, Scan};
