@@ -242,7 +242,7 @@ impl Drop for Ends<'_> {
 /// and "readers never wait": meanwhile a key that both states have is never absent, and what is read is
 /// of one of them.
 /// Method: a process restores to and fro and is killed, again and again; threads read all the while.
-/// Plants: the slot words before `READY`; the head before the floor.
+/// Plant: the slot words before `READY`.
 #[test]
 fn a_killed_restore_leaves_one_state_whole() {
     let _alone = heavy();
