@@ -374,8 +374,7 @@ fn restore(core: &Core, count: usize) -> Result<(), WriteFailure> {
     }
 }
 
-/// Plants: entries that stay filled when the restore is given up; what was replaced is not retired; no
-/// count of new keys.
+/// Plants: entries that stay filled when the restore is given up; no count of new keys.
 #[test]
 fn restores_survive_every_double_crash() {
     let listed = |core: &Core| restore(core, 24);
