@@ -16,6 +16,7 @@ pub(crate) mod json;
 pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+pub(crate) mod staged;
 mod stream;
 #[cfg(feature = "text")]
 mod text;

@@ -1,6 +1,8 @@
 //! Entries from elsewhere, beside what is there.
 
+use super::counters::{Counter, Hot};
 use super::persist::check_lengths;
+use super::restore::wrong;
 use super::{Bus, Inner};
 use crate::backend::Source;
 use crate::error::SnapshotError;
@@ -15,10 +17,6 @@ const BYTES: usize = 1 << 20;
 
 impl Inner {
     fn import(&self, entries: &[SnapshotEntry]) -> Result<u64, SnapshotError> {
-        let wrong = |entry: &SnapshotEntry, reason: &str| {
-            let at = format!("the entry `{}`", entry.key.escape_ascii());
-            SnapshotError::Damaged { at, reason: reason.to_owned() }
-        };
         let now = self.core.clock.wall();
         let mut wishes = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -33,11 +31,21 @@ impl Inner {
             wishes.push(wish);
         }
         let me = self.writer()?;
+        let begun = self.begin_change(Hot::Commits);
         let bytes = entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum::<usize>();
         let write = || self.core.write_batch(me, &wishes);
         let done = self.with_room(me, || self.ring_for(&wishes), write);
-        done.map_err(|refused| self.explain(refused, b"", bytes as u64))?;
-        Ok(wishes.len() as u64)
+        match done.map_err(|refused| self.explain(refused, b"", bytes as u64)) {
+            Ok(done) => {
+                self.end_change(&begun, &done.sorts);
+                self.count_many(Counter::Changes, done.count);
+                Ok(wishes.len() as u64)
+            }
+            Err(error) => {
+                self.failed_write(&error);
+                Err(error.into())
+            }
+        }
     }
 }
 

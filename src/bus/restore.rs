@@ -1,14 +1,16 @@
 //! Backups into any backend, and restores from one.
 //!
-//! A restore reads what it is given twice: first to see that it is good, and how much room it takes; then
-//! with all locks held, so that what stands between is short. It is one change of the bus (`table::restore`).
+//! A restore copies what it is given to a file of this host, and sees that it is good and how much room it takes;
+//! then it reads that file with all locks held: no writer waits for a server. It is one change of the bus
+//! (`table::restore`).
 
 use super::counters::Counter;
 use super::persist::{SnapshotInfo, check_lengths};
 use super::write::Refused;
 use super::{Bus, Inner};
 use crate::backend::image::ImageDirectory;
-use crate::backend::{Backend, BackendError, Sink};
+use crate::backend::staged::Staged;
+use crate::backend::{Backend, BackendError, Loaded, Sink};
 use crate::doorbell::Sort;
 use crate::error::{ReadError, SnapshotError, WriteError};
 use crate::region::layout::CHANGE_SIZE;
@@ -59,7 +61,8 @@ struct Fill<'a, 'c> {
     failed: Option<RestoreFailure>,
 }
 
-fn wrong(entry: &SnapshotEntry, reason: &str) -> SnapshotError {
+/// An entry that no bus has.
+pub(super) fn wrong(entry: &SnapshotEntry, reason: &str) -> SnapshotError {
     let at = format!("the entry `{}`", entry.key.escape_ascii());
     SnapshotError::Damaged { at, reason: reason.to_owned() }
 }
@@ -95,20 +98,18 @@ impl Sink for Fill<'_, '_> {
         Ok(())
     }
     fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        let lengths = check_lengths(&entry).map_err(RestoreFailure::Wrong);
-        lengths.and_then(|()| self.restoring.add(&entry)).map_err(|failure| {
+        // `Measure` has looked at its lengths.
+        self.restoring.add(&entry).map_err(|failure| {
             self.failed = Some(failure);
             BackendError::GivenUp
         })
     }
 }
 
-/// One try: it did not come about for want of room, or it ended.
+/// What a try has restored.
 struct Try {
     revision: u64,
     entries: u64,
-    from: SnapshotHead,
-    refused: Vec<(String, String)>,
 }
 
 impl Inner {
@@ -123,6 +124,8 @@ impl Inner {
     /// Removes all but the newest of what restores replaced. What can't be removed stays.
     fn prune_replaced(&self) {
         let Ok(mut names) = file::names(&self.saving.replaced) else { return };
+        // Beside them stands what others are restoring.
+        names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
         names.sort_unstable();
         for name in names.iter().rev().skip(KEPT) {
             let _removed = file::remove_all(&self.saving.replaced.join(name));
@@ -150,19 +153,18 @@ impl Inner {
         }
     }
 
-    fn try_restore(&self, me: u32, from: &dyn Backend, name: &str) -> Result<Try, Tried> {
+    fn try_restore(&self, me: u32, from: &Staged, name: &str) -> Result<Try, Tried> {
         let core = &self.core;
         let mut restoring = core.restore(me)?;
         let mut fill = Fill { restoring: &mut restoring, failed: None };
-        let loaded = match (from.load(&mut fill), fill.failed) {
+        match (from.give(&mut fill), fill.failed) {
             (_, Some(failure)) => return Err(failure.into()),
-            (loaded, None) => loaded.map_err(|error| Tried::Ended(error.into()))?,
-        };
-        let Some(loaded) = loaded else { return Err(Tried::Ended(absent(from, name))) };
+            (given, None) => given.map_err(|error| Tried::Ended(error.into()))?,
+        }
         let entries = restoring.len();
         let (time, who) = (core.clock.wall(), self.label().as_bytes());
         let revision = restoring.commit(time, who, name.as_bytes())?;
-        Ok(Try { revision, entries, from: loaded.head, refused: loaded.refused })
+        Ok(Try { revision, entries })
     }
 }
 
@@ -242,19 +244,19 @@ impl Bus {
         let core = &inner.core;
         let limit = inner.value_max();
         let mut measure = Measure { core, limit, count: 0, bytes: 0, failed: None };
-        match (from.load(&mut measure), measure.failed.take()) {
-            (_, Some(error)) => return Err(error),
-            (Ok(Some(_)), None) => {}
-            (Ok(None), None) => return Err(absent(from, name)),
-            (Err(error), None) => return Err(error.into()),
-        }
+        // With no lock held: a server may be slow, and another format takes longer to read.
+        let staged = match Staged::of(from, &inner.saving.replaced, &mut measure) {
+            Ok(Some(staged)) => staged,
+            Ok(None) => return Err(absent(from, name)),
+            Err(error) => return Err(measure.failed.take().unwrap_or_else(|| error.into())),
+        };
         let before = inner.save_replaced()?;
         inner.make_room(me, &measure)?;
         let (mut restored, mut ended) = (None, None);
         let done = inner.with_room(
             me,
             || inner.ring_watches(Sort::Keys, None),
-            || match inner.try_restore(me, from, name) {
+            || match inner.try_restore(me, &staged, name) {
                 Ok(end) => {
                     let revision = end.revision;
                     restored = Some(end);
@@ -273,10 +275,11 @@ impl Bus {
             return Err(error);
         }
         let gone = || WriteError::Gone { path: inner.path.clone() };
-        let Try { revision, entries, from, refused } = restored.ok_or_else(gone)?;
+        let Try { revision, entries } = restored.ok_or_else(gone)?;
         inner.count(Counter::Restores);
         inner.prune_replaced();
         let revision = Revision::new(revision).ok_or_else(gone)?;
+        let Loaded { head: from, refused, .. } = staged.loaded;
         Ok(RestoreInfo { revision, entries, from, refused, before, took: begun.elapsed() })
     }
 }
