@@ -5,12 +5,13 @@ use crate::harness::actor::actor;
 use crate::harness::part::{Part, say};
 use crate::harness::{Place, Seed, assert_whole, eventually, heavy, parameter};
 use membus::{
-    Backend, Bus, ChangeKind, ChangeValue, Error, Event, Notice, Persist, ReadBus, SnapshotError,
-    WriteError,
+    Backend, BackendError, Bus, ChangeKind, ChangeValue, Error, Event, Loaded, Notice, Persist,
+    ReadBus, Saved, Sink, SnapshotEntry, SnapshotError, SnapshotHead, Source, WriteError,
 };
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn images(at: &Path) -> Arc<dyn Backend> {
@@ -190,6 +191,79 @@ fn a_restore_that_fails_changes_nothing() {
     let error = unchanged(bus.restore(&*backup, "").unwrap_err());
     let too_large = matches!(error, SnapshotError::Write(WriteError::ValueTooLarge { .. }));
     assert!(too_large, "{error}");
+}
+
+/// A backend that takes its time: a load that has begun goes on when it is told to.
+#[derive(Debug)]
+struct Slow {
+    images: Arc<dyn Backend>,
+    begun: SyncSender<()>,
+    goes_on: Mutex<Receiver<()>>,
+}
+
+/// Waits at the beginning.
+struct Waits<'a>(&'a Slow, &'a mut dyn Sink);
+
+impl Sink for Waits<'_> {
+    fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
+        self.0.begun.send(()).unwrap();
+        self.0.goes_on.lock().unwrap().recv().unwrap();
+        self.1.begin(head)
+    }
+    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+        self.1.entry(entry)
+    }
+}
+
+impl Backend for Slow {
+    fn save(&self, head: &SnapshotHead, from: &mut dyn Source) -> Result<Saved, BackendError> {
+        self.images.save(head, from)
+    }
+    fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError> {
+        self.images.load(&mut Waits(self, sink))
+    }
+    fn exists(&self) -> Result<bool, BackendError> {
+        self.images.exists()
+    }
+    fn delete(&self) -> Result<(), BackendError> {
+        self.images.delete()
+    }
+}
+
+/// Promise (restore): no writer waits for the backend that it comes from, however slow that is.
+/// Method: each load of the backend stops at its beginning until a writer has changed every key.
+/// Plant: a load with the locks held: a writer is told `Stalled`.
+#[test]
+fn writers_do_not_wait_for_a_slow_backend() {
+    let place = Place::new();
+    let options = place.options().keeper(false).deadline(Duration::from_millis(500));
+    let bus = options.open_at(place.bus()).unwrap();
+    let (begun, begins) = sync_channel(1);
+    let (goes, goes_on) = sync_channel(1);
+    let images = images(&place.path().join("backup"));
+    let slow = Slow { images, begun, goes_on: Mutex::new(goes_on) };
+    let keys = || (0..500).map(|number| format!("k{number}"));
+    let write = |value: &[u8]| {
+        for key in keys() {
+            bus.set_bytes(key, value).unwrap();
+        }
+    };
+    write(b"old");
+    bus.backup(&slow).unwrap();
+    std::thread::scope(|scope| {
+        let restore = scope.spawn(|| bus.restore(&slow, "").unwrap());
+        // Gone with a failure, or the load would wait for ever.
+        let goes = goes;
+        while !restore.is_finished() {
+            if begins.recv_timeout(Duration::from_millis(5)).is_ok() {
+                write(b"new");
+                goes.send(()).unwrap();
+            }
+        }
+        assert_eq!(restore.join().unwrap().entries, 500);
+    });
+    assert_eq!(values(&bus).len(), 500);
+    assert_whole(&bus);
 }
 
 /// Keys of the two states that restores go to and fro between.
