@@ -161,10 +161,10 @@ fn head(revision: u64) -> SnapshotHead {
 
 /// Collects what a load gives.
 #[derive(Default)]
-struct Collected {
-    head: SnapshotHead,
+pub(super) struct Collected {
+    pub(super) head: SnapshotHead,
     begun: u32,
-    entries: Vec<SnapshotEntry>,
+    pub(super) entries: Vec<SnapshotEntry>,
 }
 
 impl Sink for Collected {
@@ -180,7 +180,7 @@ impl Sink for Collected {
 }
 
 /// Saves these entries.
-fn save(
+pub(super) fn save(
     to: &dyn Backend,
     head: &SnapshotHead,
     entries: &[SnapshotEntry],

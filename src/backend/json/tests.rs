@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::FromFn;
+use crate::backend::conformance_tests::{self, Collected};
 use crate::snapshot_entry::SnapshotEntry;
 
 fn entry(key: &[u8], kind: u8, value: &[u8]) -> SnapshotEntry {
@@ -19,27 +20,13 @@ fn entry(key: &[u8], kind: u8, value: &[u8]) -> SnapshotEntry {
 
 fn save(to: &JsonFile, revision: u64, entries: Vec<SnapshotEntry>) {
     let head = SnapshotHead { bus_id: 10, incarnation: 11, revision, created: 1_000_000_000 };
-    let mut entries = entries.into_iter();
-    to.save(&head, &mut FromFn(|| Ok(entries.next()))).unwrap();
-}
-
-#[derive(Default)]
-struct All(Vec<SnapshotEntry>);
-
-impl Sink for All {
-    fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
-        Ok(())
-    }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        self.0.push(entry);
-        Ok(())
-    }
+    conformance_tests::save(to, &head, &entries).unwrap();
 }
 
 fn load(from: &JsonFile) -> Result<Vec<SnapshotEntry>, String> {
-    let mut all = All::default();
+    let mut all = Collected::default();
     match from.load(&mut all) {
-        Ok(Some(_)) => Ok(all.0),
+        Ok(Some(_)) => Ok(all.entries),
         Ok(None) => Err("there is none".to_owned()),
         Err(error) => Err(error.to_string()),
     }
@@ -160,7 +147,8 @@ fn what_older_ones_are_called() {
         }
         let revision = |name: &str| {
             let json = JsonFile { path: place.path().join(name), keep: 1 };
-            let (_, revision) = (load(&json), json.load(&mut All::default()).unwrap().unwrap());
+            let (_, revision) =
+                (load(&json), json.load(&mut Collected::default()).unwrap().unwrap());
             revision.head.revision
         };
         for number in 1..6 {
@@ -182,5 +170,5 @@ fn what_older_ones_are_called() {
     std::fs::remove_dir(&json.path).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", &json.path).unwrap();
     assert!(json.save(&head, &mut FromFn(|| Ok(None))).is_err());
-    assert!(matches!(json.load(&mut All::default()), Err(BackendError::Damaged { .. })));
+    assert!(matches!(json.load(&mut Collected::default()), Err(BackendError::Damaged { .. })));
 }

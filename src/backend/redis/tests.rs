@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::FromFn;
+use crate::backend::conformance_tests::{self, Collected};
 use crate::snapshot_entry::SnapshotEntry;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,29 +89,14 @@ fn head(revision: u64) -> SnapshotHead {
 }
 
 fn save(to: &RedisStore, revision: u64, entries: &[SnapshotEntry]) -> Result<Saved, BackendError> {
-    let mut entries = entries.iter().cloned();
-    to.save(&head(revision), &mut FromFn(|| Ok(entries.next())))
-}
-
-#[derive(Default)]
-struct All(u64, Vec<SnapshotEntry>);
-
-impl Sink for All {
-    fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
-        self.0 = head.revision;
-        Ok(())
-    }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        self.1.push(entry);
-        Ok(())
-    }
+    conformance_tests::save(to, &head(revision), entries)
 }
 
 /// The revision and the count of what is loaded; 0 when there is none.
 fn load(from: &RedisStore) -> Result<(u64, usize), BackendError> {
-    let mut all = All::default();
+    let mut all = Collected::default();
     from.load(&mut all)?;
-    Ok((all.0, all.1.len()))
+    Ok((all.head.revision, all.entries.len()))
 }
 
 fn ask<T: redis::FromRedisValue>(store: &RedisStore, words: &[&str]) -> T {
@@ -185,13 +171,17 @@ fn what_the_server_loses_is_refused() {
         save(&store, 2, &many(1200)).unwrap();
         let lost = format!("t:{}:{what}", newest(&store));
         assert_eq!(ask::<u64>(&store, &["DEL", &lost]), 1, "{lost}");
-        let mut all = All::default();
+        let mut all = Collected::default();
         let loaded = store.load(&mut all).unwrap().unwrap();
         if what == "chunks" {
-            assert_eq!((all.0, loaded.refused.len()), (2, 0), "it is for sweeps");
+            assert_eq!((all.head.revision, loaded.refused.len()), (2, 0), "it is for sweeps");
             continue;
         }
-        assert_eq!((all.0, all.1.len(), loaded.refused.len()), (1, 300, 1), "{what}");
+        assert_eq!(
+            (all.head.revision, all.entries.len(), loaded.refused.len()),
+            (1, 300, 1),
+            "{what}"
+        );
         assert!(loaded.refused[0].1.contains("gone"), "{:?}", loaded.refused);
         ask::<()>(&store, &["DEL", &format!("t:{}", "versions")]);
         assert!(matches!(load(&store), Err(BackendError::Damaged { .. })), "{what}");
@@ -294,7 +284,7 @@ fn a_server_that_fails_is_an_error() {
     };
     let refused = store.save(&head(2), &mut FromFn(hang_in_the_middle)).unwrap_err();
     assert!(is_time_out(&refused), "{refused}");
-    assert!(is_time_out(&store.load(&mut All::default()).unwrap_err()));
+    assert!(is_time_out(&store.load(&mut Collected::default()).unwrap_err()));
     server.signal(SIGCONT);
     assert_eq!(load(&store).unwrap(), (1, 3));
     ask::<()>(&store, &["CONFIG", "SET", "maxmemory", "4mb"]);

@@ -1,7 +1,7 @@
 //! What is particular to SQLite: what its tool shows, what a save writes, locks, and others' tables.
 
 use super::*;
-use crate::backend::FromFn;
+use crate::backend::conformance_tests::{self, Collected};
 
 fn entry(key: &str, kind: u8, value: &[u8], revision: u64) -> SnapshotEntry {
     let (key, value, who) = (key.as_bytes().to_vec(), value.to_vec(), b"me".to_vec());
@@ -10,28 +10,13 @@ fn entry(key: &str, kind: u8, value: &[u8], revision: u64) -> SnapshotEntry {
 
 fn save(to: &SqliteFile, revision: u64, entries: &[SnapshotEntry]) -> Result<Saved, BackendError> {
     let head = SnapshotHead { revision, ..SnapshotHead::default() };
-    let mut entries = entries.iter().cloned();
-    to.save(&head, &mut FromFn(|| Ok(entries.next())))
-}
-
-#[derive(Default)]
-struct All(u64, Vec<SnapshotEntry>);
-
-impl Sink for All {
-    fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
-        self.0 = head.revision;
-        Ok(())
-    }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        self.1.push(entry);
-        Ok(())
-    }
+    conformance_tests::save(to, &head, entries)
 }
 
 fn load(from: &SqliteFile) -> Result<(u64, Vec<SnapshotEntry>), String> {
-    let mut all = All::default();
+    let mut all = Collected::default();
     from.load(&mut all).map_err(|error| error.to_string())?;
-    Ok((all.0, all.1))
+    Ok((all.head.revision, all.entries))
 }
 
 fn place() -> (tempfile::TempDir, SqliteFile) {
