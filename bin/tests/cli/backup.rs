@@ -99,13 +99,16 @@ fn what_is_no_backup_is_refused() {
 
 /// Promise: what `export` writes `import` sets, byte for byte, beside what is there; people may write lines, too;
 /// a wrong line is named.
-/// Plants: `kind` left out of a line; empty lines taken for entries; a line's number from 0.
+/// Plants: an import that does not count; `kind` left out of a line; empty lines taken for entries; a line's
+/// number from 0.
 #[test]
 fn lines_go_from_bus_to_bus() {
     let place = full();
     let lines = place.run(&["export", "b"]).done();
     assert_eq!(lines.lines().count(), 5);
     assert_eq!(place.run_with(&["import", "other"], lines.as_bytes()).done(), "5\n");
+    let counted = place.run(&["--json", "metrics", "other"]).json();
+    assert_eq!(counted[0]["operations"]["created"], 5, "what is imported counts");
     assert_eq!(
         without_deadline(exported(&place, "other")),
         without_deadline(exported(&place, "b"))
