@@ -113,6 +113,7 @@ fn lines_go_from_bus_to_bus() {
         without_deadline(exported(&place, "other")),
         without_deadline(exported(&place, "b"))
     );
+    assert_eq!(place.run(&["add", "other", "n", "1"]).done(), "-6\n", "a counter is one still");
     let file = place.path("tmp").join("lines");
     std::fs::write(&file, "\n{\"key\":\"text\",\"value\":[1,\"x\"]}\n\n").unwrap();
     let file = file.display().to_string();
