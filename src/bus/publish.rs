@@ -139,6 +139,7 @@ impl Inner {
             key: Name::from(topic.as_bytes()),
             value,
             value_max: u64::MAX,
+            is_timed: false,
             old: None,
         };
         let revision = self.core.write_record(me, record, false);

@@ -30,6 +30,10 @@ pub(crate) const RECORD_VALUE_MAX: u64 = 1024;
 pub(crate) const FLAG_TOO_LARGE: u8 = 1;
 /// The key is that of a lock.
 pub(crate) const FLAG_LOCK: u8 = 2;
+/// The entry has a deadline or an owner, which the record does not tell.
+const FLAG_TIMED: u8 = 4;
+/// The next record is of the same commit.
+const FLAG_MORE: u8 = 8;
 /// There was an old value; the one of its record's flags that says so, beside `FLAG_TOO_LARGE`.
 const FLAG_OLD: u8 = 2;
 /// Bytes of a record beyond who, key and value.
@@ -71,6 +75,8 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) value: &'a [u8],
     /// Bytes of a value that a record may carry at the most.
     pub(crate) value_max: u64,
+    /// Whether the entry has a deadline or an owner.
+    pub(crate) is_timed: bool,
     /// What was there before, where it is to be told.
     pub(crate) old: Option<OldValue<'a>>,
 }
@@ -120,7 +126,8 @@ impl NewRecord<'_> {
     fn flags(&self) -> u8 {
         let too_large = if self.carried() < self.value.len() as u64 { FLAG_TOO_LARGE } else { 0 };
         let lock = if self.key.realm == Realm::Locks { FLAG_LOCK } else { 0 };
-        too_large | lock
+        let timed = if self.is_timed { FLAG_TIMED } else { 0 };
+        too_large | lock | timed
     }
 }
 
@@ -131,6 +138,10 @@ pub(crate) struct Record {
     pub(crate) kind: RecordKind,
     pub(crate) value_kind: u8,
     pub(crate) too_large: bool,
+    /// Whether the entry has a deadline or an owner.
+    pub(crate) is_timed: bool,
+    /// Whether the next record is of the same commit.
+    pub(crate) has_more: bool,
     pub(crate) value_size: u64,
     pub(crate) time: u64,
     pub(crate) who: Vec<u8>,
@@ -196,14 +207,17 @@ impl Space {
         Ok(())
     }
 
-    /// Writes one record at `tail`, beyond what anybody reads yet; gives the new tail.
+    /// Writes one record at `tail`, beyond what anybody reads yet; gives the new tail. `has_more`: the
+    /// next one is of the same commit.
     pub(crate) fn log_write(
         &self,
         tail: u64,
         revision: u64,
         new: &NewRecord<'_>,
+        has_more: bool,
     ) -> Result<u64, BadRegion> {
         let (size, carried) = (new.size(), new.carried());
+        let flags = new.flags() | if has_more { FLAG_MORE } else { 0 };
         let place = self.record_place(tail, size);
         if place != tail {
             self.region.store(self.ring(tail), 0, Relaxed)?;
@@ -211,7 +225,7 @@ impl Space {
         let at = self.ring(place);
         let meta = size
             | u64::from(new.kind as u8) << 32
-            | u64::from(new.flags()) << 40
+            | u64::from(flags) << 40
             | u64::from(new.value_kind) << 48
             | (new.who.len() as u64) << 56;
         self.region.store(at + record::REVISION, revision, Relaxed)?;
@@ -342,6 +356,8 @@ impl Space {
             kind,
             value_kind: (meta >> 48) as u8,
             too_large,
+            is_timed: flags & FLAG_TIMED != 0,
+            has_more: flags & FLAG_MORE != 0,
             value_size,
             time: self.region.load(at + record::TIME, Relaxed)?,
             who,

@@ -7,7 +7,7 @@
 /// First word of every region.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"MEMBUS\x00R");
 /// Version of this layout; it rises with every change of this file that moves anything.
-pub(crate) const LAYOUT_VERSION: u32 = 4;
+pub(crate) const LAYOUT_VERSION: u32 = 5;
 /// Written beside the version: reads differently on a machine of the other byte order.
 pub(crate) const BYTE_ORDER: u32 = 0x0102_0304;
 /// Bytes in a cache line: the unit in which words are kept apart.
@@ -45,6 +45,7 @@ pub(crate) mod header {
     pub(crate) const MEMBERS_HIGH: u64 = 288;
     pub(crate) const WATCHES_HIGH: u64 = 296;
     pub(crate) const CLAIMS: u64 = 304;
+    pub(crate) const JOURNAL_LIMIT: u64 = 312;
     pub(crate) const KEEPER: u64 = 320;
     pub(crate) const HEARTBEAT: u64 = 328;
     pub(crate) const CLOCK_BOOT: u64 = 336;
@@ -73,6 +74,15 @@ pub(crate) mod header {
     pub(crate) const SNAP_REVISION: u64 = 1168;
     pub(crate) const SNAP_CLEARED: u64 = 1176;
     pub(crate) const SNAP_OWNER: u64 = 1184;
+    pub(crate) const JOURNALED: u64 = 1216;
+    pub(crate) const JOURNAL_TURN: u64 = 1224;
+    pub(crate) const JOURNAL_BASE: u64 = 1232;
+    pub(crate) const JOURNAL_CONTINUES: u64 = 1240;
+    pub(crate) const JOURNAL_TIME: u64 = 1248;
+    pub(crate) const JOURNAL_TOOK: u64 = 1256;
+    pub(crate) const JOURNAL_BYTES: u64 = 1264;
+    pub(crate) const JOURNAL_FAILURES: u64 = 1272;
+    pub(crate) const JOURNAL_ASK: u64 = 1280;
 }
 
 /// Changes that fit into the commit record itself; more go to a list in the heap.
@@ -253,6 +263,7 @@ const ALL: &[u64] = &[
     header::MEMBERS_HIGH,
     header::WATCHES_HIGH,
     header::CLAIMS,
+    header::JOURNAL_LIMIT,
     header::KEEPER,
     header::HEARTBEAT,
     header::CLOCK_BOOT,
@@ -274,6 +285,15 @@ const ALL: &[u64] = &[
     header::SNAP_REVISION,
     header::SNAP_CLEARED,
     header::SNAP_OWNER,
+    header::JOURNALED,
+    header::JOURNAL_TURN,
+    header::JOURNAL_BASE,
+    header::JOURNAL_CONTINUES,
+    header::JOURNAL_TIME,
+    header::JOURNAL_TOOK,
+    header::JOURNAL_BYTES,
+    header::JOURNAL_FAILURES,
+    header::JOURNAL_ASK,
     header::READY,
     header::COUNT,
     header::TAIL,

@@ -22,7 +22,8 @@ pub(crate) fn record_of_all<'a>(
     value: &'a [u8],
 ) -> NewRecord<'a> {
     let (key, value_max) = (Name::from(&[]), RECORD_VALUE_MAX);
-    NewRecord { kind, value_kind: 0, time, who, key, value, value_max, old: None }
+    let (value_kind, is_timed, old) = (0, false, None);
+    NewRecord { kind, value_kind, time, who, key, value, value_max, is_timed, old }
 }
 
 impl Core {

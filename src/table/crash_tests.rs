@@ -252,6 +252,7 @@ fn batches_and_clears_survive_every_double_crash() {
             key: Name::from(b"topic"),
             value: &[7; 1500],
             value_max: u64::MAX,
+            is_timed: false,
             old: None,
         };
         core.write_record(0, record, false).map(|_| ())

@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) grows: i8,
     /// Whether it sets a key that was absent.
     pub(crate) is_new: bool,
+    /// Whether the new entry has a deadline or an owner.
+    pub(crate) is_timed: bool,
     pub(crate) realm: Realm,
 }
 
@@ -45,9 +47,10 @@ impl Pair {
         let stored = Stored { slot: 0, new: 0, old: 0 };
         let (kind, number) = (RecordKind::Set, [0; 8]);
         let realm = Realm::Keys;
-        let (value_kind, grows, is_new) = (0, 0, false);
+        let (wish, stripe, value_kind, grows) = (0, 0, 0, 0);
+        let (is_new, is_timed) = (false, false);
         let none =
-            Plan { wish: 0, stripe: 0, stored, number, kind, value_kind, grows, is_new, realm };
+            Plan { wish, stripe, stored, number, kind, value_kind, grows, is_new, is_timed, realm };
         Self { plans: [none; 2], len: 0 }
     }
     #[inline]

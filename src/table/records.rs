@@ -59,6 +59,7 @@ fn record_of<'a>(
         key: wish.key,
         value,
         value_max,
+        is_timed: plan.is_timed,
         old: beside.old(index),
     }
 }
@@ -137,9 +138,10 @@ impl Core {
         }
         self.log_intend(end)?;
         let (mut tail, mut revision) = (first, head);
-        for record in records {
+        let mut records = records.peekable();
+        while let Some(record) = records.next() {
             revision += 1;
-            tail = self.log_write(tail, revision, &record)?;
+            tail = self.log_write(tail, revision, &record, records.peek().is_some())?;
         }
         Ok(tail)
     }

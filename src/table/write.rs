@@ -229,6 +229,7 @@ impl Core {
             value_kind: note.kind,
             grows: i8::from(current.is_none()),
             is_new: current.is_none_or(|current| !current.live),
+            is_timed: note.is_timed(),
             realm: name.realm,
         });
         Ok(())
@@ -419,6 +420,7 @@ fn end_of(index: usize, gone: &Current<'_>, kind: RecordKind, site: &Site<'_>) -
         value_kind: 0,
         grows: -1,
         is_new: false,
+        is_timed: false,
         realm: gone.header.realm(),
     }
 }
