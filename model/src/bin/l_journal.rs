@@ -1,0 +1,600 @@
+//! L: the journal: groups, syncs, segments, snapshots, takeover by another keeper, power cuts.
+//!
+//! *Modelled:* what a journaler stores in the region and does to files, one step each: new segments, groups,
+//! syncs, the word `journaled`, the deletion of what a snapshot made superfluous; writers that are faster than it,
+//! so that the log loses records; restores, whose content no record has; the journaler's death, and the next
+//! one's beginning; syncs that fail. The power is cut at any moment: of what was not synced
+//! any part may be lost. Then the newest snapshot, or the one before, is loaded with the journal on top, and the bus
+//! goes on in a new life. The snapshot file itself is whole or absent; that is another protocol's matter.
+//!
+//! *A state* has the true sequence of changes of this life, the words of the region, the log's oldest record, the
+//! segments and snapshots on the disk, and the steps of journaler and saver.
+//!
+//! *Checked:* what is loaded is the state as of one revision of this life, and of none before `journaled`, unless
+//! a snapshot is damaged: then it is still the state as of some revision.
+//!
+//! *Rules that can be broken:* see [`Plant`].
+
+use membus_model::{Model, Steps, Suite};
+use std::process::ExitCode;
+
+/// A rule that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plant {
+    /// `journaled` is stored before the sync.
+    EarlyJournaled,
+    /// A sync that failed is taken for a good one when it is tried again on the same file.
+    RetriedSync,
+    /// Segments are deleted up to the newest snapshot, not up to the oldest that is kept.
+    DeletesToNewest,
+    /// Segments are deleted before the next one is on the disk.
+    DeletesFirst,
+    /// A journaler that lost records goes on as if it had them.
+    MindsNoGap,
+    /// A restore is passed over like a message.
+    MindsNoRestore,
+    /// A new chain counts before a snapshot of it is there.
+    CountsUnbased,
+    /// A new journaler goes on after what it finds in the file, synced or not.
+    TrustsTail,
+    /// A segment of a new life says nothing of the one before: it is taken to go on after anything.
+    NoContinues,
+    /// Replay takes segments as they come, gaps or not.
+    ReplaysGaps,
+}
+
+/// Revisions: sixteen of a life.
+const LIFE: u8 = 16;
+/// Records that the log holds.
+const RING: u8 = 2;
+
+struct Journal {
+    changes: u8,
+    restores: bool,
+    cuts: u8,
+    deaths: u8,
+    failures: u8,
+    damage: bool,
+    plant: Option<Plant>,
+}
+
+/// One change: its revision, and a number that no other change of any life has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Change {
+    revision: u8,
+    id: u8,
+    is_restore: bool,
+}
+
+/// A revision of a life. Lives have numbers of their own, like incarnations: two may have the same revisions,
+/// when nothing of the first is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Point {
+    life: u8,
+    revision: u8,
+}
+
+/// Where a bus begins that nobody knows of.
+const NOTHING: Point = Point { life: 0, revision: 0 };
+
+/// What a bus holds: the changes that it has come to.
+type Content = Vec<u8>;
+
+fn apply(content: &mut Content, change: &Change) {
+    if change.is_restore {
+        content.clear();
+    }
+    content.push(change.id);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Segment {
+    /// The life that it is of, and the revision after which it goes on.
+    at: Point,
+    /// What it goes on after in the life before, where it is the first of its life; else `at`.
+    continues: Point,
+    groups: Vec<Vec<Change>>,
+    /// How many groups are on the disk for sure.
+    synced: usize,
+    /// Groups that a failed sync may have dropped, though the next one reports success.
+    dropped: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Snapshot {
+    at: Point,
+    content: Content,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum At {
+    Begin,
+    /// A new chain, from this revision.
+    Chain(u8),
+    Segment(u8),
+    Base(u8),
+    Read,
+    Write,
+    Sync,
+    Journaled,
+    /// A snapshot was saved: a new segment is begun, and old ones are deleted. What was passed is synced.
+    Rotate,
+    Delete,
+}
+
+#[derive(Debug, Clone, Hash)]
+struct State {
+    // The truth: of this life, and all states that ever were.
+    life: u8,
+    first: u8,
+    base: Content,
+    changes: Vec<Change>,
+    ever: Vec<(Point, Content)>,
+    // The region.
+    journaled: u8,
+    chain: u8,
+    continues: Point,
+    saved: u8,
+    // The disk.
+    segments: Vec<Segment>,
+    snapshots: Vec<Snapshot>,
+    // The journaler.
+    at: At,
+    passed: u8,
+    group: Vec<Change>,
+    rotated: u8,
+    // The saver: what it is saving.
+    saving: Option<Snapshot>,
+    next_id: u8,
+    cuts: u8,
+    deaths: u8,
+    failures: u8,
+    restored: bool,
+}
+
+impl State {
+    fn head(&self) -> u8 {
+        self.changes.last().map_or(self.first, |change| change.revision)
+    }
+
+    fn point(&self, revision: u8) -> Point {
+        Point { life: self.life, revision }
+    }
+
+    /// A new segment after a revision.
+    fn segment(&self, after: u8) -> Segment {
+        let at = self.point(after);
+        let continues = if after == self.first { self.continues } else { at };
+        Segment { at, continues, groups: Vec::new(), synced: 0, dropped: false }
+    }
+
+    fn content_at(&self, revision: u8) -> Content {
+        let mut content = self.base.clone();
+        self.changes.iter().filter(|c| c.revision <= revision).for_each(|c| apply(&mut content, c));
+        content
+    }
+
+    /// The next record, when the log still has it.
+    fn record(&self, after: u8) -> Option<&Change> {
+        let oldest = self.head().saturating_sub(RING);
+        self.changes.iter().find(|c| c.revision == after + 1 && c.revision > oldest)
+    }
+}
+
+/// What is loaded: of when, and the content.
+type Loaded = (Point, Content);
+
+impl Journal {
+    fn breaks(&self, plant: Plant) -> bool {
+        self.plant == Some(plant)
+    }
+
+    fn write(&self, state: &State, steps: &mut Steps<State>) {
+        if state.next_id > self.changes {
+            return;
+        }
+        let mut add = |is_restore, what| {
+            let mut next = state.clone();
+            next.changes.push(Change { revision: state.head() + 1, id: state.next_id, is_restore });
+            next.next_id += 1;
+            next.ever.push((next.point(next.head()), next.content_at(next.head())));
+            next.restored |= is_restore;
+            steps.go("writer", what, next);
+        };
+        add(false, "commits a change");
+        if self.restores && !state.restored {
+            add(true, "commits a restore");
+        }
+    }
+
+    fn save(&self, state: &State, steps: &mut Steps<State>) {
+        let mut next = state.clone();
+        match state.saving.clone() {
+            None if state.head() != state.saved => {
+                let (at, content) = (state.point(state.head()), state.content_at(state.head()));
+                next.saving = Some(Snapshot { at, content });
+                steps.go("saver", "begins a snapshot", next);
+            }
+            None => {}
+            Some(snapshot) => {
+                next.saved = snapshot.at.revision;
+                next.snapshots.push(snapshot);
+                let superfluous = next.snapshots.len().saturating_sub(2);
+                next.snapshots.drain(..superfluous);
+                next.saving = None;
+                steps.go("saver", "has saved it", next);
+            }
+        }
+    }
+
+    fn is_based(&self, state: &State) -> bool {
+        state.chain == state.first
+            || state.saved >= state.chain
+            || self.breaks(Plant::CountsUnbased)
+    }
+
+    fn journal(&self, state: &State, steps: &mut Steps<State>) {
+        let mut next = state.clone();
+        let head = state.head();
+        let what = match state.at {
+            At::Begin => {
+                let mut from = state.journaled;
+                if self.breaks(Plant::TrustsTail)
+                    && let Some(last) = state.segments.last()
+                    && let Some(change) = last.groups.last().and_then(|group| group.last())
+                    && change.revision > state.first
+                {
+                    from = change.revision;
+                }
+                let is_there = from >= head || state.record(from).is_some();
+                next.at = if is_there { At::Segment(from) } else { At::Chain(head) };
+                "begins"
+            }
+            At::Chain(from) => {
+                next.at = At::Base(from);
+                if self.breaks(Plant::MindsNoGap) {
+                    next.at = At::Segment(from);
+                }
+                "begins a new chain"
+            }
+            At::Base(from) => {
+                next.chain = from;
+                next.at = At::Segment(from);
+                "stores the base"
+            }
+            At::Segment(from) => {
+                next.segments.push(state.segment(from));
+                next.passed = from;
+                next.at = At::Read;
+                "has a new segment on the disk"
+            }
+            At::Read if state.saved > state.rotated => {
+                next.at = At::Rotate;
+                "sees that a snapshot was saved"
+            }
+            At::Read if state.passed == head => {
+                // A chain that was not based may be by now.
+                if state.journaled < state.passed && self.is_based(state) {
+                    next.at = At::Sync;
+                    steps.go("journaler", "looks at the snapshots", next);
+                }
+                return;
+            }
+            At::Read => {
+                let mut passed = state.passed;
+                next.group.clear();
+                next.at = At::Write;
+                while passed < head {
+                    match state.record(passed) {
+                        Some(change) if !change.is_restore => next.group.push(*change),
+                        Some(_) if self.breaks(Plant::MindsNoRestore) => {}
+                        None if self.breaks(Plant::MindsNoGap) => {}
+                        _ => {
+                            next.group.clear();
+                            next.at = At::Chain(head);
+                            break;
+                        }
+                    }
+                    passed += 1;
+                }
+                if next.at == At::Write {
+                    next.passed = passed;
+                }
+                "reads the log"
+            }
+            At::Write => {
+                let group = std::mem::take(&mut next.group);
+                if let Some(last) = next.segments.last_mut() {
+                    last.groups.push(group);
+                }
+                next.at = if self.breaks(Plant::EarlyJournaled) { At::Journaled } else { At::Sync };
+                "writes a group"
+            }
+            At::Sync => {
+                if state.failures > 0 {
+                    let mut failed = state.clone();
+                    failed.failures -= 1;
+                    if self.breaks(Plant::RetriedSync) {
+                        if let Some(last) = failed.segments.last_mut() {
+                            last.dropped = true;
+                        }
+                    } else {
+                        failed.at = At::Begin;
+                    }
+                    steps.go("journaler", "fails to sync", failed);
+                }
+                if let Some(last) = next.segments.last_mut()
+                    && !last.dropped
+                {
+                    last.synced = last.groups.len();
+                }
+                next.at = if self.breaks(Plant::EarlyJournaled) { At::Read } else { At::Journaled };
+                "syncs"
+            }
+            At::Journaled => {
+                if self.is_based(state) {
+                    next.journaled = state.passed.max(state.journaled);
+                }
+                next.at = if self.breaks(Plant::EarlyJournaled) { At::Sync } else { At::Read };
+                "stores `journaled`"
+            }
+            At::Rotate => {
+                next.rotated = state.saved;
+                next.at = At::Delete;
+                if !self.breaks(Plant::DeletesFirst) {
+                    next.segments.push(state.segment(state.passed));
+                }
+                "has the next segment on the disk"
+            }
+            At::Delete => {
+                let oldest = match self.breaks(Plant::DeletesToNewest) {
+                    true => state.snapshots.last(),
+                    false => state.snapshots.first(),
+                };
+                let oldest = oldest.map_or(NOTHING, |snapshot| snapshot.at);
+                let is_needed = |index: usize| {
+                    let following = state.segments.get(index + 1);
+                    let is_last = self.breaks(Plant::DeletesFirst) && following.is_none();
+                    !is_last
+                        && following.is_none_or(|s| {
+                            (s.at.life, s.at.revision) > (oldest.life, oldest.revision)
+                        })
+                };
+                let mut index = 0;
+                next.segments.retain(|_| {
+                    index += 1;
+                    is_needed(index - 1)
+                });
+                next.at = At::Read;
+                if self.breaks(Plant::DeletesFirst) {
+                    next.at = At::Segment(state.passed);
+                }
+                "deletes superfluous segments"
+            }
+        };
+        steps.go("journaler", what, next);
+        if state.deaths > 0 {
+            let mut dead = state.clone();
+            dead.deaths -= 1;
+            (dead.at, dead.group, dead.rotated) = (At::Begin, Vec::new(), dead.saved);
+            steps.dies("journaler", dead);
+        }
+    }
+
+    /// Replays segments over what a snapshot has. One that does not go on after what was reached is passed
+    /// over: it is of a future that was lost, or its chain never had a snapshot.
+    fn load(&self, snapshot: Option<&Snapshot>, segments: &[Segment]) -> Loaded {
+        let (mut reached, mut content) =
+            snapshot.map_or((NOTHING, Vec::new()), |s| (s.at, s.content.clone()));
+        for segment in segments {
+            let is_same_life = segment.at.life == reached.life;
+            let goes_on = match is_same_life {
+                true => segment.at.revision <= reached.revision,
+                false => segment.continues == reached,
+            };
+            let is_taken = goes_on
+                || self.breaks(Plant::ReplaysGaps)
+                || self.breaks(Plant::NoContinues) && !is_same_life;
+            if !is_taken {
+                continue;
+            }
+            if !is_same_life || segment.at.revision > reached.revision {
+                reached = segment.at;
+            }
+            for change in segment.groups.iter().flatten() {
+                if change.revision > reached.revision {
+                    apply(&mut content, change);
+                    reached.revision = change.revision;
+                }
+            }
+        }
+        (reached, content)
+    }
+
+    /// Every way in which what was not synced may be lost.
+    fn remains(state: &State) -> Vec<Vec<Segment>> {
+        let mut all = vec![Vec::new()];
+        for segment in &state.segments {
+            let mut longer = Vec::new();
+            for before in &all {
+                for kept in segment.synced..=segment.groups.len() {
+                    let mut segments: Vec<Segment> = before.clone();
+                    let (groups, synced) = (segment.groups[..kept].to_vec(), kept);
+                    segments.push(Segment { groups, synced, ..segment.clone() });
+                    longer.push(segments);
+                }
+            }
+            all = longer;
+        }
+        all
+    }
+
+    fn cut(&self, state: &State, steps: &mut Steps<State>) {
+        if state.cuts == 0 {
+            return;
+        }
+        for segments in Self::remains(state) {
+            let newest = state.snapshots.last();
+            self.rebuild(state, steps, newest, &segments, false);
+            if self.damage && state.snapshots.len() == 2 {
+                self.rebuild(state, steps, state.snapshots.first(), &segments, true);
+            }
+        }
+    }
+
+    fn rebuild(
+        &self,
+        state: &State,
+        steps: &mut Steps<State>,
+        snapshot: Option<&Snapshot>,
+        segments: &[Segment],
+        is_damaged: bool,
+    ) {
+        let is_promised = !is_damaged;
+        let (reached, content) = self.load(snapshot, segments);
+        let found = (reached, content.clone());
+        if found != (NOTHING, Vec::new()) && !state.ever.contains(&found) {
+            return steps.wrong("power", "is cut", "what is loaded was never there", state);
+        }
+        let needed = state.journaled.max(state.saved);
+        let is_this_life = reached.life == state.life;
+        // With the newest damaged, the one before and the journal have as much, where its chain reaches back to it.
+        let reaches_back = |s: &Snapshot| {
+            s.at.life == state.life && (state.chain == state.first || s.at.revision >= state.chain)
+        };
+        let needed = if is_promised { needed } else { state.journaled };
+        let is_promised = is_promised || snapshot.is_some_and(reaches_back);
+        if is_promised && needed > state.first && (!is_this_life || reached.revision < needed) {
+            return steps.wrong("power", "is cut", "a durable change is lost", state);
+        }
+        if is_promised && !is_this_life && reached != state.continues {
+            return steps.wrong("power", "is cut", "the life before is lost", state);
+        }
+        let first = (reached.revision / LIFE + 1) * LIFE;
+        let life = state.life + 1;
+        let mut ever = state.ever.clone();
+        ever.push((Point { life, revision: first }, content.clone()));
+        let mut next = State {
+            life,
+            first,
+            base: content,
+            changes: Vec::new(),
+            ever,
+            journaled: first,
+            chain: first,
+            continues: reached,
+            saved: first,
+            segments: segments.to_vec(),
+            at: At::Begin,
+            passed: first,
+            group: Vec::new(),
+            rotated: first,
+            saving: None,
+            cuts: state.cuts - 1,
+            ..state.clone()
+        };
+        if is_damaged {
+            // The damaged one is found damaged each time.
+            next.snapshots.truncate(1);
+        }
+        steps.go("power", "is cut; the bus is built anew", next);
+    }
+}
+
+impl Model for Journal {
+    type State = State;
+
+    fn begin(&self) -> Vec<State> {
+        vec![State {
+            life: 1,
+            first: LIFE,
+            base: Vec::new(),
+            changes: Vec::new(),
+            ever: vec![(Point { life: 1, revision: LIFE }, Vec::new())],
+            journaled: LIFE,
+            chain: LIFE,
+            continues: NOTHING,
+            saved: LIFE,
+            segments: Vec::new(),
+            snapshots: Vec::new(),
+            at: At::Begin,
+            passed: LIFE,
+            group: Vec::new(),
+            rotated: LIFE,
+            saving: None,
+            next_id: 1,
+            cuts: self.cuts,
+            deaths: self.deaths,
+            failures: self.failures,
+            restored: false,
+        }]
+    }
+
+    fn next(&self, state: &State, steps: &mut Steps<State>) {
+        self.write(state, steps);
+        self.save(state, steps);
+        self.journal(state, steps);
+        self.cut(state, steps);
+    }
+
+    fn check(&self, state: &State) -> Result<(), String> {
+        if state.journaled > state.head() {
+            return Err("more is journaled than was committed".to_owned());
+        }
+        Ok(())
+    }
+
+    fn end(&self, state: &State) -> Result<(), String> {
+        if state.journaled != state.head() {
+            return Err("the last changes are never durable".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::from_arguments("L: journal");
+    let base = || Journal {
+        changes: 4,
+        restores: false,
+        cuts: 2,
+        deaths: 1,
+        failures: 1,
+        damage: false,
+        plant: None,
+    };
+    suite.holds("2 changes, 2 cuts, a death, a failed sync", 400_000, {
+        Journal { changes: 2, ..base() }
+    });
+    suite.holds("3 changes, 1 cut, one of them a restore, a death", 400_000, {
+        Journal { changes: 3, cuts: 1, restores: true, failures: 0, ..base() }
+    });
+    suite.holds("4 changes, 2 cuts, a damaged snapshot", 200_000, {
+        Journal { damage: true, deaths: 0, failures: 0, ..base() }
+    });
+    suite.holds_in_full("4 changes, 2 cuts, a death, a failed sync", base());
+    suite.holds_in_full("4 changes, 1 cut, all else", {
+        Journal { cuts: 1, restores: true, damage: true, ..base() }
+    });
+    let one = || Journal { cuts: 1, deaths: 0, failures: 0, ..base() };
+    let damaged = || Journal { damage: true, ..one() };
+    let restored = || Journal { changes: 2, restores: true, ..one() };
+    let dies = || Journal { changes: 2, cuts: 2, deaths: 1, ..one() };
+    for (name, plant, base) in [
+        ("`journaled` before the sync", Plant::EarlyJournaled, one()),
+        ("a failed sync is tried again", Plant::RetriedSync, Journal { failures: 1, ..one() }),
+        ("segments are deleted up to the newest snapshot", Plant::DeletesToNewest, damaged()),
+        ("segments are deleted before the next is there", Plant::DeletesFirst, one()),
+        ("a gap is not minded", Plant::MindsNoGap, one()),
+        ("a restore is not minded", Plant::MindsNoRestore, restored()),
+        ("a chain counts before its snapshot", Plant::CountsUnbased, one()),
+        ("a new journaler trusts the file's tail", Plant::TrustsTail, dies()),
+        ("a segment of a new life goes on after anything", Plant::NoContinues, {
+            Journal { changes: 3, cuts: 2, ..damaged() }
+        }),
+        ("replay passes over gaps", Plant::ReplaysGaps, one()),
+    ] {
+        suite.plant(name, Journal { plant: Some(plant), ..base });
+    }
+    suite.run()
+}
