@@ -78,6 +78,12 @@ pub(crate) fn show_time(time: SystemTime) -> Option<String> {
     Some(text)
 }
 
+/// A moment as RFC 3339.
+pub(crate) fn parse_time(text: &str) -> Result<SystemTime, String> {
+    humantime::parse_rfc3339_weak(text)
+        .map_err(|_| format!("`{text}` is no time: give one such as 2026-11-28T12:00:00Z"))
+}
+
 /// The moment that is so far away, when there is one.
 pub(crate) fn show_deadline(left: Duration) -> Option<String> {
     SystemTime::now().checked_add(left).and_then(show_time)

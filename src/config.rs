@@ -34,6 +34,9 @@ pub(crate) struct Config {
     pub(crate) persist: String,
     pub(crate) every_seconds: f64,
     pub(crate) keep: usize,
+    /// When the journal is synced; no journal without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) journal: Option<String>,
 }
 
 impl Config {
@@ -82,6 +85,12 @@ pub(crate) fn before_restore(state: &Path, path: &Path) -> Result<PathBuf, OpenE
     Ok(state.join(format!("{stem}.before-restore")))
 }
 
+/// Where the journal goes.
+pub(crate) fn journal(state: &Path, path: &Path) -> Result<PathBuf, OpenError> {
+    let stem = stem(path).map_err(|source| failed("naming", path, source))?;
+    Ok(state.join(format!("{stem}.journal")))
+}
+
 /// Where snapshots go when nobody says.
 pub(crate) fn default_persist(state: &Path, path: &Path) -> Result<Persist, OpenError> {
     default_images(state, path).map(Persist::Image)
@@ -127,7 +136,8 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
 pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
     let (at, images) = (place(state, path)?, default_images(state, path)?);
     let replaced = before_restore(state, path)?;
-    let gone = images.with_extension("destroyed");
+    let (gone, journal) = (images.with_extension("destroyed"), journal(state, path)?);
+    let no_journal = journal.with_extension("journal-destroyed");
     let if_there = |end: io::Result<()>| match end {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         end => end,
@@ -135,10 +145,13 @@ pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
     let forget = || {
         // What one left that died.
         file::remove_all(&gone)?;
+        file::remove_all(&no_journal)?;
+        if_there(file::rename(&journal, &no_journal))?;
         if_there(file::rename(&images, &gone))?;
         file::unlink(&at)?;
         if_there(file::sync_directory(state))?;
         file::remove_all(&replaced)?;
+        file::remove_all(&no_journal)?;
         file::remove_all(&gone)
     };
     forget().map_err(|source| failed("removing", &at, source))

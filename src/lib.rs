@@ -72,6 +72,9 @@ mod snapshot;
 #[cfg(not(loom))]
 mod backend;
 
+#[cfg(not(loom))]
+mod journal;
+
 mod config;
 
 #[cfg(not(loom))]
@@ -125,8 +128,8 @@ pub use bus::members::MemberInfo;
 pub use bus::metrics::latency::Latencies;
 #[cfg(not(loom))]
 pub use bus::metrics::{
-    ErrorMetrics, MemberMetrics, MemoryMetrics, MessagingMetrics, Metrics, OperationMetrics,
-    OwnMetrics, PersistenceMetrics, RecoveryMetrics, WatchingMetrics,
+    ErrorMetrics, JournalMetrics, MemberMetrics, MemoryMetrics, MessagingMetrics, Metrics,
+    OperationMetrics, OwnMetrics, PersistenceMetrics, RecoveryMetrics, WatchingMetrics,
 };
 #[cfg(not(loom))]
 pub use bus::options::Options;
@@ -134,6 +137,8 @@ pub use bus::options::Options;
 pub use bus::persist::SnapshotInfo;
 #[cfg(not(loom))]
 pub use bus::publish::Publish;
+#[cfg(not(loom))]
+pub use bus::put::Put;
 #[cfg(not(loom))]
 pub use bus::queue::Queue;
 #[cfg(not(loom))]
@@ -159,13 +164,15 @@ pub use bus::wait::Waited;
 #[cfg(not(loom))]
 pub use bus::watch::Watch;
 #[cfg(not(loom))]
-pub use bus::write::{Put, Update, Updated};
+pub use bus::write::{Update, Updated};
 pub use check::CheckReport;
 pub use config::{Persist, PersistError, RedisPlace};
 pub use error::{
     BatchError, CloseError, Error, Expected, LockError, OpenError, QueueError, ReadError,
     SnapshotError, WatchError, WriteError,
 };
+#[cfg(not(loom))]
+pub use journal::{Durability, JournalSync, JournalSyncError};
 pub use message::{Message, Target};
 pub use name::directory;
 pub use region::BadRegion;

@@ -4,7 +4,7 @@ use crate::error::{Failure, Outcome};
 use crate::output::{object_of, say, write_json};
 use crate::tool::{Tool, options};
 use crate::units::{parse_duration, parse_mode, parse_size};
-use membus::{OpenError, Options, Persist};
+use membus::{JournalSync, JournalSyncError, OpenError, Options, Persist};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
@@ -51,6 +51,21 @@ pub(crate) struct Settings {
     /// How many snapshots stay [default: 3]
     #[arg(long, value_name = "COUNT")]
     keep: Option<usize>,
+    /// Let every change go to a journal too, and say when that is synced: `always` (a write returns when it is on the
+    /// disk), an interval such as 10ms, or `system`; `none`: no journal [default: none]
+    #[arg(long, value_name = "WHEN", value_parser = parse_journal)]
+    journal: Option<JournalSetting>,
+}
+
+/// A journal, or none.
+#[derive(Debug, Clone, Copy)]
+struct JournalSetting(Option<JournalSync>);
+
+fn parse_journal(text: &str) -> Result<JournalSetting, JournalSyncError> {
+    match text {
+        "none" => Ok(JournalSetting(None)),
+        text => text.parse().map(|sync| JournalSetting(Some(sync))),
+    }
 }
 
 impl Settings {
@@ -79,6 +94,9 @@ impl Settings {
         }
         if let Some(keep) = self.keep {
             options = options.keep(keep);
+        }
+        if let Some(JournalSetting(sync)) = self.journal {
+            options = options.journal(sync);
         }
         options
     }

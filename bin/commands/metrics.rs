@@ -4,7 +4,7 @@ use crate::error::{Failure, Outcome};
 use crate::output::{object_of, write_fields, write_json};
 use crate::tool::Tool;
 use crate::units::{show_measured, show_size, show_time};
-use membus::{Latencies, Metrics};
+use membus::{JournalMetrics, Latencies, Metrics};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
@@ -41,6 +41,10 @@ fn object(metrics: &Metrics) -> Result<serde_json::Value, Failure> {
     object["time"] = show_time(metrics.time).into();
     object["created"] = show_time(metrics.created).into();
     object["persistence"]["last_time"] = metrics.persistence.last_time.and_then(show_time).into();
+    if let Some(journal) = metrics.persistence.journal {
+        let time = journal.last_time.and_then(show_time);
+        object["persistence"]["journal"]["last_time"] = time.into();
+    }
     object["hit_ratio"] = json!(metrics.operations.hit_ratio());
     object["average_response_time"] = json!(metrics.mean_time().as_secs_f64());
     object["memory_mb"] = json!(metrics.memory_mb());
@@ -156,7 +160,19 @@ fn fields(metrics: &Metrics) -> Vec<(&'static str, String)> {
         ("log", format!("{} of {}", show_size(memory.log_used), show_size(memory.log))),
         ("snapshots", snapshots(metrics)),
     ]);
+    fields.extend(metrics.persistence.journal.as_ref().map(|of| ("journal", journal(of))));
     fields
+}
+
+fn journal(of: &JournalMetrics) -> String {
+    let counts = counted(&[
+        ("durable up to revision", of.journaled),
+        ("behind", of.behind),
+        ("failed in a row", of.failures_in_a_row),
+    ]);
+    let (size, took) = (show_size(of.bytes), show_measured(of.last_took));
+    let waits = if of.is_rebuilding { "; waits for a snapshot" } else { "" };
+    format!("{counts}; {size} written, the last turn took {took}{waits}")
 }
 
 fn snapshots(metrics: &Metrics) -> String {

@@ -29,6 +29,7 @@ mod scan;
 mod set;
 mod snapshot;
 mod subscribe;
+mod sync;
 mod tied;
 mod ttl;
 mod wait;
@@ -96,6 +97,7 @@ commands! {
     Subscribe(subscribe),
     Lock(lock),
     Queue(queue),
+    Sync(sync),
     Snapshot(snapshot),
     Backup(backup),
     Restore(restore),

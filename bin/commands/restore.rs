@@ -5,11 +5,13 @@ use crate::error::{Failure, Outcome};
 use crate::output::{object_of, say, write_fields, write_json};
 use crate::place::{PLACES, Place};
 use crate::tool::{Tool, options};
-use crate::units::show_measured;
-use membus::{Bus, RestoreInfo};
+use crate::units::{parse_time, show_measured, show_time};
+use membus::{Backend, Bus, RestoreInfo, Revision};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Replace all keys of a bus by those of a backup, at one moment
 ///
@@ -21,17 +23,33 @@ pub(crate) struct Args {
     /// The bus: a name, or a path with a `/`
     name: OsString,
     /// Where from
-    #[arg(value_name = "PLACE")]
-    from: OsString,
+    #[arg(value_name = "PLACE", required_unless_present_any = ["to_revision", "to_time"])]
+    from: Option<OsString>,
+    /// From the bus's own snapshots and journal: as it was at this revision
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    to_revision: Option<Revision>,
+    /// The same, at this time: RFC 3339, such as 2026-11-28T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with_all = ["from", "to_revision"])]
+    to_time: Option<SystemTime>,
 }
+
+/// What is restored: its backend, and what watches are told that it is.
+type From = (Arc<dyn Backend>, String);
 
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
-        let from = Place::parse(&self.from, 1)?;
+        let given = match &self.from {
+            Some(from) => Some(Place::parse(from, 1)?),
+            None => None,
+        };
         let path = tool.path(&self.name)?;
         let is_new = !path.join("region").exists();
         let bus = options(None).open_at(&path)?;
-        match spinning("restoring", || bus.restore(&*from.backend, &from.name)) {
+        let (from, name) = match given {
+            Some(place) => (place.backend, place.name),
+            None => self.past(&bus)?,
+        };
+        match spinning("restoring", || bus.restore(&*from, &name)) {
             Ok(restored) => tell(tool, out, &restored),
             Err(error) => {
                 if is_new && bus.info()?.entries == 0 {
@@ -45,9 +63,22 @@ impl Args {
     }
 }
 
+impl Args {
+    /// The bus as it was.
+    fn past(&self, bus: &Bus) -> Result<From, Failure> {
+        Ok(match (self.to_revision, self.to_time) {
+            (Some(revision), _) => (bus.as_of_revision(revision)?, format!("revision {revision}")),
+            (None, time) => {
+                let time = time.unwrap_or_else(SystemTime::now);
+                (bus.as_of_time(time)?, show_time(time).unwrap_or_default())
+            }
+        })
+    }
+}
+
 fn tell(tool: &Tool, out: &mut impl Write, restored: &RestoreInfo) -> Result<Outcome, Failure> {
     for (at, reason) in &restored.refused {
-        say(&format!("a newer one was refused: {at}: {reason}"));
+        say(&format!("not used: {at}: {reason}"));
     }
     let before = restored.before.path.as_deref().and_then(|path| path.parent());
     let before = before.map(|path| path.display().to_string()).unwrap_or_default();

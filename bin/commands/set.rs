@@ -4,7 +4,7 @@ use crate::error::{Failure, Outcome};
 use crate::tool::{Tool, argument_or_stdin, refused_or};
 use crate::units::parse_duration;
 use crate::value::{Form, Given};
-use membus::Revision;
+use membus::{Durability, Revision};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Only when the entry has this revision
     #[arg(long, value_name = "N")]
     if_revision: Option<Revision>,
+    /// Return when the journal has it on the disk
+    #[arg(long)]
+    sync: bool,
     /// Who makes the change [default: cli]
     #[arg(long, value_name = "LABEL")]
     who: Option<String>,
@@ -60,6 +63,9 @@ impl Args {
         }
         if let Some(revision) = self.if_revision {
             put = put.if_revision(revision);
+        }
+        if self.sync {
+            put = put.durability(Durability::Synced);
         }
         match value.put(put) {
             Ok(revision) => tool.tell_revision(out, key, revision),

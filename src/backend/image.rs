@@ -16,6 +16,7 @@ use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot::format::{FormatError, Reader, Writer};
 use crate::snapshot_entry::SnapshotHead;
 use crate::sys::file;
+use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -125,6 +126,12 @@ impl ImageDirectory {
     }
 }
 
+/// What an image is of, where its header is good.
+fn head_of(path: &Path) -> Option<SnapshotHead> {
+    let file = file::open_file(path, OFlag::O_RDONLY, 0).ok()?;
+    reader(&file).ok().map(|reader| *reader.head())
+}
+
 fn reader(file: &File) -> Result<Reader<Input<'_>>, FormatError> {
     Reader::new(Input::new(file).map_err(|source| FormatError::Io { at: 0, source })?)
 }
@@ -148,6 +155,25 @@ impl Backend for ImageDirectory {
     fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError> {
         let list = || self.images().map_err(|error| self.failed(error));
         Newest { list: &list, give: &Self::give }.load(sink)
+    }
+
+    fn load_where(
+        &self,
+        is_wanted: &dyn Fn(&SnapshotHead) -> bool,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Loaded>, BackendError> {
+        let list = || {
+            let mut images = self.images().map_err(|error| self.failed(error))?;
+            // One without a good header is refused when it is read.
+            images.retain(|image| head_of(image).is_none_or(|head| is_wanted(&head)));
+            Ok(images)
+        };
+        Newest { list: &list, give: &Self::give }.load(sink)
+    }
+
+    fn oldest(&self) -> Result<Option<SnapshotHead>, BackendError> {
+        let images = self.images().map_err(|error| self.failed(error))?;
+        Ok(images.iter().rev().find_map(|image| head_of(image)))
     }
 
     fn exists(&self) -> Result<bool, BackendError> {

@@ -135,6 +135,32 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// [`BackendError::Damaged`] when there are some, and none of them is good.
     fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError>;
 
+    /// The same of the newest good snapshot whose head is wanted; `None` when there is none such. A backend that
+    /// keeps more than one overrides it: a bus with a journal can then go back further.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    fn load_where(
+        &self,
+        is_wanted: &dyn Fn(&SnapshotHead) -> bool,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Loaded>, BackendError> {
+        let mut wanted = IfWanted { is_wanted, sink, is_unwanted: false };
+        match self.load(&mut wanted) {
+            Err(BackendError::GivenUp) if wanted.is_unwanted => Ok(None),
+            end => end,
+        }
+    }
+
+    /// What the oldest snapshot is of that [`load_where`](Self::load_where) may give; `None`: only the newest one
+    /// is there. What the journal has from there on is kept.
+    ///
+    /// # Errors
+    /// [`BackendError`] when it can not be found out.
+    fn oldest(&self) -> Result<Option<SnapshotHead>, BackendError> {
+        Ok(None)
+    }
+
     /// Whether there is a snapshot, good or not.
     ///
     /// # Errors
@@ -146,6 +172,23 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`BackendError`]; some may be gone.
     fn delete(&self) -> Result<(), BackendError>;
+}
+
+/// Passes a snapshot on when its head is wanted.
+struct IfWanted<'a> {
+    is_wanted: &'a dyn Fn(&SnapshotHead) -> bool,
+    sink: &'a mut dyn Sink,
+    is_unwanted: bool,
+}
+
+impl Sink for IfWanted<'_> {
+    fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
+        self.is_unwanted = !(self.is_wanted)(head);
+        if self.is_unwanted { Err(BackendError::GivenUp) } else { self.sink.begin(head) }
+    }
+    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+        self.sink.entry(entry)
+    }
 }
 
 /// A source from a closure.

@@ -6,6 +6,7 @@ use super::write::encode;
 use super::{Bus, Inner};
 use crate::doorbell::Sort;
 use crate::error::{BatchError, WriteError};
+use crate::journal::Durability;
 use crate::table::entry::Note;
 use crate::table::wish::{
     Action, Condition, Done, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
@@ -39,6 +40,7 @@ enum Op {
 pub struct Batch {
     ops: Vec<(Key, Op, Condition)>,
     who: Option<String>,
+    durability: Option<Durability>,
 }
 
 impl Batch {
@@ -100,6 +102,11 @@ impl Batch {
     /// Who makes the changes; otherwise the member's label.
     pub fn who(&mut self, who: &str) -> &mut Self {
         self.who = Some(who.to_owned());
+        self
+    }
+    /// What its commit waits for, other than the handle's [`durability`](crate::Options::durability).
+    pub fn durability(&mut self, durability: Durability) -> &mut Self {
+        self.durability = Some(durability);
         self
     }
     /// Changes and conditions in it.
@@ -233,6 +240,8 @@ impl Bus {
     fn make_commit(&self, me: u32, batch: &Batch) -> Result<Done, BatchError> {
         let inner = &self.inner;
         let fail = |index| move |source| BatchError { index, source };
+        let durability = batch.durability.unwrap_or_else(|| inner.durability());
+        inner.check_durability(durability).map_err(fail(0))?;
         let time = inner.core.clock.wall();
         let who = batch.who.as_deref().unwrap_or(inner.label()).as_bytes();
         let mut wishes = Vec::with_capacity(batch.ops.len());
@@ -260,7 +269,7 @@ impl Bus {
         }
         let end =
             inner.with_room(me, || inner.ring_for(&wishes), || inner.core.write_batch(me, &wishes));
-        end.map_err(|refused| {
+        let done = end.map_err(|refused| {
             let index = match refused.failure {
                 WriteFailure::Conflict { index, .. }
                 | WriteFailure::NotCounter { index, .. }
@@ -270,6 +279,8 @@ impl Bus {
             };
             let key = batch.ops.get(index).map(|(key, ..)| key.to_vec()).unwrap_or_default();
             BatchError { index, source: inner.explain(refused, &key, bytes) }
-        })
+        })?;
+        inner.make_durable(done.revision, durability).map_err(fail(0))?;
+        Ok(done)
     }
 }

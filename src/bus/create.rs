@@ -4,7 +4,10 @@ use super::files::{FileExtent, io};
 use super::options::Options;
 use crate::error::OpenError;
 use crate::heap::Space;
-use crate::region::geometry::{FEATURE_OLD_VALUES, Geometry, Shape, align};
+use crate::journal::JournalSync;
+use crate::region::geometry::{
+    FEATURE_JOURNAL, FEATURE_OLD_VALUES, FEATURE_SYNCED, Geometry, Shape, align,
+};
 use crate::region::layout::header;
 use crate::region::{Memory, Region};
 use crate::sync::Ordering::{Relaxed, Release};
@@ -32,6 +35,15 @@ pub(crate) fn shape(options: &Options) -> io::Result<Shape> {
     let wide = || {
         Ok::<_, io::Error>(u128::from(process::random()?) << 64 | u128::from(process::random()?))
     };
+    let mut features = 0;
+    if options.old_values == Some(true) {
+        features |= FEATURE_OLD_VALUES;
+    }
+    match options.journal {
+        Some(Some(JournalSync::Always)) => features |= FEATURE_JOURNAL | FEATURE_SYNCED,
+        Some(Some(_)) => features |= FEATURE_JOURNAL,
+        Some(None) | None => {}
+    }
     let mut shape = Shape {
         bus_id: wide()?,
         boot_id: clock::boot_id()?,
@@ -47,7 +59,7 @@ pub(crate) fn shape(options: &Options) -> io::Result<Shape> {
         created: clock::wall_ns(),
         mode: u64::from(options.mode.unwrap_or(0o600)),
         first_revision: 0,
-        features: if options.old_values == Some(true) { FEATURE_OLD_VALUES } else { 0 },
+        features,
     };
     // Every stripe has an array, and room for something beside it.
     let least = Geometry::new(shape.clone()).heap() + (2 * stripes + 4) * shape.block_size();

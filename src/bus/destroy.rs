@@ -4,7 +4,9 @@
 //! kept is forgotten; the files go, `lock` last of all. A death in between leaves a region that says it
 //! is destroyed, and is nothing to anybody: the next creator or destroyer finishes the work.
 
-use super::files::{CREATE_PATIENCE, KEEPER_BYTE, SNAPSHOT_BYTE, io, lock_directory, map};
+use super::files::{
+    CREATE_PATIENCE, JOURNAL_BYTE, KEEPER_BYTE, SNAPSHOT_BYTE, io, lock_directory, map,
+};
 use crate::error::OpenError;
 use crate::region::layout::header;
 use crate::sync::Ordering::Release;
@@ -46,13 +48,17 @@ pub(crate) fn destroy(state: &Path, path: &Path, force: bool) -> Result<(), Open
     if let Ok((space, _region, _)) = map(path, true) {
         let bad = |source| OpenError::Bad { path: path.join("region"), source };
         space.region.store(header::DESTROYED, 1, Release).map_err(bad)?;
+        space
+            .ask_journal()
+            .map_err(|source| OpenError::Bad { path: path.join("region"), source })?;
         // Whoever sleeps learns of it; a bell that can't be rung is looked at by its watch itself.
         if let (Ok(bells), Ok(ringer)) = (file::open_directory(&path.join("bell")), Ringer::new()) {
             let _rung = space.ring_all(&|name| ringer.ring(&bells, name));
         }
     }
     if let Some(members) = &members {
-        end_snapshots(members, path)?;
+        await_end(members, SNAPSHOT_BYTE, "a member that writes a snapshot", path)?;
+        await_end(members, JOURNAL_BYTE, "a member that writes the journal", path)?;
     }
     crate::config::forget(state, path)?;
     remove(path)
@@ -78,12 +84,12 @@ fn keep_out(members: &File, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Waits until nobody writes a snapshot: who does looks whether the bus is gone, entry by entry.
-fn end_snapshots(members: &File, path: &Path) -> Result<(), OpenError> {
+/// Waits until nobody writes a snapshot, or the journal: who does looks whether the bus is gone, entry by entry
+/// and turn by turn.
+fn await_end(members: &File, byte: u64, what: &'static str, path: &Path) -> Result<(), OpenError> {
     let begun = Instant::now();
-    while !try_lock_byte(members, SNAPSHOT_BYTE).map_err(io("locking the members of", path))? {
+    while !try_lock_byte(members, byte).map_err(io("locking the members of", path))? {
         if begun.elapsed() > CREATE_PATIENCE {
-            let what = "a member that writes a snapshot";
             return Err(OpenError::Busy { path: path.to_owned(), what, waited: begun.elapsed() });
         }
         std::thread::sleep(Duration::from_millis(1));

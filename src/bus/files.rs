@@ -31,6 +31,8 @@ pub(crate) const KEEPER_BYTE: u64 = 1 << 20;
 pub(crate) const LIFE_BYTES: u64 = 1 << 21;
 /// The byte of the `members` file that is locked while a snapshot is taken.
 pub(crate) const SNAPSHOT_BYTE: u64 = KEEPER_BYTE + 1;
+/// The byte of the `members` file that is locked by who keeps the journal.
+pub(crate) const JOURNAL_BYTE: u64 = KEEPER_BYTE + 2;
 
 /// How long a creator is waited for.
 pub(crate) const CREATE_PATIENCE: Duration = Duration::from_secs(10);

@@ -44,6 +44,11 @@ impl Follower {
         self.next.saturating_sub(1)
     }
 
+    /// Where its next record stands, when that is known.
+    pub(crate) fn position(&self) -> Option<u64> {
+        self.position
+    }
+
     /// What comes next, up to a head that the region has had; nothing beyond it.
     pub(crate) fn next(&mut self, space: &Space, head: u64) -> Result<Option<Next>, BadRegion> {
         if self.next > head {

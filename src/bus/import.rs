@@ -35,7 +35,11 @@ impl Inner {
         let bytes = entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum::<usize>();
         let write = || self.core.write_batch(me, &wishes);
         let done = self.with_room(me, || self.ring_for(&wishes), write);
-        match done.map_err(|refused| self.explain(refused, b"", bytes as u64)) {
+        let done = done.map_err(|refused| self.explain(refused, b"", bytes as u64));
+        match done.and_then(|done| {
+            self.make_durable(done.revision, self.durability())?;
+            Ok(done)
+        }) {
             Ok(done) => {
                 self.end_change(&begun, &done.sorts);
                 self.count_many(Counter::Changes, done.count);

@@ -7,6 +7,7 @@
 
 use super::Inner;
 use super::files::KEEPER_BYTE;
+use super::journal::keep::JournalThread;
 use crate::doorbell::Sort;
 use crate::error::OpenError;
 use crate::lock::LockError;
@@ -31,16 +32,20 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Free blocks below which the file grows: this many, or a sixteenth of all.
 const SPARE_BLOCKS: u64 = 64;
 
-/// Tells the thread to end.
+/// Tells a thread to end.
 #[derive(Debug, Default)]
-struct Stop {
+pub(super) struct Stop {
     wanted: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Stop {
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    pub(super) fn want(&self) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
     }
 }
 
@@ -69,8 +74,7 @@ impl KeeperThread {
 
 impl Drop for KeeperThread {
     fn drop(&mut self) {
-        *self.stop.wanted.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.stop.changed.notify_all();
+        self.stop.want();
         // A forked child has the handle but not the thread.
         if let Some(thread) = self.thread.take()
             && self.process == crate::sys::process::pid()
@@ -95,6 +99,8 @@ struct Turn {
     failed: u32,
     /// The snapshot that is being taken: on a thread of its own, since burials do not wait for it.
     saver: Option<JoinHandle<Result<(), ()>>>,
+    /// Keeps the journal, where there is one.
+    journal: Option<JournalThread>,
 }
 
 fn run(weak: &Weak<Inner>, stop: &Arc<Stop>) {
@@ -107,6 +113,7 @@ fn run(weak: &Weak<Inner>, stop: &Arc<Stop>) {
         saved: now,
         failed: 0,
         saver: None,
+        journal: None,
     };
     while let Some(pause) = turn_until(weak, stop, &mut turn) {
         let wanted = stop.wanted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,6 +142,9 @@ fn turn_until(weak: &Weak<Inner>, stop: &Arc<Stop>, turn: &mut Turn) -> Option<D
     let _end = inner.keeper_turn(turn);
     if turn.keeper {
         inner.save_in_time(turn, stop);
+        if turn.journal.is_none() {
+            turn.journal = JournalThread::start(&inner);
+        }
     }
     Some(if turn.keeper { TURN } else { CANDIDATE_TURN })
 }
@@ -177,6 +187,9 @@ impl Inner {
             0 => every,
             failed => RETRY.saturating_mul(1 << failed.min(10)).min(every),
         };
+        // The journal begins anew, and builds on a snapshot that is not there yet.
+        let wait =
+            if turn.failed == 0 && self.is_snapshot_wanted() { Duration::ZERO } else { wait };
         let is_due = turn.saved.elapsed() >= wait && turn.saver.is_none();
         if self.saving.backend.is_none() || !is_due || !self.is_unsaved() {
             return;
@@ -195,6 +208,11 @@ impl Inner {
             Ok(saver) => turn.saver = Some(saver),
             Err(_) => turn.failed += 1,
         }
+    }
+
+    fn is_snapshot_wanted(&self) -> bool {
+        let word = |at| self.core.region.load(at, Acquire).unwrap_or_default();
+        word(header::SNAPSHOT_WANTED) > word(header::SNAPSHOT_REVISION)
     }
 
     /// Takes away what expired: for readers it is gone already, so this may wait when it is much.

@@ -27,6 +27,7 @@ pub(crate) mod history;
 mod import;
 pub(crate) mod info;
 pub(crate) mod iter;
+pub(crate) mod journal;
 pub(crate) mod keeper;
 pub(crate) mod locks;
 pub(crate) mod marks;
@@ -38,6 +39,7 @@ pub(crate) mod persist;
 #[cfg(test)]
 mod power_tests;
 pub(crate) mod publish;
+pub(crate) mod put;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod reader;

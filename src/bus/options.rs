@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::config::Persist;
 use crate::error::OpenError;
+use crate::journal::{Durability, JournalSync};
 use crate::types::limits;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub struct Options {
     pub(crate) keep: Option<usize>,
     pub(crate) old_values: Option<bool>,
     pub(crate) backend: Option<Arc<dyn Backend>>,
+    /// `Some(None)`: no journal is asked for.
+    pub(crate) journal: Option<Option<JournalSync>>,
+    pub(crate) durability: Option<Durability>,
 }
 
 impl Default for Options {
@@ -47,6 +51,8 @@ impl Default for Options {
             keep: None,
             old_values: None,
             backend: None,
+            journal: None,
+            durability: None,
         }
     }
 }
@@ -154,6 +160,23 @@ impl Options {
         self
     }
 
+    /// Whether every change also goes to a journal (default: none does), and when that is synced to the disk: then a
+    /// power cut takes no more than the sync says, not all that came after the last snapshot. The journal is in
+    /// `NAME.journal` of the state directory, builds on the snapshots, which shorten it, and is written by the
+    /// keeper. Writers wait for it when it falls behind by half the log.
+    #[must_use]
+    pub fn journal(mut self, sync: impl Into<Option<JournalSync>>) -> Self {
+        self.journal = Some(sync.into());
+        self
+    }
+    /// What the writes of this handle wait for that do not say so themselves (default: [`Durability::Synced`] with
+    /// [`JournalSync::Always`], else [`Durability::Visible`]).
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
     pub(crate) fn state_directory(&self) -> PathBuf {
         self.state.clone().unwrap_or_else(crate::config::state_directory)
     }
@@ -191,6 +214,11 @@ impl Options {
                 format!("{mode:o}"),
                 "read and write for the owner; no execute bits".into(),
             );
+        }
+        if let Some(Some(sync)) = self.journal
+            && !sync.is_possible()
+        {
+            return wrong("journal", sync.to_string(), "an interval of 1ms to 60s".into());
         }
         if let Some(label) = &self.label
             && label.len() > limits::LABEL_MAX

@@ -4,12 +4,15 @@ use super::backends::backend_of;
 use super::counters::Counter;
 use super::create::{NewRegion, prepare, shape};
 use super::files::{SNAPSHOT_BYTE, io};
+use super::journal::{Journaling, kept_sync};
 use super::options::Options;
 use super::{Bus, Inner};
 use crate::backend::{Backend, BackendError, FromFn, Saved, Sink};
 use crate::config::{self, Config, Persist};
 use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
 use crate::heap::HeapError;
+use crate::journal::Point;
+use crate::journal::replay::{Past, Until};
 use crate::region::BadRegion;
 use crate::region::geometry::Shape;
 use crate::region::layout::{header, member};
@@ -49,6 +52,7 @@ pub(crate) struct Saving {
     /// Snapshots of one handle, one at a time.
     one: Mutex<()>,
     pub(crate) failures: AtomicU64,
+    pub(crate) journaling: Journaling,
 }
 
 /// What a snapshot was.
@@ -69,7 +73,7 @@ pub struct SnapshotInfo {
     pub took: Duration,
 }
 
-fn setting(error: &dyn std::fmt::Display, path: &Path) -> OpenError {
+pub(super) fn setting(error: &dyn std::fmt::Display, path: &Path) -> OpenError {
     io("understanding what is kept of", path)(std::io::Error::other(error.to_string()))
 }
 
@@ -78,7 +82,8 @@ impl Saving {
     pub(crate) fn none() -> Self {
         let (every, one, failures) = (EVERY, Mutex::default(), AtomicU64::new(0));
         let (persist, replaced) = (Persist::None, PathBuf::new());
-        Self { backend: None, persist, every, replaced, one, failures }
+        let journaling = Journaling::none();
+        Self { backend: None, persist, every, replaced, one, failures, journaling }
     }
 
     /// Whether a handle may host the keeper: not without the backend that the bus has.
@@ -114,7 +119,8 @@ impl Saving {
         };
         let replaced = config::before_restore(&options.state_directory(), path)?;
         let (one, failures) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { backend, persist, every, replaced, one, failures })
+        let journaling = Journaling::of(options, path, kept.as_ref())?;
+        Ok(Self { backend, persist, every, replaced, one, failures, journaling })
     }
 }
 
@@ -135,6 +141,8 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         options.keep = options.keep.or(Some(kept.keep));
         let found = kept.persist().map_err(|error| setting(&error, path))?;
         persist = persist.or(Some(found));
+        let sync = kept_sync(kept).map_err(|error| setting(&error, path))?;
+        options.journal = options.journal.or(Some(sync));
         // What is kept may have been edited.
         options.check()?;
     }
@@ -152,9 +160,18 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         asked: persist.to_string(),
         rule: error.to_string(),
     })?;
-    let new = match backend {
-        Some(backend) => build(&options, path, &*backend)?,
-        None => prepare(shape(&options).map_err(io("preparing", path))?, path)?,
+    let journal = options.journal.flatten();
+    let new = match (backend, journal) {
+        (Some(snapshots), Some(_)) => {
+            let journal = config::journal(&state, path)?;
+            build(&options, path, &Past { snapshots, journal, until: Until::Newest })?
+        }
+        (Some(backend), None) => build(&options, path, &*backend)?,
+        (None, Some(sync)) => {
+            let rule = "it builds on snapshots, and the bus takes none".to_owned();
+            return Err(OpenError::Setting { setting: "journal", asked: sync.to_string(), rule });
+        }
+        (None, None) => prepare(shape(&options).map_err(io("preparing", path))?, path)?,
     };
     let Some(space) = &new.space else { return Err(OpenError::Absent { path: path.to_owned() }) };
     let geometry = &space.geometry;
@@ -171,6 +188,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
             persist: persist.to_string(),
             every_seconds: options.every.unwrap_or(EVERY).as_secs_f64(),
             keep,
+            journal: journal.map(|sync| sync.to_string()),
         },
     )?;
     new.publish()
@@ -197,6 +215,9 @@ impl Filling<'_> {
         let first_revision = head.revision + REBUILD_GAP;
         let mut new = prepare(Shape { first_revision, ..self.empty.clone() }, self.path)?;
         if let Some(space) = new.space.take() {
+            let from = Point { incarnation: head.incarnation, revision: head.revision };
+            let bad = |source| OpenError::Bad { path: self.path.to_owned(), source };
+            space.continue_journal(from).map_err(bad)?;
             let core = Core::new(space, Box::new(Nobody), self.options.deadline);
             self.built = Some((new, core));
         }
@@ -236,10 +257,20 @@ fn build(options: &Options, path: &Path, backend: &dyn Backend) -> Result<NewReg
         (Err(error), None) => return Err(OpenError::Snapshot(error.into())),
     };
     match filling.built {
-        None => prepare(empty.clone(), path),
+        None => {
+            let new = prepare(empty.clone(), path)?;
+            let bad = |source| OpenError::Bad { path: path.to_owned(), source };
+            let mut space = new.space.iter();
+            space.try_for_each(|s| s.continue_journal(Point::default())).map_err(bad)?;
+            Ok(new)
+        }
         Some((mut new, core)) => {
             for (file, reason) in loaded.map(|loaded| loaded.refused).unwrap_or_default() {
-                tracing::error!(file, reason, "a newer snapshot was refused");
+                tracing::error!(
+                    file,
+                    reason,
+                    "a newer snapshot, or a part of the journal, was not used"
+                );
             }
             new.space = Some(core.space);
             Ok(new)

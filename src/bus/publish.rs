@@ -131,6 +131,7 @@ impl Inner {
         kind: u8,
     ) -> Result<Revision, WriteError> {
         let me = self.writer()?;
+        self.spare_journal().map_err(|refused| self.explain(refused, b"", 0))?;
         let record = NewRecord {
             kind: RecordKind::Message,
             value_kind: kind,

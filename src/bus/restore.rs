@@ -277,6 +277,8 @@ impl Bus {
         let gone = || WriteError::Gone { path: inner.path.clone() };
         let Try { revision, entries } = restored.ok_or_else(gone)?;
         inner.count(Counter::Restores);
+        // The journal begins anew behind it: this waits for the snapshot that it builds on.
+        inner.make_durable(revision, inner.durability())?;
         inner.prune_replaced();
         let revision = Revision::new(revision).ok_or_else(gone)?;
         let Loaded { head: from, refused, .. } = staged.loaded;

@@ -4,13 +4,11 @@ use super::counters::{Begun, Counter, Hot};
 use super::{Bus, Inner};
 use crate::doorbell::Sort;
 use crate::error::{Expected, WriteError};
+use crate::journal::Durability;
 use crate::lock::LockError;
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Relaxed, Release};
-use crate::table::entry::Note;
-use crate::table::wish::{
-    Action, Condition, Done, KIND_BYTES, KIND_COUNTER, KIND_STRUCTURE, Wish, WriteFailure,
-};
+use crate::table::wish::{Action, Condition, Done, KIND_STRUCTURE, Wish, WriteFailure};
 use crate::types::limits::{KEY_MAX, LABEL_MAX};
 use crate::types::{Key, Kind, Revision};
 use crate::word::Realm;
@@ -74,6 +72,7 @@ impl Inner {
         ring: impl Fn(),
         mut write: impl FnMut() -> Result<Done, WriteFailure>,
     ) -> Result<Done, Refused> {
+        self.spare_journal()?;
         let mut swept = false;
         loop {
             let failure = match write() {
@@ -142,8 +141,22 @@ impl Inner {
         }
     }
 
-    /// One change.
+    /// One change, as durable as the bus's are.
     pub(crate) fn change(&self, wish: &Wish<'_>) -> Result<Done, WriteError> {
+        self.change_durably(wish, None)
+    }
+
+    /// One change, as durable as is asked for. One of a lock is for the living: it waits for no disk.
+    pub(crate) fn change_durably(
+        &self,
+        wish: &Wish<'_>,
+        durability: Option<Durability>,
+    ) -> Result<Done, WriteError> {
+        let durability = match wish.key.realm {
+            Realm::Locks => Durability::Visible,
+            Realm::Keys => durability.unwrap_or_else(|| self.durability()),
+        };
+        self.check_durability(durability)?;
         // A forked child counts as the member that it becomes by this.
         let me = match self.writer() {
             Ok(me) => me,
@@ -165,7 +178,10 @@ impl Inner {
                 if wish.key.realm == Realm::Locks {
                     self.count(Counter::LockChanges);
                 }
-                Ok(done)
+                match self.make_durable(done.revision, durability) {
+                    Ok(()) => Ok(done),
+                    Err(error) => Err(self.failed_change(wish, error)),
+                }
             }
             Err(refused) => Err(self.refuse(wish, refused)),
         }
@@ -210,126 +226,8 @@ impl Inner {
     }
 }
 
-fn done(done: Done) -> Option<Revision> {
+pub(super) fn done(done: Done) -> Option<Revision> {
     Revision::new(done.revision)
-}
-
-/// A change of one key that is being put together.
-#[derive(Debug)]
-#[must_use = "nothing is written before `set`, `set_bytes`, `set_counter` or `delete`"]
-pub struct Put<'a, K> {
-    bus: &'a Bus,
-    key: K,
-    who: Option<String>,
-    ttl: Option<Duration>,
-    condition: Condition,
-    ephemeral: bool,
-}
-
-impl<K: AsRef<[u8]>> Put<'_, K> {
-    /// Who makes the change; otherwise the member's label.
-    pub fn who(mut self, who: &str) -> Self {
-        self.who = Some(who.to_owned());
-        self
-    }
-    /// How long the value is there.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-    /// Only when there is no entry.
-    pub fn if_absent(mut self) -> Self {
-        self.condition = Condition::Absent;
-        self
-    }
-    /// Only when the entry has this revision.
-    pub fn if_revision(mut self, revision: Revision) -> Self {
-        self.condition = Condition::Revision(revision.get());
-        self
-    }
-    /// Gone with this member: at a clean detach, or when it dies.
-    pub fn ephemeral(mut self) -> Self {
-        self.ephemeral = true;
-        self
-    }
-
-    /// Writes any `serde` value, as MessagePack.
-    ///
-    /// # Errors
-    /// [`WriteError::Conflict`] when the condition does not hold; the old value stays.
-    pub fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<Revision, WriteError> {
-        let bytes = encode(self.key.as_ref(), value)?;
-        self.write(&bytes, KIND_STRUCTURE)
-    }
-    /// Writes bytes as they are.
-    ///
-    /// # Errors
-    /// As [`set`](Self::set).
-    pub fn set_bytes(self, value: impl AsRef<[u8]>) -> Result<Revision, WriteError> {
-        self.write(value.as_ref(), KIND_BYTES)
-    }
-    /// Writes a counter.
-    ///
-    /// # Errors
-    /// As [`set`](Self::set).
-    pub fn set_counter(self, value: i64) -> Result<Revision, WriteError> {
-        self.write(&value.to_le_bytes(), KIND_COUNTER)
-    }
-    /// Deletes the entry: `None` when there was none.
-    ///
-    /// # Errors
-    /// As [`set`](Self::set).
-    pub fn delete(self) -> Result<Option<Revision>, WriteError> {
-        let inner = &self.bus.inner;
-        let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
-        let action = Action::Delete { time: inner.core.clock.wall(), who };
-        let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
-        inner.change(&wish).map(done)
-    }
-
-    /// Adds to a counter, which is 0 when absent; gives its new value. Time to live and owner stay.
-    ///
-    /// # Errors
-    /// As [`set`](Self::set), [`WriteError::NotACounter`] and [`WriteError::Overflow`].
-    #[expect(clippy::should_implement_trait, reason = "the same word as `Bus::add`")]
-    pub fn add(self, by: i64) -> Result<i64, WriteError> {
-        let inner = &self.bus.inner;
-        let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
-        let action = Action::Add { by, time: inner.core.clock.wall(), who };
-        let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
-        Ok(inner.change(&wish)?.value)
-    }
-    /// Gives the entry a time to live, or takes it away; value and owner stay. `None` when there is
-    /// no entry.
-    ///
-    /// # Errors
-    /// As [`set`](Self::set).
-    pub fn expire(self, ttl: Option<Duration>) -> Result<Option<Revision>, WriteError> {
-        let inner = &self.bus.inner;
-        let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
-        let deadline = ttl.map_or(0, |ttl| inner.deadline_in(ttl));
-        let action = Action::Deadline { deadline, time: inner.core.clock.wall(), who };
-        let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
-        inner.change(&wish).map(done)
-    }
-
-    fn write(self, value: &[u8], kind: u8) -> Result<Revision, WriteError> {
-        let inner = &self.bus.inner;
-        let who = self.who.as_deref().unwrap_or(inner.label()).as_bytes();
-        // A forked child becomes a member of its own first: the key is to go with it.
-        inner.writer()?;
-        let note = Note {
-            kind,
-            time: inner.core.clock.wall(),
-            deadline: self.ttl.map_or(0, |ttl| inner.deadline_in(ttl)),
-            owner: if self.ephemeral { inner.note_ephemeral()? } else { 0 },
-            who,
-        };
-        let action = Action::Set { value, note };
-        let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
-        let revision = done(inner.change(&wish)?);
-        revision.ok_or_else(|| WriteError::Gone { path: inner.path.clone() })
-    }
 }
 
 /// What an update makes of a value.
@@ -379,12 +277,6 @@ impl Bus {
         self.put(key).set_bytes(value)
     }
 
-    /// A change with conditions, a time to live, or somebody else's name.
-    pub fn put<K: AsRef<[u8]>>(&self, key: K) -> Put<'_, K> {
-        let condition = Condition::Any;
-        Put { bus: self, key, who: None, ttl: None, condition, ephemeral: false }
-    }
-
     /// Deletes an entry: `None` when there was none, and nothing is logged then.
     ///
     /// # Errors
@@ -427,6 +319,7 @@ impl Bus {
         let cleared = inner.core.clear(me, time, who);
         let revision = cleared.map_err(|failure| inner.explain(failure.into(), b"", 0))?;
         inner.ring_watches(Sort::Keys, None);
+        inner.make_durable(revision, inner.durability())?;
         Revision::new(revision).ok_or_else(|| WriteError::Gone { path: inner.path.clone() })
     }
 

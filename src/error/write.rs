@@ -119,6 +119,23 @@ pub enum WriteError {
         /// What it holds.
         what: &'static str,
     },
+    /// Durability was asked for, and the bus has no journal. Nothing was written.
+    #[error("the bus at {} has no journal, which would make changes durable one by one; make it with one, or take a snapshot", path.display())]
+    NoJournal {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The change was made and is there for everybody, but is not durable yet: the journal did not come to it within
+    /// this handle's deadline. It still will, unless the power fails before.
+    #[error("the change is made (revision {}) and not durable yet: the journal is at revision {journaled}; {reason}", revision.map_or(0, Revision::get))]
+    NotDurable {
+        /// Its revision.
+        revision: Option<Revision>,
+        /// Up to where changes are durable.
+        journaled: u64,
+        /// Why, as far as it can be told.
+        reason: String,
+    },
     /// The region is damaged.
     #[error(transparent)]
     Bad(#[from] BadRegion),

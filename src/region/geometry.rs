@@ -38,6 +38,10 @@ pub(crate) struct Shape {
 
 /// Of a region's features: log records tell old values too.
 pub(crate) const FEATURE_OLD_VALUES: u64 = 1;
+/// Changes go into a journal.
+pub(crate) const FEATURE_JOURNAL: u64 = 2;
+/// A write that says nothing waits for the journal.
+pub(crate) const FEATURE_SYNCED: u64 = 4;
 
 /// Why a header was refused. The order of the checks is the order of the variants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +137,14 @@ impl Shape {
     #[inline]
     pub(crate) fn tells_old_values(&self) -> bool {
         self.features & FEATURE_OLD_VALUES != 0
+    }
+    #[inline]
+    pub(crate) fn has_journal(&self) -> bool {
+        self.features & FEATURE_JOURNAL != 0
+    }
+    #[inline]
+    pub(crate) fn waits_for_journal(&self) -> bool {
+        self.features & FEATURE_SYNCED != 0
     }
 }
 
@@ -366,7 +378,11 @@ impl Shape {
                 self.log_size.is_power_of_two() && (4096..=1 << 36).contains(&self.log_size),
             ),
             ("first_revision", self.first_revision, self.first_revision < 1 << 62),
-            ("features", self.features, self.features <= FEATURE_OLD_VALUES),
+            (
+                "features",
+                self.features,
+                self.features <= FEATURE_OLD_VALUES | FEATURE_JOURNAL | FEATURE_SYNCED,
+            ),
         ];
         for (what, found, good) in checks {
             if !good {

@@ -74,6 +74,8 @@ pub(crate) mod header {
     pub(crate) const SNAP_REVISION: u64 = 1168;
     pub(crate) const SNAP_CLEARED: u64 = 1176;
     pub(crate) const SNAP_OWNER: u64 = 1184;
+    pub(crate) const JOURNAL_LIFE: u64 = 1200;
+    pub(crate) const JOURNAL_WRITTEN: u64 = 1208;
     pub(crate) const JOURNALED: u64 = 1216;
     pub(crate) const JOURNAL_TURN: u64 = 1224;
     pub(crate) const JOURNAL_BASE: u64 = 1232;
@@ -285,6 +287,8 @@ const ALL: &[u64] = &[
     header::SNAP_REVISION,
     header::SNAP_CLEARED,
     header::SNAP_OWNER,
+    header::JOURNAL_LIFE,
+    header::JOURNAL_WRITTEN,
     header::JOURNALED,
     header::JOURNAL_TURN,
     header::JOURNAL_BASE,

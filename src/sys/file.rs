@@ -285,6 +285,15 @@ pub(crate) fn sync(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes a file's bytes, and its size, to the disk; not its times.
+pub(crate) fn sync_data(file: &File) -> io::Result<()> {
+    gate(Call::Sync)?;
+    file.sync_data()?;
+    #[cfg(test)]
+    note(|| Deed::Sync { inode: inode(file) });
+    Ok(())
+}
+
 /// Writes a directory's names to the disk.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     gate(Call::Sync)?;

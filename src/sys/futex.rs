@@ -30,6 +30,15 @@ pub(crate) fn wake_one(word: &AtomicU32) {
     }
 }
 
+/// Wakes all sleepers.
+#[cfg(not(loom))]
+pub(crate) fn wake_all(word: &AtomicU32) {
+    // SAFETY: the kernel reads nothing but the address.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX);
+    }
+}
+
 /// Under loom a sleep is a yield.
 #[cfg(loom)]
 pub(crate) fn wait(_: &AtomicU32, _: u32, _: Duration) {

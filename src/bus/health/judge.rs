@@ -98,6 +98,7 @@ pub(super) fn judge(
         if !look.is_gone {
             memory(&mut issues, &counted, thresholds);
             persistence(&mut issues, now, time, thresholds);
+            journal(&mut issues, now, thresholds);
             keeper(&mut issues, now, look, thresholds);
         }
         messaging(&mut issues, &counted, thresholds);
@@ -180,6 +181,30 @@ fn persistence(issues: &mut Issues, now: &Metrics, time: SystemTime, thresholds:
     let what = || format!("what changed in the last {} s is in no snapshot", age.as_secs());
     let action = "see that a keeper runs (`membus keep`), or take one: `membus snapshot`";
     issues.say(overdue, Status::Degraded, what, action);
+}
+
+fn journal(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
+    let Some(journal) = &now.persistence.journal else { return };
+    let failures = journal.failures_in_a_row;
+    let failing = measured(
+        ("journal_fails", Section::Persistence),
+        failures as f64,
+        thresholds.snapshot_failures as f64,
+        "failures",
+    );
+    let what = || {
+        format!("the journal failed {failures} times; {} changes are not durable", journal.behind)
+    };
+    let action = "look at the keeper's log for the reason, and make room on its disk";
+    issues.say(failing, Status::Unhealthy, what, action);
+    let waits = if journal.is_rebuilding { journal.behind as f64 } else { 0.0 };
+    let rebuilding = measured(("journal_rebuilding", Section::Persistence), waits, 0.0, "changes");
+    let what = || {
+        let behind = journal.behind;
+        format!("the journal begins anew with the next snapshot; {behind} changes are not durable")
+    };
+    let action = "let the keeper save (`membus snapshot` does it now); a larger log avoids it";
+    issues.say(rebuilding, Status::Degraded, what, action);
 }
 
 fn keeper(issues: &mut Issues, now: &Metrics, look: &Look, thresholds: &Thresholds) {

@@ -2,8 +2,8 @@
 
 use super::latency::Latencies;
 use super::{
-    ErrorMetrics, MemberMetrics, MemoryMetrics, MessagingMetrics, Metrics, OperationMetrics,
-    OwnMetrics, PersistenceMetrics, RecoveryMetrics, WatchingMetrics,
+    ErrorMetrics, JournalMetrics, MemberMetrics, MemoryMetrics, MessagingMetrics, Metrics,
+    OperationMetrics, OwnMetrics, PersistenceMetrics, RecoveryMetrics, WatchingMetrics,
 };
 use crate::bus::counters::{Counter, Counting, Hot};
 use crate::bus::reader::BusReader;
@@ -171,6 +171,20 @@ impl Inner {
             last_time: (saved != 0).then(|| time_of(saved)),
             last_bytes: self.word(header::SNAPSHOT_BYTES)?,
             last_took: Duration::from_nanos(self.word(header::SNAPSHOT_TOOK)?),
+            journal: self.core.geometry.has_journal().then(|| self.journal()).transpose()?,
+        })
+    }
+
+    fn journal(&self) -> Result<JournalMetrics, BadRegion> {
+        let (journaled, synced) = (self.word(header::JOURNALED)?, self.word(header::JOURNAL_TIME)?);
+        Ok(JournalMetrics {
+            journaled,
+            behind: self.core.visible_head()?.saturating_sub(journaled),
+            bytes: self.word(header::JOURNAL_BYTES)?,
+            failures_in_a_row: self.word(header::JOURNAL_FAILURES)?,
+            is_rebuilding: self.journal_waits_for_snapshot()?,
+            last_time: (synced != 0).then(|| time_of(synced)),
+            last_took: Duration::from_nanos(self.word(header::JOURNAL_TOOK)?),
         })
     }
 

@@ -236,6 +236,30 @@ pub struct PersistenceMetrics {
     /// How long it took.
     #[serde(serialize_with = "seconds")]
     pub last_took: Duration,
+    /// The journal, where the bus has one.
+    pub journal: Option<JournalMetrics>,
+}
+
+/// The journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct JournalMetrics {
+    /// Revision up to which changes are durable.
+    pub journaled: u64,
+    /// Changes that are not durable yet; messages and changes of locks count.
+    pub behind: u64,
+    /// Bytes written since the region was made.
+    pub bytes: u64,
+    /// Failures one after another; 0: all is well.
+    pub failures_in_a_row: u64,
+    /// Whether it waits for a snapshot to build on: until that is saved, nothing new is durable.
+    pub is_rebuilding: bool,
+    /// When it was last synced.
+    #[serde(serialize_with = "some_moment")]
+    pub last_time: Option<SystemTime>,
+    /// How long that turn took, from the look at the log on.
+    #[serde(serialize_with = "seconds")]
+    pub last_took: Duration,
 }
 
 /// Memory, in bytes, as measured.

@@ -201,6 +201,15 @@ impl Metrics {
             let took = of.last_took.as_secs_f64();
             text.gauge("membus_snapshot_duration_seconds", "How long it took.", took);
         }
+        let Some(of) = &of.journal else { return };
+        text.gauge("membus_journal_behind", "Changes that are not durable yet.", of.behind);
+        text.counter("membus_journal_written_bytes", "Bytes of the journal.", of.bytes);
+        let help = "Failures of the journal since its last good turn.";
+        text.gauge("membus_journal_failures_in_a_row", help, of.failures_in_a_row);
+        let help = "Whether it waits for a snapshot to build on.";
+        text.gauge("membus_journal_rebuilding", help, u8::from(of.is_rebuilding));
+        let took = of.last_took.as_secs_f64();
+        text.gauge("membus_journal_duration_seconds", "How long its last turn took.", took);
     }
 
     fn tell_memory(&self, text: &mut Text) {

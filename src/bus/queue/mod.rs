@@ -33,8 +33,8 @@ pub(crate) mod taken;
 
 use super::Bus;
 use super::batch::Batch;
+use super::put::Put;
 use super::sleeper::Alarm;
-use super::write::Put;
 use crate::error::{BatchError, QueueError, WriteError};
 use ear::Ear;
 use known::Known;

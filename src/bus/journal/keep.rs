@@ -1,0 +1,370 @@
+//! Keeping the journal: reads the log, writes groups, syncs, tells who waits.
+//!
+//! 1. `JOURNALED` is stored after the sync, and only when the chain of segments has a snapshot to build on.
+//! 2. After a failure the segment is left: the next one goes on after what is known to be on the disk.
+//! 3. What the log has lost, and what a restore brought, no record has: a new chain begins, with a snapshot that is
+//!    asked for.
+//!
+//! It is the keeper's work, on a thread of its own. A death leaves a group cut short; the next keeper goes on after
+//! `JOURNALED`, in a new segment.
+
+use super::super::Inner;
+use super::super::files::JOURNAL_BYTE;
+use super::super::keeper::Stop;
+use super::collect::{Collected, Collector};
+use crate::error::ReadError;
+use crate::journal::format::Header;
+use crate::journal::segments::{Segment, remove_before};
+use crate::journal::{JournalSync, Point};
+use crate::region::BadRegion;
+use crate::region::layout::header;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::fence;
+use crate::sys::futex;
+use crate::sys::lock::{try_lock_byte, unlock_byte};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Bytes from which on a segment is followed by the next one.
+const SEGMENT_MAX: u64 = 64 << 20;
+/// How often the log is read where nobody asks and nothing is promised.
+const IDLE: Duration = Duration::from_millis(100);
+/// How soon a failed turn is tried again, doubled each time.
+const RETRY: Duration = Duration::from_millis(100);
+/// And at the latest.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Why a turn failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JournalError {
+    #[error("{at}: {source}", at = at.display())]
+    Io { at: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl From<BadRegion> for JournalError {
+    fn from(bad: BadRegion) -> Self {
+        Self::Read(bad.into())
+    }
+}
+
+/// Who keeps the journal.
+#[derive(Debug)]
+pub(super) struct Journaler {
+    directory: PathBuf,
+    sync: JournalSync,
+    segment: Option<Segment>,
+    collector: Collector,
+    /// Revision of the snapshot after which old segments were removed.
+    cleaned: u64,
+    failed: u32,
+}
+
+impl Journaler {
+    pub(super) fn new(directory: PathBuf, sync: JournalSync) -> Self {
+        let collector = Collector::after(0);
+        Self { directory, sync, segment: None, collector, cleaned: 0, failed: 0 }
+    }
+
+    fn io(&self) -> impl Fn(io::Error) -> JournalError + use<> {
+        let at = self.directory.clone();
+        move |source| JournalError::Io { at: at.clone(), source }
+    }
+
+    /// Begins a segment after a revision, up to which all before is where it is to be.
+    fn begin_segment(&mut self, inner: &Inner, after: u64) -> Result<(), JournalError> {
+        let (core, word) = (&inner.core, |at| inner.core.region.load(at, Acquire));
+        let geometry = &core.geometry;
+        let at = Point { incarnation: geometry.incarnation, revision: after };
+        let continues = match after == geometry.first_revision {
+            true => Point {
+                incarnation: word(header::JOURNAL_LIFE)?,
+                revision: word(header::JOURNAL_CONTINUES)?,
+            },
+            false => at,
+        };
+        let (bus_id, created) = (geometry.bus_id, core.clock.wall());
+        let new = Header { bus_id, sequence: 0, at, continues, created };
+        self.segment = Some(Segment::create(&self.directory, new).map_err(self.io())?);
+        Ok(())
+    }
+
+    /// Begins anew at the head: what is there now, a snapshot is to tell.
+    fn begin_chain(&mut self, inner: &Inner) -> Result<(), JournalError> {
+        let head = inner.core.visible_head()?;
+        inner.core.region.store(header::JOURNAL_BASE, head, Release)?;
+        inner.core.region.store(header::SNAPSHOT_WANTED, head, Release)?;
+        inner.core.region.store(header::JOURNAL_WRITTEN, head, Release)?;
+        self.begin_segment(inner, head)?;
+        self.collector = Collector::after(head);
+        Ok(())
+    }
+
+    /// One turn: whatever is new is written, and synced where that is due. Whether something was new.
+    pub(super) fn turn(&mut self, inner: &Inner) -> Result<bool, JournalError> {
+        let begun = Instant::now();
+        let asked = inner.take_request()?;
+        if self.segment.is_none() {
+            // What is written outlives a process, but not a sync that failed.
+            let from = match self.sync {
+                JournalSync::System if self.failed == 0 => header::JOURNAL_WRITTEN,
+                _ => header::JOURNALED,
+            };
+            let from = inner.core.region.load_count(from, Acquire)?;
+            self.begin_segment(inner, from)?;
+            self.collector = Collector::after(from);
+        }
+        let mut is_new = false;
+        let head = inner.core.visible_head()?;
+        while self.collector.log.passed() < head {
+            is_new = true;
+            self.write_group(inner, head)?;
+            if self.sync != JournalSync::System {
+                self.sync(inner, begun)?;
+            }
+        }
+        if asked {
+            self.sync(inner, begun)?;
+        }
+        self.note_based(inner)?;
+        self.clean(inner, begun)?;
+        inner.note_turn(self.limit(inner)?)?;
+        Ok(is_new)
+    }
+
+    fn write_group(&mut self, inner: &Inner, head: u64) -> Result<(), JournalError> {
+        let fail = self.io();
+        let Collected::Group(last) = self.collector.collect(inner, head)? else {
+            return self.begin_chain(inner);
+        };
+        if self.segment.as_ref().is_some_and(|segment| segment.size >= SEGMENT_MAX) {
+            // Whatever is in the last one is before it.
+            self.sync_segment()?;
+            let after = inner.core.region.load_count(header::JOURNAL_WRITTEN, Relaxed)?;
+            self.begin_segment(inner, after)?;
+        }
+        let Some(segment) = &mut self.segment else { return Ok(()) };
+        let group = self.collector.group.seal(&segment.header, last, inner.core.clock.wall());
+        segment.append(group).map_err(fail)?;
+        let region = &inner.core.region;
+        region.store(header::JOURNAL_WRITTEN, last, Release)?;
+        let bytes = region.load(header::JOURNAL_BYTES, Relaxed)?;
+        Ok(region.store(header::JOURNAL_BYTES, bytes + group.len() as u64, Relaxed)?)
+    }
+
+    fn sync_segment(&mut self) -> Result<(), JournalError> {
+        let fail = self.io();
+        self.segment.as_mut().map_or(Ok(()), Segment::sync).map_err(fail)
+    }
+
+    /// Has on the disk what was written, and tells who waits.
+    fn sync(&mut self, inner: &Inner, begun: Instant) -> Result<(), JournalError> {
+        let was_synced = self.segment.as_ref().is_none_or(Segment::is_synced);
+        self.sync_segment()?;
+        self.note_based(inner)?;
+        if !was_synced {
+            let region = &inner.core.region;
+            let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            region.store(header::JOURNAL_TOOK, took, Relaxed)?;
+            region.store(header::JOURNAL_TIME, inner.core.clock.wall(), Relaxed)?;
+            inner.note_turn(self.limit(inner)?)?;
+        }
+        Ok(())
+    }
+
+    /// What is on the disk is durable, once there is a snapshot that its chain builds on.
+    fn note_based(&self, inner: &Inner) -> Result<(), JournalError> {
+        let region = &inner.core.region;
+        if !self.segment.as_ref().is_some_and(Segment::is_synced) {
+            return Ok(());
+        }
+        let passed = self.collector.log.passed();
+        if !inner.journal_waits_for_snapshot()?
+            && passed > region.load_count(header::JOURNALED, Relaxed)?
+        {
+            // ORDERING: [journaled] Release; pairs with the Acquire load in `await_journaled`.
+            region.store(header::JOURNALED, passed, Release)?;
+        }
+        Ok(())
+    }
+
+    /// After a snapshot: goes on in a new segment, and removes those that no snapshot needs any more.
+    fn clean(&mut self, inner: &Inner, begun: Instant) -> Result<(), JournalError> {
+        let saved = inner.core.region.load_count(header::SNAPSHOT_REVISION, Acquire)?;
+        if saved == self.cleaned {
+            return Ok(());
+        }
+        self.sync(inner, begun)?;
+        if self.segment.as_ref().is_some_and(|segment| !segment.is_empty()) {
+            self.begin_segment(inner, self.collector.log.passed())?;
+        }
+        let newest = Point { incarnation: inner.core.geometry.incarnation, revision: saved };
+        let oldest = match &inner.saving.backend {
+            Some(backend) => backend.oldest().map_err(|error| JournalError::Io {
+                at: self.directory.clone(),
+                source: io::Error::other(error),
+            })?,
+            None => None,
+        };
+        let oldest = oldest
+            .map(|head| Point { incarnation: head.incarnation, revision: head.revision })
+            .unwrap_or(newest);
+        remove_before(&self.directory, oldest).map_err(self.io())?;
+        self.cleaned = saved;
+        Ok(())
+    }
+
+    /// The position of the log beyond which writers wait: half a ring from where it is read on.
+    fn limit(&self, inner: &Inner) -> Result<u64, BadRegion> {
+        let core = &inner.core;
+        let head = core.visible_head()?;
+        let read_on = match self.collector.log.position() {
+            Some(position) => position,
+            None if self.collector.log.passed() >= head => {
+                core.region.load_count(header::LOG_TAIL, Acquire)?
+            }
+            None => match core.log_find(self.collector.log.passed() + 1)? {
+                Ok(position) => position,
+                // It is gone already: there is nothing to wait for.
+                Err(_) => return Ok(0),
+            },
+        };
+        Ok(read_on + core.geometry.log_size / 2)
+    }
+
+    /// How long to sleep after a turn that found something, or nothing.
+    fn pause(&self) -> Duration {
+        match self.sync {
+            JournalSync::Every(interval) => interval,
+            JournalSync::Always | JournalSync::System => IDLE,
+        }
+    }
+
+    /// After a failure: leaves the segment, and lets writers go on.
+    pub(super) fn fail(&mut self, inner: &Inner, error: &JournalError) -> Duration {
+        self.failed += 1;
+        self.segment = None;
+        tracing::warn!(%error, bus = %inner.path.display(), "the journal failed");
+        let region = &inner.core.region;
+        let _noted = region.store(header::JOURNAL_FAILURES, self.failed.into(), Release);
+        let _noted = inner.note_turn(0);
+        RETRY.saturating_mul(1 << self.failed.min(10)).min(RETRY_MAX)
+    }
+}
+
+impl Inner {
+    /// Takes a request for a turn back: whether there was one.
+    fn take_request(&self) -> Result<bool, BadRegion> {
+        let ask = self.core.region.half(header::JOURNAL_ASK)?;
+        // ORDERING: [journal.ask] Acquire; pairs with the Release swap in `ask_journal`.
+        Ok(ask.swap(0, Acquire) != 0)
+    }
+
+    /// Tells who waits that the journal has come further, or that nobody is to wait.
+    fn note_turn(&self, limit: u64) -> Result<(), BadRegion> {
+        self.core.region.store(header::JOURNAL_LIMIT, limit, Relaxed)?;
+        let turn = self.core.region.half(header::JOURNAL_TURN)?;
+        // ORDERING: [journal.turn] Release: `JOURNALED` comes first; pairs with the Acquire load in
+        // `await_journaled`.
+        turn.fetch_add(1, Release);
+        futex::wake_all(turn);
+        Ok(())
+    }
+}
+
+/// The thread that keeps the journal.
+#[derive(Debug)]
+pub(crate) struct JournalThread {
+    stop: Arc<Stop>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    inner: Weak<Inner>,
+}
+
+impl JournalThread {
+    /// Begins to keep the journal; `None` where the bus has none, or somebody still ends to keep it.
+    pub(crate) fn start(inner: &Arc<Inner>) -> Option<Self> {
+        let (directory, sync) = inner.saving.journaling.place.clone()?;
+        if !inner.core.geometry.has_journal() {
+            return None;
+        }
+        // A destroyer waits for it.
+        if !try_lock_byte(&inner.seat()?.file, JOURNAL_BYTE).unwrap_or(false) {
+            return None;
+        }
+        let stop = Arc::new(Stop::default());
+        let (weak, told) = (Arc::downgrade(inner), Arc::clone(&stop));
+        let run = move || run(&weak, &told, Journaler::new(directory, sync));
+        let thread = std::thread::Builder::new().name("membus-journal".into()).spawn(run).ok()?;
+        Some(Self { stop, thread: Some(thread), inner: Arc::downgrade(inner) })
+    }
+}
+
+impl Drop for JournalThread {
+    fn drop(&mut self) {
+        self.stop.want();
+        if let Some(inner) = self.inner.upgrade() {
+            let _asked = inner.core.ask_journal();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn run(weak: &Weak<Inner>, stop: &Stop, journaler: Journaler) {
+    keep(weak, stop, journaler);
+    if let Some(seat) = weak.upgrade().as_ref().and_then(|inner| inner.seat()) {
+        let _unlocked = unlock_byte(&seat.file, JOURNAL_BYTE);
+    }
+}
+
+fn keep(weak: &Weak<Inner>, stop: &Stop, mut journaler: Journaler) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let is_last = stop.is_wanted();
+        if inner.is_gone() {
+            return;
+        }
+        let mut pause = journaler.pause();
+        match journaler.turn(&inner) {
+            Ok(_) => {
+                if std::mem::take(&mut journaler.failed) > 0 {
+                    let region = &inner.core.region;
+                    let _noted = region.store(header::JOURNAL_FAILURES, 0, Release);
+                }
+            }
+            Err(error) => pause = journaler.fail(&inner, &error),
+        }
+        if is_last {
+            return;
+        }
+        inner.sleep_until_asked(pause, journaler.failed > 0, stop);
+    }
+}
+
+impl Inner {
+    /// Sleeps until somebody asks for a turn, or a pause is over. After a failure requests do not hurry it.
+    fn sleep_until_asked(&self, pause: Duration, has_failed: bool, stop: &Stop) {
+        let Ok(ask) = self.core.region.half(header::JOURNAL_ASK) else { return };
+        let begun = Instant::now();
+        while !stop.is_wanted() && !self.is_gone() {
+            let left = pause.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            let seen = ask.load(Relaxed);
+            fence(Acquire);
+            if seen != 0 {
+                if !has_failed {
+                    return;
+                }
+                std::thread::sleep(left.min(Duration::from_millis(50)));
+                continue;
+            }
+            futex::wait(ask, 0, left);
+        }
+    }
+}

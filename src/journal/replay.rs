@@ -1,0 +1,296 @@
+//! A snapshot with the journal on top: the state as of the last cut, or as of an earlier one.
+//!
+//! 1. When the snapshot's head is known, the segments are read once: which keys have another value since, and where
+//!    it stands. Then the snapshot's other entries are passed on, and what the journal has is read from there.
+//! 2. What counts is what was whole: groups by their checksum, states by their cuts.
+//!
+//! It holds the changed keys in memory, and no value.
+
+use super::Point;
+use super::format::{Kind, SegmentReader, record};
+use super::segments::{self, Found};
+use crate::backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
+use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
+use std::collections::HashMap;
+use std::io::{BufReader, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Up to when changes count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// All that are there.
+    Newest,
+    /// Those up to this revision.
+    Revision(u64),
+    /// Those up to this time, in nanoseconds since 1970.
+    Time(u64),
+}
+
+impl Until {
+    fn has(self, revision: u64, time: u64) -> bool {
+        match self {
+            Self::Newest => true,
+            Self::Revision(last) => revision <= last,
+            Self::Time(last) => time <= last,
+        }
+    }
+}
+
+/// Where a changed key's value stands: the segment, and the record in it. `None`: it has none.
+type Place = Option<(usize, u64)>;
+
+/// What came of the segments.
+#[derive(Debug, Default)]
+struct Changes {
+    reached: Point,
+    /// When that was, where a record says so.
+    time: u64,
+    /// Everything before is gone.
+    cleared: bool,
+    keys: HashMap<Vec<u8>, Place>,
+    /// Segments that are torn, or passed over: where they are, and why.
+    refused: Vec<(String, String)>,
+    /// Whether a later state than the one that was asked for is there.
+    is_past: bool,
+}
+
+/// Changes between two cuts.
+#[derive(Debug, Default)]
+struct Pending {
+    cleared: bool,
+    keys: Vec<(Vec<u8>, Place)>,
+}
+
+impl Changes {
+    fn take(&mut self, pending: Pending) {
+        if pending.cleared {
+            self.cleared = true;
+            self.keys.clear();
+        }
+        self.keys.extend(pending.keys);
+    }
+
+    /// Whether a segment goes on after what was reached.
+    fn goes_on(&self, at: Point, continues: Point) -> bool {
+        match at.incarnation == self.reached.incarnation {
+            true => at.revision <= self.reached.revision,
+            false => continues == self.reached,
+        }
+    }
+
+    /// Reads a segment that goes on.
+    fn read(&mut self, index: usize, found: &Found, until: Until) -> Result<(), BackendError> {
+        let fail = BackendError::io(&found.path);
+        let Ok(header) = found.header else { return Ok(()) };
+        if header.at.incarnation != self.reached.incarnation {
+            self.reached = header.at;
+        }
+        let file = BufReader::with_capacity(1 << 16, &found.file);
+        let mut reader = SegmentReader::new(file, header, found.size);
+        while let Some(group) = reader.next_group().map_err(&fail)? {
+            let mut pending = Pending::default();
+            for part in group.records() {
+                let Some((at, record)) = part else {
+                    let at = found.path.display().to_string();
+                    let reason = "a group with a good checksum has a record that does not fit";
+                    return Err(BackendError::Damaged { at, reason: reason.to_owned() });
+                };
+                let entry = record.entry;
+                if entry.revision <= self.reached.revision {
+                    continue;
+                }
+                match record.kind {
+                    Kind::Cleared => pending = Pending { cleared: true, keys: Vec::new() },
+                    Kind::Set => pending.keys.push((entry.key, Some((index, at)))),
+                    Kind::Gone => pending.keys.push((entry.key, None)),
+                }
+                if record.is_cut {
+                    if !until.has(entry.revision, entry.time) {
+                        self.is_past = true;
+                        return Ok(());
+                    }
+                    self.take(std::mem::take(&mut pending));
+                    self.reached.revision = entry.revision;
+                    self.time = entry.time;
+                }
+            }
+            if group.last > self.reached.revision {
+                if !until.has(group.last, self.time) {
+                    self.is_past = true;
+                    return Ok(());
+                }
+                self.take(pending);
+                self.reached.revision = group.last;
+            }
+        }
+        if let Some(torn) = reader.torn {
+            let reason = format!("cut off at byte {}: {}", torn.at, torn.reason);
+            self.refused.push((found.path.display().to_string(), reason));
+        }
+        Ok(())
+    }
+}
+
+/// Puts the journal on top of the snapshot that it is given, for a sink behind it.
+struct Merge<'a> {
+    segments: &'a [Found],
+    until: Until,
+    to: &'a mut dyn Sink,
+    changes: Changes,
+    begun: Option<SnapshotHead>,
+    entries: u64,
+}
+
+impl Merge<'_> {
+    /// Reads the segments from the state of a snapshot on, or from nothing.
+    fn reach(&mut self, from: Point) -> Result<(), BackendError> {
+        self.changes = Changes { reached: from, ..Changes::default() };
+        let is_before = |found: &Found| match &found.header {
+            Ok(header) => {
+                header.at.incarnation == from.incarnation && header.at.revision <= from.revision
+            }
+            Err(_) => false,
+        };
+        // What is before that is in the snapshot.
+        let first = self.segments.iter().rposition(is_before).unwrap_or(0);
+        for (index, found) in self.segments.iter().enumerate().skip(first) {
+            let changes = &mut self.changes;
+            match &found.header {
+                Err(reason) => {
+                    changes.refused.push((found.path.display().to_string(), reason.clone()));
+                }
+                Ok(header) if changes.goes_on(header.at, header.continues) => {
+                    changes.read(index, found, self.until)?;
+                }
+                Ok(header) => {
+                    let reason = format!(
+                        "passed over: it goes on after revision {}, and {} is reached",
+                        header.continues.revision, changes.reached.revision
+                    );
+                    changes.refused.push((found.path.display().to_string(), reason));
+                }
+            }
+            if self.changes.is_past {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+        self.entries += 1;
+        self.to.entry(entry)
+    }
+
+    /// What the journal has.
+    fn pass_changes(&mut self) -> Result<(), BackendError> {
+        let mut places: Vec<(usize, u64)> = self.changes.keys.values().filter_map(|p| *p).collect();
+        places.sort_unstable();
+        for (index, at) in places {
+            let Some(found) = self.segments.get(index) else { continue };
+            let entry = entry_at(found, at)?;
+            self.pass(entry)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the record at this place of a segment, which was read before.
+fn entry_at(found: &Found, at: u64) -> Result<SnapshotEntry, BackendError> {
+    let fail = BackendError::io(&found.path);
+    let mut bytes = vec![0; 4096];
+    loop {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match found.file.read_at(&mut bytes[filled..], at + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(fail(error)),
+            }
+        }
+        match record(&bytes[..filled]) {
+            Some((record, _)) => return Ok(record.entry),
+            // Longer than what was read.
+            None if filled == bytes.len() => bytes.resize(bytes.len() * 8, 0),
+            None => return Err(fail(ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+impl Sink for Merge<'_> {
+    fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
+        self.reach(Point { incarnation: head.incarnation, revision: head.revision })?;
+        let Point { incarnation, revision } = self.changes.reached;
+        let created = self.changes.time.max(head.created);
+        let head = SnapshotHead { incarnation, revision, created, ..*head };
+        self.begun = Some(head);
+        self.to.begin(&head)
+    }
+
+    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+        if self.changes.cleared || self.changes.keys.contains_key(&entry.key) {
+            return Ok(());
+        }
+        self.pass(entry)
+    }
+}
+
+/// The state of a bus in the past: its snapshots with its journal on top, to be loaded like a snapshot.
+#[derive(Debug)]
+pub(crate) struct Past {
+    pub(crate) snapshots: Arc<dyn Backend>,
+    pub(crate) journal: PathBuf,
+    pub(crate) until: Until,
+}
+
+impl Past {
+    fn read_only(&self) -> BackendError {
+        let (at, reason) = (self.journal.display().to_string(), "the past is not written to");
+        BackendError::Refused { at, reason: reason.to_owned() }
+    }
+}
+
+impl Backend for Past {
+    fn save(&self, _: &SnapshotHead, _: &mut dyn Source) -> Result<Saved, BackendError> {
+        Err(self.read_only())
+    }
+
+    fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError> {
+        let segments = segments::all(&self.journal).map_err(BackendError::io(&self.journal))?;
+        let (changes, until) = (Changes::default(), self.until);
+        let mut merge =
+            Merge { segments: &segments, until, to: sink, changes, begun: None, entries: 0 };
+        let wanted = |head: &SnapshotHead| until.has(head.revision, head.created);
+        let loaded = self.snapshots.load_where(&wanted, &mut merge)?;
+        if merge.begun.is_none() {
+            // No snapshot yet: the journal may go back to where the bus began with nothing.
+            merge.reach(Point::default())?;
+            if merge.changes.reached == Point::default() {
+                return Ok(None);
+            }
+            let header = segments.iter().find_map(|found| found.header.as_ref().ok());
+            let Point { incarnation, revision } = merge.changes.reached;
+            let bus_id = header.map_or(0, |header| header.bus_id);
+            let head = SnapshotHead { bus_id, incarnation, revision, created: merge.changes.time };
+            merge.begun = Some(head);
+            merge.to.begin(&head)?;
+        }
+        merge.pass_changes()?;
+        let mut refused = loaded.map(|loaded| loaded.refused).unwrap_or_default();
+        refused.append(&mut merge.changes.refused);
+        Ok(merge.begun.map(|head| Loaded { head, entries: merge.entries, refused }))
+    }
+
+    fn exists(&self) -> Result<bool, BackendError> {
+        let segments = segments::sequences(&self.journal);
+        let segments = segments.map_err(BackendError::io(&self.journal))?;
+        Ok(!segments.is_empty() || self.snapshots.exists()?)
+    }
+
+    fn delete(&self) -> Result<(), BackendError> {
+        Err(self.read_only())
+    }
+}
