@@ -33,6 +33,9 @@ pub(crate) struct Config {
     pub(crate) old_values: bool,
     pub(crate) persist: String,
     pub(crate) every_seconds: f64,
+    /// 0: no number of changes.
+    #[serde(default)]
+    pub(crate) after_changes: u64,
     pub(crate) keep: usize,
     /// When the journal is synced; no journal without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -48,6 +48,9 @@ pub(crate) struct Settings {
     /// How often the keeper takes a snapshot [default: 300s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     every: Option<Duration>,
+    /// Changes after which it takes one before that [default: none]
+    #[arg(long, value_name = "CHANGES", value_parser = clap::value_parser!(u64).range(1..))]
+    after: Option<u64>,
     /// How many snapshots stay [default: 3]
     #[arg(long, value_name = "COUNT")]
     keep: Option<usize>,
@@ -91,6 +94,9 @@ impl Settings {
         }
         if let Some(every) = self.every {
             options = options.snapshot_every(every);
+        }
+        if let Some(changes) = self.after {
+            options = options.snapshot_after(changes);
         }
         if let Some(keep) = self.keep {
             options = options.keep(keep);

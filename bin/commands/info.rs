@@ -48,6 +48,8 @@ fn object(info: &Info) -> serde_json::Value {
         "old_values": info.old_values,
         "mode": format!("{:04o}", info.mode),
         "persist": info.persist,
+        "snapshot_every_seconds": info.snapshot_every.as_secs_f64(),
+        "snapshot_after_changes": (info.snapshot_after > 0).then_some(info.snapshot_after),
         "keeper": info.keeper,
         "keeper_seen_seconds": info.keeper_seen.map(|seen| seen.as_secs_f64()),
         "last_snapshot_revision": info.last_snapshot_revision,
@@ -71,6 +73,18 @@ fn operations(done: &Operations) -> [(String, serde_json::Value); 11] {
         ("snapshot_failures", done.snapshot_failures),
     ]
     .map(|(name, count)| (name.to_owned(), count.into()))
+}
+
+/// When snapshots are taken.
+fn snapshots(info: &Info) -> String {
+    if matches!(info.persist.as_str(), "" | "none") {
+        return "none".to_owned();
+    }
+    let mut when = format!("every {}", show_duration(info.snapshot_every));
+    if info.snapshot_after > 0 {
+        when += &format!(", after {} changes at the latest", info.snapshot_after);
+    }
+    when
 }
 
 fn fields(info: &Info) -> Vec<(&'static str, String)> {
@@ -102,6 +116,7 @@ fn fields(info: &Info) -> Vec<(&'static str, String)> {
         ("old values", if info.old_values { "told by the log" } else { "not kept" }.to_owned()),
         ("mode", format!("{:04o}", info.mode)),
         ("persist", if info.persist.is_empty() { NOBODY } else { &info.persist }.to_owned()),
+        ("snapshots", snapshots(info)),
         ("keeper", keeper),
         ("last snapshot", snapshot),
         ("operations", done.join(", ")),

@@ -55,6 +55,10 @@ pub struct Info {
     pub old_values: bool,
     /// Where snapshots go, as a URL.
     pub persist: String,
+    /// How often the keeper takes a snapshot, by the settings that this handle has.
+    pub snapshot_every: Duration,
+    /// After how many changes it takes one before that; 0: by time alone.
+    pub snapshot_after: u64,
     /// Slot of the member that is keeper, when one lives.
     pub keeper: Option<u32>,
     /// How long ago the keeper last gave a sign.
@@ -125,6 +129,8 @@ impl Inner {
             mode: geometry.mode as u32,
             old_values: geometry.tells_old_values(),
             persist: self.saving.persist.to_string(),
+            snapshot_every: self.saving.every,
+            snapshot_after: self.saving.after,
             keeper,
             keeper_seen: keeper.map(|_| Duration::from_nanos(seen)),
             last_snapshot_revision: word(header::SNAPSHOT_REVISION)?,

@@ -174,7 +174,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Begins a snapshot when its time has come; after a failure sooner, but later each time.
+    /// Begins a snapshot when its time has come, or its number of changes; after a failure sooner than by the
+    /// interval, but later each time, however much has changed.
     fn save_in_time(self: &Arc<Self>, turn: &mut Turn, stop: &Arc<Stop>) {
         if let Some(saver) = turn.saver.take_if(|saver| saver.is_finished()) {
             turn.failed = match saver.join() {
@@ -187,11 +188,11 @@ impl Inner {
             0 => every,
             failed => RETRY.saturating_mul(1 << failed.min(10)).min(every),
         };
-        // The journal begins anew, and builds on a snapshot that is not there yet.
-        let wait =
-            if turn.failed == 0 && self.is_snapshot_wanted() { Duration::ZERO } else { wait };
-        let is_due = turn.saved.elapsed() >= wait && turn.saver.is_none();
-        if self.saving.backend.is_none() || !is_due || !self.is_unsaved() {
+        let (after, unsaved) = (self.saving.after, self.unsaved());
+        // Many changes, or a journal that begins anew and builds on a snapshot that is not there yet.
+        let is_wanted = after > 0 && unsaved >= after || self.is_snapshot_wanted();
+        let is_due = turn.failed == 0 && is_wanted || unsaved > 0 && turn.saved.elapsed() >= wait;
+        if self.saving.backend.is_none() || turn.saver.is_some() || !is_due {
             return;
         }
         turn.saved = Instant::now();
@@ -272,7 +273,7 @@ impl Inner {
         };
         if gone {
             // The state is still mapped: it is saved before anybody is told.
-            if self.saving.backend.is_some() && self.is_unsaved() {
+            if self.saving.backend.is_some() && self.unsaved() > 0 {
                 let _saved = self.snapshot_unless(&|| false);
             }
             self.core.region.store(header::DESTROYED, 1, Release)?;

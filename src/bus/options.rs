@@ -25,6 +25,7 @@ pub struct Options {
     pub(crate) state: Option<PathBuf>,
     pub(crate) persist: Option<Persist>,
     pub(crate) every: Option<Duration>,
+    pub(crate) after: Option<u64>,
     pub(crate) keep: Option<usize>,
     pub(crate) old_values: Option<bool>,
     pub(crate) backend: Option<Arc<dyn Backend>>,
@@ -48,6 +49,7 @@ impl Default for Options {
             state: None,
             persist: None,
             every: None,
+            after: None,
             keep: None,
             old_values: None,
             backend: None,
@@ -151,6 +153,14 @@ impl Options {
     #[must_use]
     pub fn snapshot_every(mut self, interval: Duration) -> Self {
         self.every = Some(interval);
+        self
+    }
+    /// Changes after which the keeper takes a snapshot, however soon that is; whichever comes first, they or
+    /// the [interval](Self::snapshot_every). Revisions are counted: each key of a batch is one. It looks ten times
+    /// a second and takes one at a time, so that it may be more of them. 0: by the interval alone, which is the default.
+    #[must_use]
+    pub fn snapshot_after(mut self, changes: u64) -> Self {
+        self.after = Some(changes);
         self
     }
     /// How many snapshots stay (default 3).

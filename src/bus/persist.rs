@@ -47,6 +47,8 @@ pub(crate) struct Saving {
     pub(crate) backend: Option<Arc<dyn Backend>>,
     pub(crate) persist: Persist,
     pub(crate) every: Duration,
+    /// Changes after which a snapshot is due before that; 0: none.
+    pub(crate) after: u64,
     /// Where images go of what restores replace.
     pub(super) replaced: PathBuf,
     /// Snapshots of one handle, one at a time.
@@ -83,7 +85,7 @@ impl Saving {
         let (every, one, failures) = (EVERY, Mutex::default(), AtomicU64::new(0));
         let (persist, replaced) = (Persist::None, PathBuf::new());
         let journaling = Journaling::none();
-        Self { backend: None, persist, every, replaced, one, failures, journaling }
+        Self { backend: None, persist, every, after: 0, replaced, one, failures, journaling }
     }
 
     /// Whether a handle may host the keeper: not without the backend that the bus has.
@@ -109,6 +111,7 @@ impl Saving {
             None => (asked.unwrap_or(Persist::None), EVERY, KEEP),
         };
         let every = options.every.unwrap_or(every);
+        let after = options.after.or(kept.map(|kept| kept.after_changes)).unwrap_or(0);
         let backend = match backend_of(&persist, options.keep.unwrap_or(keep), options) {
             Ok(backend) => backend,
             // As with a backend of another program's own: whoever has it not, saves not.
@@ -120,7 +123,7 @@ impl Saving {
         let replaced = config::before_restore(&options.state_directory(), path)?;
         let (one, failures) = (Mutex::default(), AtomicU64::new(0));
         let journaling = Journaling::of(options, path, kept.as_ref())?;
-        Ok(Self { backend, persist, every, replaced, one, failures, journaling })
+        Ok(Self { backend, persist, every, after, replaced, one, failures, journaling })
     }
 }
 
@@ -138,6 +141,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         options.mode = options.mode.or(Some(kept.mode));
         options.old_values = options.old_values.or(Some(kept.old_values));
         options.every = options.every.or(Some(kept.every()));
+        options.after = options.after.or(Some(kept.after_changes));
         options.keep = options.keep.or(Some(kept.keep));
         let found = kept.persist().map_err(|error| setting(&error, path))?;
         persist = persist.or(Some(found));
@@ -187,6 +191,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
             old_values: geometry.tells_old_values(),
             persist: persist.to_string(),
             every_seconds: options.every.unwrap_or(EVERY).as_secs_f64(),
+            after_changes: options.after.unwrap_or(0),
             keep,
             journal: journal.map(|sync| sync.to_string()),
         },
@@ -449,11 +454,11 @@ impl Inner {
         Ok(true)
     }
 
-    /// Whether something changed since the last snapshot.
-    pub(crate) fn is_unsaved(&self) -> bool {
+    /// Changes since the last snapshot.
+    pub(crate) fn unsaved(&self) -> u64 {
         let word = |at| self.core.region.load(at, Acquire).unwrap_or_default();
         let saved = word(header::SNAPSHOT_REVISION).max(self.core.geometry.first_revision);
-        word(header::HEAD) != saved
+        word(header::HEAD).saturating_sub(saved)
     }
 }
 
@@ -476,7 +481,7 @@ impl Bus {
         let is_last_clone = std::sync::Arc::strong_count(&self.keeper) == 1;
         let inner = &self.inner;
         let saves = self.keeper.is_some() && is_last_clone && inner.saving.backend.is_some();
-        if saves && inner.is_last_keeper().map_err(SnapshotError::from)? && inner.is_unsaved() {
+        if saves && inner.is_last_keeper().map_err(SnapshotError::from)? && inner.unsaved() > 0 {
             self.snapshot()?;
         }
         Ok(())

@@ -30,6 +30,31 @@ fn a_bus_comes_back_from_where_it_was_saved() {
     }
 }
 
+/// Promise: when snapshots are taken can be said at creation, and `info` tells it, also after the bus was lost.
+/// Plant: `--after` that is not applied.
+#[test]
+fn when_snapshots_are_taken() {
+    let place = Place::new();
+    place.run(&["create", "b", "--every", "90s", "--after", "5000"]).done();
+    place.run(&["set", "b", "k", "v"]).done();
+    place.run(&["snapshot", "b"]).done();
+    for _ in 0..2 {
+        let shown = place.run(&["info", "b"]).done();
+        let line = "every 1m 30s, after 5000 changes at the latest";
+        assert!(shown.lines().any(|shown| shown.ends_with(line)), "{shown}");
+        let info = &place.run(&["info", "b", "--json"]).json()[0];
+        assert_eq!(
+            (&info["snapshot_every_seconds"], &info["snapshot_after_changes"]),
+            (&90.0.into(), &5000.into())
+        );
+        std::fs::remove_dir_all(place.bus("b")).unwrap();
+        assert!(place.run(&["create", "b"]).stderr.contains("rebuilt"));
+    }
+    place.run(&["create", "c"]).done();
+    assert!(place.run(&["info", "c", "--json"]).json()[0]["snapshot_after_changes"].is_null());
+    assert_eq!(place.run(&["create", "d", "--after", "0"]).status.code(), Some(2));
+}
+
 /// Promise: a text that names no backend is refused with what there is, and makes nothing; one that can not be
 /// reached is an error; no password is shown.
 /// Plants: an unknown kind taken for a directory of images; the password in the error.

@@ -162,11 +162,12 @@ impl Inner {
         Ok(PersistenceMetrics {
             backend: self.saving.persist.to_string(),
             every: self.saving.every,
+            after: self.saving.after,
             snapshots: sums.of(Counter::Snapshots),
             failures: sums.of(Counter::SnapshotErrors),
             failures_in_a_row: self.word(header::SNAPSHOT_FAILURES)?,
             backups: sums.of(Counter::Backups),
-            unsaved: self.is_unsaved(),
+            unsaved: self.unsaved() > 0,
             last_revision: self.word(header::SNAPSHOT_REVISION)?,
             last_time: (saved != 0).then(|| time_of(saved)),
             last_bytes: self.word(header::SNAPSHOT_BYTES)?,

@@ -216,6 +216,8 @@ pub struct PersistenceMetrics {
     /// How often the keeper takes one, when something changed.
     #[serde(serialize_with = "seconds")]
     pub every: Duration,
+    /// After how many changes it takes one before that; 0: by time alone.
+    pub after: u64,
     /// Snapshots taken.
     pub snapshots: u64,
     /// Snapshots that failed.

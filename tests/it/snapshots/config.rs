@@ -102,6 +102,35 @@ fn it_survives_the_files_and_goes_with_destroy() {
     assert!(matches!(plain.destroy_at(place.bus(), false), Err(OpenError::Absent { .. })));
 }
 
+/// Promise (configuration): when snapshots are taken is kept and told; what an older version kept, without what came
+/// later, is read.
+/// Plant: no default for what is missing.
+#[test]
+fn when_snapshots_are_taken_is_kept() {
+    let place = Place::new();
+    let options = place.options().snapshot_every(Duration::from_secs(77)).snapshot_after(7);
+    let bus = options.keeper(false).open_at(place.bus()).unwrap();
+    bus.set("k", &1).unwrap();
+    bus.snapshot().unwrap();
+    drop(bus);
+    let plain = membus::Bus::options().state(place.state()).keeper(false);
+    let when = || {
+        lose(&place);
+        let info = plain.open_at(place.bus()).unwrap().info().unwrap();
+        (info.snapshot_every.as_secs(), info.snapshot_after)
+    };
+    assert_eq!(when(), (77, 7));
+    let files = tree(&place.state());
+    let kept = files.iter().find(|path| path.extension().is_some_and(|end| end == "toml"));
+    let kept = place.state().join(kept.unwrap());
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let is_old = |line: &&str| !line.starts_with("after_changes");
+    let old: Vec<_> = text.lines().filter(is_old).collect();
+    assert_eq!(old.len() + 1, text.lines().count());
+    std::fs::write(&kept, old.join("\n")).unwrap();
+    assert_eq!(when(), (77, 0));
+}
+
 /// Promise (snapshots): a bus without a backend says so; it works, closes and is gone with its files.
 /// Plant: the default place used where `none` was asked for.
 #[test]

@@ -155,3 +155,45 @@ fn the_keeper_saves_what_changed() {
     });
     assert_eq!(bus.info().unwrap().operations.snapshots, taken);
 }
+
+/// Promise (keeper): it saves as soon as so many changes came, long before its interval is over, and not before them.
+/// Plant: `>` for `>=`.
+#[test]
+fn the_keeper_saves_after_so_many_changes() {
+    let place = Place::new();
+    let hour = Duration::from_secs(3600);
+    let bus = place.options().snapshot_every(hour).snapshot_after(50).open_at(place.bus()).unwrap();
+    let seen = || bus.info().unwrap().keeper_seen;
+    let saved = || bus.info().unwrap().last_snapshot_revision;
+    for round in 1..3 {
+        for _ in 0..49 {
+            bus.add("n", 1).unwrap();
+        }
+        let before = saved();
+        // Some turns of it.
+        for _ in 0..3 {
+            let last = crate::harness::eventually("a keeper", seen);
+            crate::harness::eventually("a turn", || seen().filter(|seen| *seen < last));
+        }
+        assert_eq!(saved(), before, "too few");
+        bus.add("n", 1).unwrap();
+        crate::harness::eventually("a snapshot", || (saved() == round * 50).then_some(()));
+    }
+    assert_eq!(bus.info().unwrap().operations.snapshots, 2);
+}
+
+/// Promise (keeper): where snapshots fail, many changes do not make it try more often.
+/// Plant: changes that are looked at after a failure as well: three failures in a third of a second.
+#[test]
+fn changes_hurry_no_snapshot_that_fails() {
+    let place = Place::new();
+    let begun = std::time::Instant::now();
+    let bus = place.options().snapshot_after(1).open_at(place.bus()).unwrap();
+    std::fs::write(place.images(), b"no directory").unwrap();
+    crate::harness::eventually("three failures", || {
+        bus.add("n", 1).unwrap();
+        (bus.info().unwrap().operations.snapshot_failures == 3).then_some(())
+    });
+    // It waits one second, then two.
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+}
