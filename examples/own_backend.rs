@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -171,13 +172,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Copied to a format of membus's own.
     let images: Persist = format!("image:{}", place.path().join("images").display()).parse()?;
     let to = images.backend(1)?.ok_or("there is no such backend")?;
-    let copied = copy_snapshot(&*lines, &*to, |_| ())?.ok_or("there is no snapshot")?;
+    let copied = copy_snapshot(&*lines, &*to, |_| ControlFlow::Continue(()))?
+        .ok_or("there is no snapshot")?;
     println!("{} entries copied to {images}", copied.1.entries);
 
     // What was damaged is refused.
     let text = std::fs::read_to_string(&lines.path)?;
     std::fs::write(&lines.path, text.replace("\t2\t", "\t1\t"))?;
-    let refused = copy_snapshot(&*lines, &*to, |_| ());
+    let refused = copy_snapshot(&*lines, &*to, |_| ControlFlow::Continue(()));
     println!("refused: {}", refused.err().ok_or("it was accepted")?);
     Ok(())
 }

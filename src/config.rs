@@ -36,6 +36,9 @@ pub(crate) struct Config {
     /// 0: no number of changes.
     #[serde(default)]
     pub(crate) after_changes: u64,
+    /// 0: full speed.
+    #[serde(default)]
+    pub(crate) rate_bytes: u64,
     pub(crate) keep: usize,
     /// When the journal is synced; no journal without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -80,7 +80,9 @@ mod config;
 #[cfg(not(loom))]
 mod bus;
 #[cfg(not(loom))]
-pub use backend::{Backend, BackendError, Loaded, Saved, Sink, Source, copy as copy_snapshot};
+pub use backend::{
+    Backend, BackendError, Loaded, Progress, Saved, Sink, Source, Stage, copy as copy_snapshot,
+};
 #[cfg(not(loom))]
 pub use bus::Bus;
 #[cfg(not(loom))]
@@ -97,6 +99,8 @@ pub use bus::cell::Cell;
 pub use bus::counters::Operations;
 #[cfg(not(loom))]
 pub use bus::event::{Change, ChangeKind, ChangeValue, Event, OldValue};
+#[cfg(not(loom))]
+pub use bus::going::SnapshotOptions;
 #[cfg(not(loom))]
 pub use bus::guard::ValueGuard;
 #[cfg(not(loom))]

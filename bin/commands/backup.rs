@@ -1,6 +1,7 @@
 //! `backup`: saves what is there now to any place.
 
-use super::snapshot::{spinning, tell};
+use super::bar::with_bar;
+use super::snapshot::{Speed, tell};
 use crate::error::{Failure, Outcome};
 use crate::place::{PLACES, Place};
 use crate::tool::Tool;
@@ -10,7 +11,7 @@ use std::io::Write;
 /// Save a bus to any place, while others go on writing
 ///
 /// What was there before stays until the new backup is whole, and then is replaced, unless --keep says that it
-/// stays beside it. The bus's own snapshots are another matter.
+/// stays beside it. SIGINT ends it. The bus's own snapshots are another matter.
 #[derive(Debug, clap::Args)]
 #[command(after_help = PLACES)]
 pub(crate) struct Args {
@@ -22,13 +23,16 @@ pub(crate) struct Args {
     /// How many backups stay there, where a place can hold several
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     keep: usize,
+    #[command(flatten)]
+    speed: Speed,
 }
 
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         let to = Place::parse(&self.to, self.keep)?;
         let bus = tool.attach(&self.name, None)?;
-        let saved = spinning("saving", || bus.backup(&*to.backend))?;
+        let saved =
+            with_bar(|told| bus.backup_with(&*to.backend, self.speed.options().progress(told)))?;
         tell(tool, out, &saved)
     }
 }

@@ -1,11 +1,11 @@
 //! `convert`: from one kind of backup to another.
 
+use super::bar::with_bar;
 use crate::error::{Failure, Outcome};
 use crate::output::{NOBODY, object_of, say, write_fields, write_json};
 use crate::place::{PLACES, Place};
 use crate::tool::Tool;
 use crate::units::show_size;
-use indicatif::ProgressBar;
 use membus::copy_snapshot;
 use serde_json::json;
 use std::ffi::OsString;
@@ -31,11 +31,10 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         let (from, to) = (Place::parse(&self.from, 1)?, Place::parse(&self.to, self.keep)?);
-        // Draws on standard error, and only where that is a terminal.
-        let bar = ProgressBar::new_spinner().with_message("entries");
-        let copied = copy_snapshot(&*from.backend, &*to.backend, |count| bar.set_position(count));
-        bar.finish_and_clear();
-        let copied = copied.map_err(membus::SnapshotError::from)?;
+        let copied = with_bar(|told| {
+            let copied = copy_snapshot(&*from.backend, &*to.backend, told);
+            copied.map_err(membus::SnapshotError::from)
+        })?;
         let Some((loaded, saved)) = copied else {
             return Ok(Outcome::Refused(format!("there is no snapshot in {}", from.name)));
         };

@@ -51,6 +51,9 @@ pub(crate) struct Settings {
     /// Changes after which it takes one before that [default: none]
     #[arg(long, value_name = "CHANGES", value_parser = clap::value_parser!(u64).range(1..))]
     after: Option<u64>,
+    /// Bytes a second that its snapshots may take, such as 20M [default: full speed]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    rate: Option<u64>,
     /// How many snapshots stay [default: 3]
     #[arg(long, value_name = "COUNT")]
     keep: Option<usize>,
@@ -97,6 +100,9 @@ impl Settings {
         }
         if let Some(changes) = self.after {
             options = options.snapshot_after(changes);
+        }
+        if let Some(bytes) = self.rate {
+            options = options.snapshot_rate(bytes);
         }
         if let Some(keep) = self.keep {
             options = options.keep(keep);

@@ -50,6 +50,7 @@ fn object(info: &Info) -> serde_json::Value {
         "persist": info.persist,
         "snapshot_every_seconds": info.snapshot_every.as_secs_f64(),
         "snapshot_after_changes": (info.snapshot_after > 0).then_some(info.snapshot_after),
+        "snapshot_rate": (info.snapshot_rate > 0).then_some(info.snapshot_rate),
         "keeper": info.keeper,
         "keeper_seen_seconds": info.keeper_seen.map(|seen| seen.as_secs_f64()),
         "last_snapshot_revision": info.last_snapshot_revision,
@@ -83,6 +84,9 @@ fn snapshots(info: &Info) -> String {
     let mut when = format!("every {}", show_duration(info.snapshot_every));
     if info.snapshot_after > 0 {
         when += &format!(", after {} changes at the latest", info.snapshot_after);
+    }
+    if info.snapshot_rate > 0 {
+        when += &format!(", at most {} a second", show_size(info.snapshot_rate));
     }
     when
 }

@@ -2,6 +2,7 @@
 
 mod add;
 mod backup;
+mod bar;
 mod batch;
 mod buses;
 mod check;

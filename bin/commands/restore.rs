@@ -1,12 +1,12 @@
 //! `restore`: what a backup has takes the place of what a bus has.
 
-use super::snapshot::spinning;
+use super::bar::with_bar;
 use crate::error::{Failure, Outcome};
 use crate::output::{object_of, say, write_fields, write_json};
 use crate::place::{PLACES, Place};
 use crate::tool::{Tool, options};
 use crate::units::{parse_time, show_measured, show_time};
-use membus::{Backend, Bus, RestoreInfo, Revision};
+use membus::{Backend, Bus, RestoreInfo, Revision, SnapshotOptions};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
@@ -16,7 +16,7 @@ use std::time::SystemTime;
 /// Replace all keys of a bus by those of a backup, at one moment
 ///
 /// Readers never wait; watches are told. What is replaced is saved first: the place is printed, and restoring
-/// from there undoes it. A bus that is not there is made.
+/// from there undoes it. SIGINT ends it as long as nothing was replaced. A bus that is not there is made.
 #[derive(Debug, clap::Args)]
 #[command(after_help = PLACES)]
 pub(crate) struct Args {
@@ -49,7 +49,11 @@ impl Args {
             Some(place) => (place.backend, place.name),
             None => self.past(&bus)?,
         };
-        match spinning("restoring", || bus.restore(&*from, &name)) {
+        let end = with_bar(|told| {
+            let options = SnapshotOptions::new().progress(told);
+            bus.restore_with(&*from, &name, options)
+        });
+        match end {
             Ok(restored) => tell(tool, out, &restored),
             Err(error) => {
                 if is_new && bus.info()?.entries == 0 {
@@ -57,7 +61,7 @@ impl Args {
                     // Somebody else uses it by now: then it stays.
                     let _gone = Bus::destroy_at(&path, false);
                 }
-                Err(error.into())
+                Err(error)
             }
         }
     }

@@ -1,42 +1,46 @@
 //! `snapshot`: takes a snapshot.
 
+use super::bar::with_bar;
 use crate::error::{Failure, Outcome};
 use crate::output::{NOBODY, object_of, write_fields, write_json};
 use crate::tool::Tool;
-use crate::units::{show_measured, show_size};
-use indicatif::ProgressBar;
-use membus::SnapshotInfo;
+use crate::units::{parse_size, show_measured, show_size};
+use membus::{SnapshotInfo, SnapshotOptions};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
-use std::time::Duration;
-
-/// How often the spinner turns.
-const TURN: Duration = Duration::from_millis(100);
 
 /// Take a snapshot now, while others go on writing
+///
+/// SIGINT ends it; the last good one stays.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The bus: a name, or a path with a `/`
     name: OsString,
+    #[command(flatten)]
+    speed: Speed,
+}
+
+/// How fast it may go.
+#[derive(Debug, clap::Args)]
+pub(super) struct Speed {
+    /// Bytes a second that it may take, such as 20M [default: full speed]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    rate: Option<u64>,
+}
+
+impl Speed {
+    pub(super) fn options<'a>(&self) -> SnapshotOptions<'a> {
+        SnapshotOptions::new().rate(self.rate.unwrap_or(0))
+    }
 }
 
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         let bus = tool.attach(&self.name, None)?;
-        let taken = spinning("taking a snapshot", || bus.snapshot())?;
+        let taken = with_bar(|told| bus.snapshot_with(self.speed.options().progress(told)))?;
         tell(tool, out, &taken)
     }
-}
-
-/// Runs something that takes its time, with a spinner beside it.
-pub(super) fn spinning<T>(what: &'static str, run: impl FnOnce() -> T) -> T {
-    // Draws on standard error, and only where that is a terminal.
-    let spinner = ProgressBar::new_spinner().with_message(what);
-    spinner.enable_steady_tick(TURN);
-    let end = run();
-    spinner.finish_and_clear();
-    end
 }
 
 /// What was saved.

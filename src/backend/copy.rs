@@ -3,8 +3,9 @@
 //! A load pushes and a save pulls: so each has its thread, and batches of bounded size go from the one to
 //! the other. What fails on one side ends the other: a save is given up and leaves nothing.
 
-use super::{Backend, BackendError, FromFn, Loaded, Saved, Sink};
+use super::{Backend, BackendError, FromFn, Loaded, Progress, Saved, Sink, Stage};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Bytes of keys and values that go together.
@@ -63,23 +64,31 @@ fn load(from: &dyn Backend, to: SyncSender<Part>) -> Result<Option<Loaded>, Back
 fn save(
     to: &dyn Backend,
     from: &Receiver<Part>,
-    told: &mut dyn FnMut(u64),
+    told: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Option<Saved>, BackendError> {
     let Ok(Part::Head(head)) = from.recv() else { return Ok(None) };
-    let (mut batch, mut count) = (Vec::new().into_iter(), 0);
+    let mut batch = Vec::new().into_iter();
+    let mut at = Progress { stage: Stage::Copying, ..Progress::default() };
+    let mut tell = |at: &Progress| match told(at) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(BackendError::GivenUp),
+    };
+    tell(&at)?;
     let next = || {
         loop {
             if let Some(entry) = batch.next() {
-                count += 1;
+                let entry: SnapshotEntry = entry;
+                at.entries += 1;
+                at.bytes += (entry.key.len() + entry.value.len()) as u64;
                 return Ok(Some(entry));
             }
             match from.recv() {
                 Ok(Part::Entries(entries)) => {
-                    told(count);
+                    tell(&at)?;
                     batch = entries.into_iter();
                 }
                 Ok(Part::End) => {
-                    told(count);
+                    tell(&at)?;
                     return Ok(None);
                 }
                 // The load has failed: what came of it is no snapshot.
@@ -91,17 +100,18 @@ fn save(
 }
 
 /// Copies the newest good snapshot of one backend to another, whatever their formats: a backup, a restore, a
-/// conversion. `told` hears how many entries have gone over, from time to time. `None` when there is no
+/// conversion. `told` hears how far it is, once for each 256 KiB, and says whether to go on. `None` when there is no
 /// snapshot; then nothing is touched.
 ///
 /// Entries stream: memory does not grow with their number. Blocks until the copy is on its disk.
 ///
 /// # Errors
-/// [`BackendError`] of the side that failed; what the other backend had before stays.
+/// [`BackendError`] of the side that failed, [`BackendError::GivenUp`] when `told` said so; what the other backend had
+/// before stays.
 pub fn copy(
     from: &dyn Backend,
     to: &dyn Backend,
-    mut told: impl FnMut(u64),
+    mut told: impl FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Option<(Loaded, Saved)>, BackendError> {
     let (sender, receiver) = sync_channel(WAITING);
     std::thread::scope(|scope| {
@@ -186,31 +196,46 @@ mod tests {
         Shelf { there, ..Shelf::default() }
     }
 
-    /// Promise: a copy is exact; a side that fails is the error that is told, and the target stays as it was.
+    /// Promise: a copy is exact; a side that fails is the error that is told, and the target stays as it was; so it does when
+    /// the copy is given up.
     /// Plant: a load that fails taken for the end (a shorter copy).
     #[test]
     fn a_copy_is_whole_or_nothing() {
         for count in [0, 1, 5000] {
             let (from, to) = (full(count), Shelf::default());
             let mut told = Vec::new();
-            let (loaded, saved) = copy(&from, &to, |count| told.push(count)).unwrap().unwrap();
+            let tell = |at: &Progress| {
+                told.push((at.entries, at.bytes));
+                ControlFlow::Continue(())
+            };
+            let (loaded, saved) = copy(&from, &to, tell).unwrap().unwrap();
             assert_eq!((loaded.entries, saved.entries), (count, count));
             assert_eq!(*to.there.lock().unwrap(), *from.there.lock().unwrap());
-            assert!(told.last() == Some(&count) && told.is_sorted());
+            assert!(told.last().unwrap().0 == count && told.is_sorted(), "{told:?}");
         }
         for at in [0, 1, 4000] {
             let (fails, to) = (Shelf { load_fails: Some(at), ..full(5000) }, full(3));
-            let error = copy(&fails, &to, |_| ()).unwrap_err().to_string();
+            let error = copy(&fails, &to, |_| ControlFlow::Continue(())).unwrap_err().to_string();
             assert_eq!(error, "load: planned");
             let fails = Shelf { save_fails: Some(at), ..full(3) };
-            let error = copy(&full(5000), &fails, |_| ()).unwrap_err().to_string();
+            let error =
+                copy(&full(5000), &fails, |_| ControlFlow::Continue(())).unwrap_err().to_string();
             assert_eq!(error, "save: planned");
             for there in [to, fails] {
                 assert_eq!(*there.there.lock().unwrap(), *full(3).there.lock().unwrap());
             }
         }
+        for limit in 0..3 {
+            let (to, mut told) = (full(3), 0);
+            let tell = |_: &Progress| {
+                told += 1;
+                if told > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            assert!(matches!(copy(&full(5000), &to, tell), Err(BackendError::GivenUp)));
+            assert_eq!(*to.there.lock().unwrap(), *full(3).there.lock().unwrap());
+        }
         let to = full(3);
-        assert!(copy(&Shelf::default(), &to, |_| ()).unwrap().is_none());
+        assert!(copy(&Shelf::default(), &to, |_| ControlFlow::Continue(())).unwrap().is_none());
         assert!(to.exists().unwrap(), "nothing is touched");
     }
 }

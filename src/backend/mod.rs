@@ -12,6 +12,7 @@ mod files;
 pub(crate) mod image;
 #[cfg(feature = "json")]
 pub(crate) mod json;
+mod progress;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
@@ -22,6 +23,7 @@ mod stream;
 mod text;
 
 pub use copy::copy;
+pub use progress::{Progress, Stage};
 
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use std::fmt;

@@ -33,6 +33,8 @@ pub(crate) const LIFE_BYTES: u64 = 1 << 21;
 pub(crate) const SNAPSHOT_BYTE: u64 = KEEPER_BYTE + 1;
 /// The byte of the `members` file that is locked by who keeps the journal.
 pub(crate) const JOURNAL_BYTE: u64 = KEEPER_BYTE + 2;
+/// The byte of the `members` file that is locked while somebody waits to take one: who takes one slowly hurries.
+pub(crate) const AWAITED_BYTE: u64 = KEEPER_BYTE + 3;
 
 /// How long a creator is waited for.
 pub(crate) const CREATE_PATIENCE: Duration = Duration::from_secs(10);

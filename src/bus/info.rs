@@ -59,6 +59,8 @@ pub struct Info {
     pub snapshot_every: Duration,
     /// After how many changes it takes one before that; 0: by time alone.
     pub snapshot_after: u64,
+    /// Bytes a second that it takes at most for that; 0: full speed.
+    pub snapshot_rate: u64,
     /// Slot of the member that is keeper, when one lives.
     pub keeper: Option<u32>,
     /// How long ago the keeper last gave a sign.
@@ -131,6 +133,7 @@ impl Inner {
             persist: self.saving.persist.to_string(),
             snapshot_every: self.saving.every,
             snapshot_after: self.saving.after,
+            snapshot_rate: self.saving.rate,
             keeper,
             keeper_seen: keeper.map(|_| Duration::from_nanos(seen)),
             last_snapshot_revision: word(header::SNAPSHOT_REVISION)?,

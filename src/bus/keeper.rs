@@ -7,9 +7,11 @@
 
 use super::Inner;
 use super::files::KEEPER_BYTE;
+use super::going::Going;
 use super::journal::keep::JournalThread;
+use super::persist::SnapshotInfo;
 use crate::doorbell::Sort;
-use crate::error::OpenError;
+use crate::error::{OpenError, SnapshotError};
 use crate::lock::LockError;
 use crate::region::layout::{header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -197,8 +199,9 @@ impl Inner {
         }
         turn.saved = Instant::now();
         let (inner, stop) = (Arc::clone(self), Arc::clone(stop));
-        let save = move || match inner.snapshot_unless(&|| stop.is_wanted()) {
+        let save = move || match inner.save_slowly(&|| stop.is_wanted()) {
             Ok(_) => Ok(()),
+            Err(SnapshotError::GivenUp) => Err(()),
             Err(error) => {
                 inner.saving.failures.fetch_add(1, Relaxed);
                 tracing::warn!(%error, bus = %inner.path.display(), "the snapshot failed");
@@ -214,6 +217,11 @@ impl Inner {
     fn is_snapshot_wanted(&self) -> bool {
         let word = |at| self.core.region.load(at, Acquire).unwrap_or_default();
         word(header::SNAPSHOT_WANTED) > word(header::SNAPSHOT_REVISION)
+    }
+
+    /// Saves by the rate that the bus has.
+    fn save_slowly(&self, is_unwanted: &dyn Fn() -> bool) -> Result<SnapshotInfo, SnapshotError> {
+        self.take_snapshot(&mut Going::until(self.saving.rate, is_unwanted))
     }
 
     /// Takes away what expired: for readers it is gone already, so this may wait when it is much.
@@ -274,7 +282,7 @@ impl Inner {
         if gone {
             // The state is still mapped: it is saved before anybody is told.
             if self.saving.backend.is_some() && self.unsaved() > 0 {
-                let _saved = self.snapshot_unless(&|| false);
+                let _saved = self.take_snapshot(&mut Going::until(0, &|| false));
             }
             self.core.region.store(header::DESTROYED, 1, Release)?;
             self.ring_all()?;

@@ -20,6 +20,7 @@ mod failing_tests;
 pub(crate) mod feed;
 pub(crate) mod files;
 pub(crate) mod follow;
+pub(crate) mod going;
 pub(crate) mod grow;
 pub(crate) mod guard;
 pub(crate) mod health;
@@ -35,6 +36,7 @@ pub(crate) mod members;
 pub(crate) mod metrics;
 pub(crate) mod open;
 pub(crate) mod options;
+mod pace;
 pub(crate) mod persist;
 #[cfg(test)]
 mod power_tests;
@@ -50,6 +52,7 @@ pub(crate) mod sleeper;
 #[cfg(feature = "stream")]
 pub(crate) mod stream;
 pub(crate) mod subscribe;
+mod take;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod wait;

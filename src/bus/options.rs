@@ -26,6 +26,7 @@ pub struct Options {
     pub(crate) persist: Option<Persist>,
     pub(crate) every: Option<Duration>,
     pub(crate) after: Option<u64>,
+    pub(crate) rate: Option<u64>,
     pub(crate) keep: Option<usize>,
     pub(crate) old_values: Option<bool>,
     pub(crate) backend: Option<Arc<dyn Backend>>,
@@ -50,6 +51,7 @@ impl Default for Options {
             persist: None,
             every: None,
             after: None,
+            rate: None,
             keep: None,
             old_values: None,
             backend: None,
@@ -161,6 +163,19 @@ impl Options {
     #[must_use]
     pub fn snapshot_after(mut self, changes: u64) -> Self {
         self.after = Some(changes);
+        self
+    }
+    /// Bytes of entries a second that the keeper's snapshots may take at most, so that others have the disk (default, and 0: full
+    /// speed). Counted as an image has them: JSON writes about twice as many, a compressed one fewer. What was not used is kept
+    /// for a tenth of a second.
+    ///
+    /// Snapshots that somebody waits for go by full speed: that of [`close`](crate::Bus::close), and those that are asked
+    /// for; [`SnapshotOptions::rate`](crate::SnapshotOptions::rate) slows one of these. So does the keeper's own as soon as one
+    /// of them has to wait for it, and when it gave way to a writer who needed the room that a snapshot keeps: the longer it
+    /// takes, the more that is.
+    #[must_use]
+    pub fn snapshot_rate(mut self, bytes_per_second: u64) -> Self {
+        self.rate = Some(bytes_per_second);
         self
     }
     /// How many snapshots stay (default 3).

@@ -3,11 +3,12 @@
 use super::backends::backend_of;
 use super::counters::Counter;
 use super::create::{NewRegion, prepare, shape};
-use super::files::{SNAPSHOT_BYTE, io};
+use super::files::io;
+use super::going::{Going, SnapshotOptions};
 use super::journal::{Journaling, kept_sync};
 use super::options::Options;
 use super::{Bus, Inner};
-use crate::backend::{Backend, BackendError, FromFn, Saved, Sink};
+use crate::backend::{Backend, BackendError, Sink};
 use crate::config::{self, Config, Persist};
 use crate::error::{CloseError, OpenError, ReadError, SnapshotError};
 use crate::heap::HeapError;
@@ -16,26 +17,22 @@ use crate::journal::replay::{Past, Until};
 use crate::region::BadRegion;
 use crate::region::geometry::Shape;
 use crate::region::layout::{header, member};
-use crate::snapshot::{Walk, WalkError};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
-use crate::sys::lock::{try_lock_byte, unlock_byte};
 use crate::table::load::LoadError;
 use crate::table::{Core, Nobody};
 use crate::types::limits::{KEY_MAX, LABEL_MAX};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How far above the old revisions a rebuilt bus goes on, so that no cursor or condition of a lost
 /// future ever matches.
 const REBUILD_GAP: u64 = 1 << 40;
 /// A revision that no bus reaches; a rebuilt one must begin below 2^62.
 const REVISION_MAX: u64 = 1 << 61;
-/// How often a snapshot is begun again after it gave way to a writer.
-const TRIES: u32 = 5;
 /// Snapshot interval when nobody says.
 const EVERY: Duration = Duration::from_secs(300);
 /// Snapshots that stay when nobody says.
@@ -49,10 +46,14 @@ pub(crate) struct Saving {
     pub(crate) every: Duration,
     /// Changes after which a snapshot is due before that; 0: none.
     pub(crate) after: u64,
+    /// Bytes a second that the keeper's snapshots may take; 0: full speed.
+    pub(crate) rate: u64,
     /// Where images go of what restores replace.
     pub(super) replaced: PathBuf,
     /// Snapshots of one handle, one at a time.
-    one: Mutex<()>,
+    pub(super) one: Mutex<()>,
+    /// How many threads wait for it.
+    pub(super) awaited: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) journaling: Journaling,
 }
@@ -82,10 +83,18 @@ pub(super) fn setting(error: &dyn std::fmt::Display, path: &Path) -> OpenError {
 impl Saving {
     /// Nothing is saved.
     pub(crate) fn none() -> Self {
-        let (every, one, failures) = (EVERY, Mutex::default(), AtomicU64::new(0));
-        let (persist, replaced) = (Persist::None, PathBuf::new());
-        let journaling = Journaling::none();
-        Self { backend: None, persist, every, after: 0, replaced, one, failures, journaling }
+        Self {
+            backend: None,
+            persist: Persist::None,
+            every: EVERY,
+            after: 0,
+            rate: 0,
+            replaced: PathBuf::new(),
+            one: Mutex::default(),
+            awaited: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            journaling: Journaling::none(),
+        }
     }
 
     /// Whether a handle may host the keeper: not without the backend that the bus has.
@@ -111,7 +120,8 @@ impl Saving {
             None => (asked.unwrap_or(Persist::None), EVERY, KEEP),
         };
         let every = options.every.unwrap_or(every);
-        let after = options.after.or(kept.map(|kept| kept.after_changes)).unwrap_or(0);
+        let after = options.after.or(kept.as_ref().map(|kept| kept.after_changes)).unwrap_or(0);
+        let rate = options.rate.or(kept.as_ref().map(|kept| kept.rate_bytes)).unwrap_or(0);
         let backend = match backend_of(&persist, options.keep.unwrap_or(keep), options) {
             Ok(backend) => backend,
             // As with a backend of another program's own: whoever has it not, saves not.
@@ -121,9 +131,8 @@ impl Saving {
             }
         };
         let replaced = config::before_restore(&options.state_directory(), path)?;
-        let (one, failures) = (Mutex::default(), AtomicU64::new(0));
         let journaling = Journaling::of(options, path, kept.as_ref())?;
-        Ok(Self { backend, persist, every, after, replaced, one, failures, journaling })
+        Ok(Self { backend, persist, every, after, rate, replaced, journaling, ..Self::none() })
     }
 }
 
@@ -142,6 +151,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         options.old_values = options.old_values.or(Some(kept.old_values));
         options.every = options.every.or(Some(kept.every()));
         options.after = options.after.or(Some(kept.after_changes));
+        options.rate = options.rate.or(Some(kept.rate_bytes));
         options.keep = options.keep.or(Some(kept.keep));
         let found = kept.persist().map_err(|error| setting(&error, path))?;
         persist = persist.or(Some(found));
@@ -192,6 +202,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
             persist: persist.to_string(),
             every_seconds: options.every.unwrap_or(EVERY).as_secs_f64(),
             after_changes: options.after.unwrap_or(0),
+            rate_bytes: options.rate.unwrap_or(0),
             keep,
             journal: journal.map(|sync| sync.to_string()),
         },
@@ -316,7 +327,7 @@ fn load_one(
 impl From<BackendError> for SnapshotError {
     fn from(error: BackendError) -> Self {
         match error {
-            BackendError::GivenUp => Self::Aborted { tries: 1 },
+            BackendError::GivenUp => Self::GivenUp,
             BackendError::Io { at, source } => Self::Io { at, source },
             BackendError::Damaged { at, reason } => Self::Damaged { at, reason },
             BackendError::Refused { at, reason } => Self::Refused { at, reason },
@@ -325,22 +336,26 @@ impl From<BackendError> for SnapshotError {
 }
 
 impl Inner {
-    /// Takes a snapshot, of the newest revision at some moment of this call. It is given up when
-    /// `unwanted` says so.
-    pub(crate) fn snapshot_unless(
+    /// Takes a snapshot, of the newest revision at some moment of this call.
+    pub(super) fn take_snapshot(
         &self,
-        unwanted: &dyn Fn() -> bool,
+        going: &mut Going<'_>,
     ) -> Result<SnapshotInfo, SnapshotError> {
         let Some(backend) = &self.saving.backend else { return Err(SnapshotError::NoBackend) };
-        let saved = self.alone(|me| {
-            let saved = self.save(&**backend, me, unwanted)?;
+        let saved = self.alone(going, |me, going| {
+            let saved = self.save(&**backend, me, going)?;
             self.note(&saved).map_err(ReadError::from)?;
             Ok(saved)
         });
         match saved {
             Ok(_) => self.count(Counter::Snapshots),
-            // It did not come to a save.
-            Err(SnapshotError::Busy(_) | SnapshotError::NoBackend | SnapshotError::Write(_)) => {}
+            // It did not come to a save, or was not to.
+            Err(
+                SnapshotError::Busy(_)
+                | SnapshotError::NoBackend
+                | SnapshotError::Write(_)
+                | SnapshotError::GivenUp,
+            ) => {}
             Err(_) => {
                 self.count(Counter::SnapshotErrors);
                 let failures = self.core.region.add(header::SNAPSHOT_FAILURES, 1, Relaxed);
@@ -348,72 +363,6 @@ impl Inner {
             }
         }
         saved
-    }
-
-    /// Runs what only one member does at a time: a bus has room for one snapshot's old entries.
-    pub(super) fn alone<T>(
-        &self,
-        run: impl FnOnce((u32, u64)) -> Result<T, SnapshotError>,
-    ) -> Result<T, SnapshotError> {
-        let me = self.writer()?;
-        let Some(seat) = self.seat() else { return Err(SnapshotError::NoBackend) };
-        let _one = self.saving.one.lock().unwrap_or_else(PoisonError::into_inner);
-        let (begun, fail) = (Instant::now(), |source| {
-            let at = self.path.join("members").display().to_string();
-            SnapshotError::Io { at, source }
-        });
-        while !try_lock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)? {
-            if begun.elapsed() > self.core.patience {
-                return Err(SnapshotError::Busy(begun.elapsed()));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let end = run((me, seat.owner()));
-        unlock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)?;
-        end
-    }
-
-    /// Saves to a backend, which may be another one than the bus's.
-    pub(super) fn save(
-        &self,
-        backend: &dyn Backend,
-        (me, owner): (u32, u64),
-        unwanted: &dyn Fn() -> bool,
-    ) -> Result<SnapshotInfo, SnapshotError> {
-        let begun = Instant::now();
-        // Whoever destroys the bus waits for this to end, and then forgets what was saved.
-        let unwanted = || unwanted() || self.is_gone();
-        for _ in 0..TRIES {
-            if self.is_gone() {
-                return Err(ReadError::Gone { path: self.path.clone() }.into());
-            }
-            if unwanted() {
-                break;
-            }
-            let mut walk =
-                Walk::begin(&self.core, me, owner).map_err(|error| self.failed(error))?;
-            let head = walk.head;
-            let mut failed = None;
-            let next = || {
-                let entry = if unwanted() { Err(WalkError::Aborted) } else { walk.next_entry() };
-                entry.map_err(|error| {
-                    failed = Some(error);
-                    BackendError::GivenUp
-                })
-            };
-            match backend.save(&head, &mut FromFn(next)) {
-                Ok(Saved { entries, bytes, path }) => {
-                    let (revision, created, took) = (head.revision, head.created, begun.elapsed());
-                    return Ok(SnapshotInfo { revision, created, entries, bytes, path, took });
-                }
-                Err(error) => match failed {
-                    Some(WalkError::Aborted) => {}
-                    Some(error) => return Err(self.failed(error)),
-                    None => return Err(error.into()),
-                },
-            }
-        }
-        Err(SnapshotError::Aborted { tries: TRIES })
     }
 
     /// Notes for all members what was saved last.
@@ -425,14 +374,6 @@ impl Inner {
         let took = u64::try_from(saved.took.as_nanos()).unwrap_or(u64::MAX);
         put(header::SNAPSHOT_TOOK, took)?;
         put(header::SNAPSHOT_FAILURES, 0)
-    }
-
-    fn failed(&self, error: WalkError) -> SnapshotError {
-        match error {
-            WalkError::Aborted => SnapshotError::Aborted { tries: 1 },
-            WalkError::Bad(bad) => ReadError::from(bad).into(),
-            WalkError::Lock(error) => self.explain(error.into(), b"", 0).into(),
-        }
     }
 
     /// Says that this member will not be keeper any more: whether no other living one may be. Of two
@@ -469,7 +410,18 @@ impl Bus {
     /// # Errors
     /// [`SnapshotError`]; the last good snapshot stays.
     pub fn snapshot(&self) -> Result<SnapshotInfo, SnapshotError> {
-        self.inner.snapshot_unless(&|| false)
+        self.snapshot_with(SnapshotOptions::new())
+    }
+
+    /// The same, as fast as said, telling how far it is, until it is given up.
+    ///
+    /// # Errors
+    /// As there, and [`SnapshotError::GivenUp`]; the last good snapshot stays.
+    pub fn snapshot_with(
+        &self,
+        options: SnapshotOptions<'_>,
+    ) -> Result<SnapshotInfo, SnapshotError> {
+        self.inner.take_snapshot(&mut Going::of(options))
     }
 
     /// Detaches. The last member that may be keeper takes a snapshot of what changed; `Drop` does

@@ -5,18 +5,18 @@
 //! (`table::restore`).
 
 use super::counters::Counter;
+use super::going::{Going, SnapshotOptions};
 use super::persist::{SnapshotInfo, check_lengths};
 use super::write::Refused;
 use super::{Bus, Inner};
 use crate::backend::image::ImageDirectory;
 use crate::backend::staged::Staged;
-use crate::backend::{Backend, BackendError, Loaded, Sink};
+use crate::backend::{Backend, BackendError, Loaded, Sink, Stage};
 use crate::doorbell::Sort;
 use crate::error::{ReadError, SnapshotError, WriteError};
 use crate::region::layout::CHANGE_SIZE;
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::file;
-use crate::table::Core;
 use crate::table::entry::size_of;
 use crate::table::restore::{RestoreFailure, Restoring};
 use crate::table::wish::{Done, WriteFailure};
@@ -47,8 +47,9 @@ pub struct RestoreInfo {
 }
 
 /// Looks whether a snapshot can be restored, and what room it takes.
-struct Measure<'a> {
-    core: &'a Core,
+struct Measure<'a, 'g> {
+    bus: &'a Inner,
+    going: &'a mut Going<'g>,
     limit: u64,
     count: u64,
     bytes: u64,
@@ -67,18 +68,19 @@ pub(super) fn wrong(entry: &SnapshotEntry, reason: &str) -> SnapshotError {
     SnapshotError::Damaged { at, reason: reason.to_owned() }
 }
 
-impl Sink for Measure<'_> {
+impl Sink for Measure<'_, '_> {
     fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
         Ok(())
     }
     fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        let note = check_lengths(&entry).and_then(|()| self.core.note_of(&entry));
+        let note = check_lengths(&entry).and_then(|()| self.bus.core.note_of(&entry));
         let size = entry.value.len() as u64;
         let failed = match &note {
             Err(reason) => Some(wrong(&entry, reason)),
             Ok(_) if size > self.limit => {
                 Some(WriteError::ValueTooLarge { size, limit: self.limit }.into())
             }
+            Ok(_) if !self.going.pass(&entry, self.bus) => Some(SnapshotError::GivenUp),
             Ok(_) => None,
         };
         if failed.is_some() {
@@ -114,11 +116,11 @@ struct Try {
 
 impl Inner {
     /// Saves what a restore is about to replace. A directory for each: the image restored may be one of them.
-    fn save_replaced(&self) -> Result<SnapshotInfo, SnapshotError> {
+    fn save_replaced(&self, going: &mut Going<'_>) -> Result<SnapshotInfo, SnapshotError> {
         let revision = self.core.head().map_err(ReadError::from)?;
         let directory = self.saving.replaced.join(format!("{revision:020}"));
         let images = ImageDirectory { directory, is_compressed: false, keep: 1 };
-        self.alone(|me| self.save(&images, me, &|| false))
+        self.alone(going, |me, going| self.save(&images, me, going))
     }
 
     /// Removes all but the newest of what restores replaced. What can't be removed stays.
@@ -134,10 +136,10 @@ impl Inner {
 
     /// Makes room for what was measured, as far as the bus may grow: else each try would fail later
     /// than the one before.
-    fn make_room(&self, me: u32, measure: &Measure<'_>) -> Result<(), SnapshotError> {
+    fn make_room(&self, me: u32, count: u64, bytes: u64) -> Result<(), SnapshotError> {
         let core = &self.core;
         // Spans are not filled to the last byte, and arrays and the list of changes need some.
-        let needed = measure.bytes + measure.bytes / 4 + measure.count * (CHANGE_SIZE + 32);
+        let needed = bytes + bytes / 4 + count * (CHANGE_SIZE + 32);
         let needed = needed / core.geometry.block_size() + 1;
         loop {
             let (free, _) = core.free_blocks().map_err(ReadError::from)?;
@@ -198,8 +200,20 @@ impl Bus {
     /// # Errors
     /// [`SnapshotError`]; what the backend had before stays.
     pub fn backup(&self, to: &dyn Backend) -> Result<SnapshotInfo, SnapshotError> {
+        self.backup_with(to, SnapshotOptions::new())
+    }
+
+    /// The same, as fast as said, telling how far it is, until it is given up.
+    ///
+    /// # Errors
+    /// As there, and [`SnapshotError::GivenUp`]; what the backend had before stays.
+    pub fn backup_with(
+        &self,
+        to: &dyn Backend,
+        options: SnapshotOptions<'_>,
+    ) -> Result<SnapshotInfo, SnapshotError> {
         let inner = &self.inner;
-        let saved = inner.alone(|me| inner.save(to, me, &|| false))?;
+        let saved = inner.alone(&mut Going::of(options), |me, going| inner.save(to, me, going))?;
         inner.count(Counter::Backups);
         Ok(saved)
     }
@@ -239,19 +253,39 @@ impl Bus {
     /// [`SnapshotError::Absent`] when there is none, [`SnapshotError::Damaged`] when none is good,
     /// [`WriteError::Full`] when the bus has not room for both; what was there stays.
     pub fn restore(&self, from: &dyn Backend, name: &str) -> Result<RestoreInfo, SnapshotError> {
-        let (inner, begun) = (&self.inner, Instant::now());
+        self.restore_with(from, name, SnapshotOptions::new())
+    }
+
+    /// The same, telling how far it is, until it is given up; the rate is that of what is read and of what is saved before.
+    /// Once the bus is being filled it can be given up no more.
+    ///
+    /// # Errors
+    /// As there, and [`SnapshotError::GivenUp`]; what was there stays.
+    pub fn restore_with(
+        &self,
+        from: &dyn Backend,
+        name: &str,
+        options: SnapshotOptions<'_>,
+    ) -> Result<RestoreInfo, SnapshotError> {
+        let (inner, begun, going) = (&*self.inner, Instant::now(), &mut Going::of(options));
         let me = inner.writer()?;
-        let core = &inner.core;
         let limit = inner.value_max();
-        let mut measure = Measure { core, limit, count: 0, bytes: 0, failed: None };
+        if !going.begin(Stage::Loading, None) {
+            return Err(SnapshotError::GivenUp);
+        }
+        let mut measure = Measure { bus: inner, going, limit, count: 0, bytes: 0, failed: None };
         // With no lock held: a server may be slow, and another format takes longer to read.
         let staged = match Staged::of(from, &inner.saving.replaced, &mut measure) {
             Ok(Some(staged)) => staged,
             Ok(None) => return Err(absent(from, name)),
             Err(error) => return Err(measure.failed.take().unwrap_or_else(|| error.into())),
         };
-        let before = inner.save_replaced()?;
-        inner.make_room(me, &measure)?;
+        let (count, bytes) = (measure.count, measure.bytes);
+        let before = inner.save_replaced(going)?;
+        inner.make_room(me, count, bytes)?;
+        if !going.begin(Stage::Filling, Some(count)) {
+            return Err(SnapshotError::GivenUp);
+        }
         let (mut restored, mut ended) = (None, None);
         let done = inner.with_room(
             me,
@@ -269,7 +303,7 @@ impl Bus {
                 }
             },
         );
-        let full = |refused: Refused| inner.explain(refused, b"", measure.bytes);
+        let full = |refused: Refused| inner.explain(refused, b"", bytes);
         let _: Done = done.map_err(full)?;
         if let Some(error) = ended {
             return Err(error);

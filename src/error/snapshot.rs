@@ -33,6 +33,9 @@ pub enum SnapshotError {
         /// What it said.
         reason: String,
     },
+    /// Whoever asked for it said to end it.
+    #[error("it was given up, as was asked for; the last good one stays")]
+    GivenUp,
     /// Somebody ran out of room, and the snapshot gave way.
     #[error("the snapshot gave way to writers who needed room, {tries} times")]
     Aborted {

@@ -221,6 +221,11 @@ impl Core {
         Ok(())
     }
 
+    /// Whether a snapshot is on.
+    pub(crate) fn is_snapshot_on(&self) -> bool {
+        self.region.load(header::SNAP_ON, Relaxed) == Ok(1)
+    }
+
     /// Ends the running snapshot, so that what it keeps can be freed. Whether there was one.
     pub(crate) fn abort_snapshot(&self, me: u32) -> Result<bool, LockError> {
         if self.region.load(header::SNAP_ON, Acquire)? == 0 {

@@ -1,6 +1,7 @@
 //! `backup`, `restore`, `convert`, `export` and `import`: what is there, at other places.
 
 use crate::harness::Place;
+use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 
 /// A bus with what is hard to write down.
@@ -151,4 +152,25 @@ fn an_export_may_be_cut_short() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// Promise: a signal ends what takes its time, with the status that says so; nothing of it is left, and what was there
+/// before stays.
+/// Plant: signals that are not listened to: the file that was begun stays.
+#[test]
+fn a_signal_ends_what_takes_its_time() {
+    let place = full();
+    let at = place.path("tmp").join("images");
+    let to = at.display().to_string();
+    place.run(&["backup", "b", &to]).done();
+    place.run(&["set", "b", "more", "x"]).done();
+    let files = || std::fs::read_dir(&at).unwrap().count();
+    // Each entry takes seconds.
+    let slow = place.spawn(&["backup", "b", &to, "--rate", "10"]);
+    crate::harness::eventually("its file", || (files() == 2).then_some(()));
+    slow.signal(Signal::SIGINT);
+    assert_eq!(slow.end().0.code(), Some(130));
+    assert_eq!(files(), 1);
+    place.run(&["restore", "b", &to]).done();
+    assert_eq!(place.run(&["get", "b", "more"]).status.code(), Some(1));
 }

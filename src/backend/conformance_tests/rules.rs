@@ -5,6 +5,7 @@ use crate::backend::{Backend, BackendError, FromFn};
 use crate::hook;
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::seam::failing;
+use std::ops::ControlFlow;
 
 /// Rule 2, exact: every entry comes back byte for byte, of a first snapshot as of one that replaces,
 /// changes, adds to and takes away from another; with revisions, times and deadlines to their ends.
@@ -222,7 +223,8 @@ pub(super) fn copied(place: fn() -> Place) {
     let (first, last) = (images("first"), images("last"));
     save(&*first, &head(5), &all).unwrap();
     for (from, to) in [(&first, &place.open(1)), (&place.open(1), &last)] {
-        let (loaded, saved) = crate::backend::copy(&**from, &**to, |_| ()).unwrap().unwrap();
+        let (loaded, saved) =
+            crate::backend::copy(&**from, &**to, |_| ControlFlow::Continue(())).unwrap().unwrap();
         assert_eq!((loaded.entries, saved.entries), (all.len() as u64, all.len() as u64));
     }
     assert_same("copied", &load(&*last).unwrap(), &head(5), &all);

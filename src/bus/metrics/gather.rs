@@ -163,6 +163,7 @@ impl Inner {
             backend: self.saving.persist.to_string(),
             every: self.saving.every,
             after: self.saving.after,
+            rate: self.saving.rate,
             snapshots: sums.of(Counter::Snapshots),
             failures: sums.of(Counter::SnapshotErrors),
             failures_in_a_row: self.word(header::SNAPSHOT_FAILURES)?,

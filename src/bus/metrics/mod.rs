@@ -218,6 +218,8 @@ pub struct PersistenceMetrics {
     pub every: Duration,
     /// After how many changes it takes one before that; 0: by time alone.
     pub after: u64,
+    /// Bytes a second that it takes at most for that; 0: full speed.
+    pub rate: u64,
     /// Snapshots taken.
     pub snapshots: u64,
     /// Snapshots that failed.

@@ -8,6 +8,7 @@ mod golden;
 mod own;
 mod rebuild;
 pub(crate) mod restore;
+mod taken;
 
 use crate::harness::Place;
 use membus::{Bus, ReadBus};

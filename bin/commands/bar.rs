@@ -1,0 +1,54 @@
+//! What takes its time: a bar beside it on a terminal, and its end by a signal.
+
+use crate::error::Failure;
+use crate::halt::Halt;
+use indicatif::{ProgressBar, ProgressStyle};
+use membus::{Progress, Stage};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// How often the spinner turns.
+const TURN: Duration = Duration::from_millis(100);
+/// What is shown where it is known how much there is, and where it is not.
+const BAR: &str = "{msg} [{bar:30}] {human_pos} of {human_len}, {eta}";
+const SPINNER: &str = "{spinner} {msg} {human_pos}";
+
+/// Runs something that tells how far it is; SIGINT, SIGTERM and SIGHUP end it, and nothing of it is left.
+pub(super) fn with_bar<T, E: Into<Failure>>(
+    run: impl FnOnce(&mut dyn FnMut(&Progress) -> ControlFlow<()>) -> Result<T, E>,
+) -> Result<T, Failure> {
+    let halt = Halt::listen()?;
+    // Draws on standard error, and only where that is a terminal.
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(TURN);
+    let mut shown = None;
+    let end = run(&mut |progress| {
+        if shown.replace(progress.stage) != Some(progress.stage) {
+            begin(&bar, progress);
+        }
+        // What is known is about.
+        bar.set_position(progress.total.map_or(progress.entries, |all| progress.entries.min(all)));
+        if halt.check().is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    // A signal that came too late for it changes nothing.
+    end.map_err(|error| halt.check().err().unwrap_or_else(|| error.into()))
+}
+
+fn begin(bar: &ProgressBar, progress: &Progress) {
+    let what = match progress.stage {
+        Stage::Loading => "loading",
+        Stage::Filling => "filling the bus",
+        Stage::Copying => "copying",
+        _ => "saving",
+    };
+    bar.set_message(what);
+    let template = if progress.total.is_some() { BAR } else { SPINNER };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    match progress.total {
+        Some(total) => bar.set_length(total),
+        None => bar.unset_length(),
+    }
+}
