@@ -17,7 +17,7 @@
 //! comes back).
 
 #[path = "power_tests/disk_tests.rs"]
-mod disk_tests;
+pub(super) mod disk_tests;
 
 use super::options::Options;
 use super::{Bus, destroy};
@@ -130,7 +130,7 @@ impl Place {
     }
 }
 
-fn number_of(variable: &str) -> Option<u64> {
+pub(super) fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 

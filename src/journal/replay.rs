@@ -11,6 +11,7 @@ use super::format::{Kind, SegmentReader, record};
 use super::segments::{self, Found};
 use crate::backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
+use crate::sys::file;
 use std::collections::HashMap;
 use std::io::{BufReader, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -162,6 +163,10 @@ impl Merge<'_> {
                     changes.refused.push((found.path.display().to_string(), reason.clone()));
                 }
                 Ok(header) if changes.goes_on(header.at, header.continues) => {
+                    if self.until == Until::Newest {
+                        // Whoever goes on from here relies on it, and its writer may have died before the sync.
+                        file::sync_data(&found.file).map_err(BackendError::io(&found.path))?;
+                    }
                     changes.read(index, found, self.until)?;
                 }
                 Ok(header) => {

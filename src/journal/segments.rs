@@ -127,6 +127,11 @@ impl Segment {
     }
 }
 
+/// Has all segments on the disk.
+pub(crate) fn sync_all(directory: &Path) -> io::Result<()> {
+    all(directory)?.iter().try_for_each(|found| file::sync_data(&found.file))
+}
+
 /// Removes the segments that nobody needs who has a snapshot of `oldest` or a later one.
 pub(crate) fn remove_before(directory: &Path, oldest: Point) -> io::Result<()> {
     let found = all(directory)?;

@@ -154,8 +154,9 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     set_mode(&open_directory(path)?, mode)
 }
 
-/// Makes a directory and those above it, for this user alone. What is there stays as it is; the names
-/// of all that is new are on the disk.
+/// Makes a directory and those above it, for this user alone. What is there stays as it is; its name is on the
+/// disk, and those of all that is new. Of one that is there, too: whoever made it may have died before the sync, or
+/// met an error, and none below it was made then.
 pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     gate(Call::MakeDirectory)?;
@@ -169,11 +170,13 @@ pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
         made = make();
     }
     match made {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        made => made?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => {
+            made?;
+            #[cfg(test)]
+            note(|| Deed::MakeDirectory { path: path.to_owned() });
+        }
     }
-    #[cfg(test)]
-    note(|| Deed::MakeDirectory { path: path.to_owned() });
     sync_directory(parent.unwrap_or(Path::new(".")))
 }
 

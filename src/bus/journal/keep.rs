@@ -14,7 +14,7 @@ use super::super::keeper::Stop;
 use super::collect::{Collected, Collector};
 use crate::error::ReadError;
 use crate::journal::format::Header;
-use crate::journal::segments::{Segment, remove_before};
+use crate::journal::segments::{Segment, remove_before, sync_all};
 use crate::journal::{JournalSync, Point};
 use crate::region::BadRegion;
 use crate::region::layout::header;
@@ -108,9 +108,13 @@ impl Journaler {
         let begun = Instant::now();
         let asked = inner.take_request()?;
         if self.segment.is_none() {
-            // What is written outlives a process, but not a sync that failed.
             let from = match self.sync {
-                JournalSync::System if self.failed == 0 => header::JOURNAL_WRITTEN,
+                // What is written outlives its writer. It is synced, since nobody will come back to it.
+                JournalSync::System if self.failed == 0 => {
+                    sync_all(&self.directory).map_err(self.io())?;
+                    header::JOURNAL_WRITTEN
+                }
+                // After a sync that failed nobody knows what is left of what was written.
                 _ => header::JOURNALED,
             };
             let from = inner.core.region.load_count(from, Acquire)?;

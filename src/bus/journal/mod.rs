@@ -13,6 +13,8 @@
 pub(crate) mod collect;
 pub(crate) mod keep;
 #[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod tests;
 
 use super::options::Options;

@@ -14,7 +14,7 @@ const SECTOR: u64 = 512;
 
 /// Random numbers (`SplitMix64`).
 #[derive(Debug)]
-pub(super) struct Dice(pub(super) u64);
+pub(in crate::bus) struct Dice(pub(in crate::bus) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -23,7 +23,7 @@ impl Dice {
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ mixed >> 31
     }
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(in crate::bus) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 }
@@ -51,7 +51,7 @@ enum Node {
 
 /// A directory with all below it, as a disk and the kernel's memory have it.
 #[derive(Debug, Clone)]
-pub(super) struct Disk {
+pub(in crate::bus) struct Disk {
     root: PathBuf,
     nodes: Vec<Node>,
     inodes: BTreeMap<u64, usize>,
@@ -81,7 +81,7 @@ fn name_of(path: &Path) -> String {
 
 impl Disk {
     /// What is below `root` now, all of it synced.
-    pub(super) fn of(root: &Path) -> Self {
+    pub(in crate::bus) fn of(root: &Path) -> Self {
         let mut this =
             Self { root: root.to_owned(), nodes: Vec::new(), inodes: BTreeMap::default() };
         this.take_in(root);
@@ -139,7 +139,7 @@ impl Disk {
     }
 
     /// Does what was done; nothing to what is elsewhere.
-    pub(super) fn replay(&mut self, deed: &Deed) {
+    pub(in crate::bus) fn replay(&mut self, deed: &Deed) {
         match deed {
             Deed::Open { path, inode, truncates } => {
                 let file = Node::File { synced: Vec::new(), since: Vec::new() };
@@ -190,7 +190,7 @@ impl Disk {
     }
 
     /// Lays out, in place of the root, what the disk may have when the power goes now.
-    pub(super) fn cut(&self, dice: &mut Dice) {
+    pub(in crate::bus) fn cut(&self, dice: &mut Dice) {
         if self.root.exists() {
             std::fs::remove_dir_all(&self.root).unwrap();
         }
