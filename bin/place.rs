@@ -2,23 +2,12 @@
 
 use crate::error::Failure;
 use membus::{Backend, Persist};
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 /// What begins a text that names a backend; all else is a path.
 const SCHEMES: [&str; 7] =
     ["image:", "json:", "sqlite:", "redis:", "rediss:", "redis+unix:", "none"];
-/// Ends of paths, and which backend a file with such a name is of. A path with none of them is a directory of
-/// images.
-const ENDS: [(&str, &str); 5] = [
-    (".json", "json:"),
-    (".json.gz", "json:"),
-    (".sqlite", "sqlite:"),
-    (".sqlite3", "sqlite:"),
-    (".db", "sqlite:"),
-];
-
 /// How such a place is said in the help.
 pub(crate) const PLACES: &str = "\
 A place is a file FILE.json, FILE.json.gz, FILE.sqlite or FILE.db, or a directory of images, or the URL of a
@@ -49,42 +38,16 @@ fn persist(typed: &OsStr) -> Result<Persist, String> {
     {
         return text.parse::<Persist>().map_err(|error| error.to_string());
     }
-    let absolute = std::path::absolute(typed).map_err(|error| error.to_string())?;
-    let (path, typed) = (absolute.as_path(), absolute.as_os_str());
-    let end = ENDS.iter().find(|(end, _)| typed.as_bytes().ends_with(end.as_bytes()));
-    match end {
-        None if path.is_file() => {
-            Err("it is a file of no kind that has snapshots; of images name the directory".into())
-        }
-        None => Ok(Persist::Image(path.to_owned())),
-        Some((_, scheme)) => {
-            // In a text a `?` would begin a parameter.
-            let escaped = escape(typed);
-            let text =
-                escaped.to_str().ok_or("a path that is not UTF-8 can only be a directory")?;
-            format!("{scheme}{text}").parse::<Persist>().map_err(|error| error.to_string())
-        }
-    }
-}
-
-fn escape(path: &OsStr) -> OsString {
-    let mut escaped = Vec::new();
-    for byte in path.as_bytes() {
-        match byte {
-            b'%' => escaped.extend_from_slice(b"%25"),
-            b'?' => escaped.extend_from_slice(b"%3F"),
-            byte => escaped.push(*byte),
-        }
-    }
-    OsString::from_vec(escaped)
+    Persist::of_path(typed).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStrExt;
 
     /// Promise: a file's name says what it is; whatever stands in a path is a part of the path.
-    /// Plants: no escape of `?`; `.json.gz` taken for a directory.
+    /// Plant: `.json.gz` taken for a directory.
     #[test]
     fn names_say_what_they_are() {
         for (typed, due) in [

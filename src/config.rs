@@ -91,6 +91,12 @@ pub(crate) fn before_restore(state: &Path, path: &Path) -> Result<PathBuf, OpenE
     Ok(state.join(format!("{stem}.before-restore")))
 }
 
+/// Where backups go that have a name and no place.
+pub(crate) fn backups(state: &Path, path: &Path) -> Result<PathBuf, OpenError> {
+    let stem = stem(path).map_err(|source| failed("naming", path, source))?;
+    Ok(state.join(format!("{stem}.backups")))
+}
+
 /// Where the journal goes.
 pub(crate) fn journal(state: &Path, path: &Path) -> Result<PathBuf, OpenError> {
     let stem = stem(path).map_err(|source| failed("naming", path, source))?;

@@ -48,6 +48,7 @@ pub(crate) mod reader;
 pub(crate) mod restore;
 pub(crate) mod scan;
 pub(crate) mod seat;
+mod simple;
 pub(crate) mod sleeper;
 #[cfg(feature = "stream")]
 pub(crate) mod stream;

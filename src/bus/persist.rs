@@ -50,6 +50,8 @@ pub(crate) struct Saving {
     pub(crate) rate: u64,
     /// Where images go of what restores replace.
     pub(super) replaced: PathBuf,
+    /// Where backups go that have a name and no place.
+    pub(super) backups: PathBuf,
     /// Snapshots of one handle, one at a time.
     pub(super) one: Mutex<()>,
     /// How many threads wait for it.
@@ -90,6 +92,7 @@ impl Saving {
             after: 0,
             rate: 0,
             replaced: PathBuf::new(),
+            backups: PathBuf::new(),
             one: Mutex::default(),
             awaited: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -130,9 +133,12 @@ impl Saving {
                 None
             }
         };
-        let replaced = config::before_restore(&options.state_directory(), path)?;
+        let state = options.state_directory();
+        let replaced = config::before_restore(&state, path)?;
+        let backups = config::backups(&state, path)?;
         let journaling = Journaling::of(options, path, kept.as_ref())?;
-        Ok(Self { backend, persist, every, after, rate, replaced, journaling, ..Self::none() })
+        let none = Self::none();
+        Ok(Self { backend, persist, every, after, rate, replaced, backups, journaling, ..none })
     }
 }
 

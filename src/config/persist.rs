@@ -37,6 +37,48 @@ pub enum Persist {
     Own,
 }
 
+/// Ends of paths, and what has such a name. A path with none of them is a directory of images.
+const ENDS: [(&str, &str); 5] = [
+    (".json", "json"),
+    (".json.gz", "json"),
+    (".sqlite", "sqlite"),
+    (".sqlite3", "sqlite"),
+    (".db", "sqlite"),
+];
+
+impl Persist {
+    /// What a path names by its end: `.json` and `.json.gz` a document, `.db`, `.sqlite` and `.sqlite3` the table `membus` of a
+    /// database, all else a directory of images. A relative one is taken from where this process is.
+    ///
+    /// # Errors
+    /// [`PersistError::Wrong`] for a file with another end, and for a name of a file that is not UTF-8.
+    pub fn of_path(path: impl AsRef<Path>) -> Result<Self, PersistError> {
+        let wrong =
+            |scheme, reason: &str| PersistError::Wrong { scheme, reason: reason.to_owned() };
+        let failed = |error: io::Error| wrong("image", &error.to_string());
+        let path = std::path::absolute(path).map_err(failed)?;
+        let bytes = path.as_os_str().as_bytes();
+        let end = ENDS.iter().find(|(end, _)| bytes.ends_with(end.as_bytes()));
+        match end {
+            None if path.is_file() => Err(wrong(
+                "image",
+                "is a directory, and this is a file of no kind that has snapshots",
+            )),
+            None => Ok(Self::Image(path)),
+            Some((_, scheme)) if path.to_str().is_none() => {
+                Err(wrong(scheme, "needs a path that is UTF-8"))
+            }
+            Some((_, "json")) => Ok(Self::Json(path)),
+            Some(_) => Ok(Self::sqlite(path)),
+        }
+    }
+
+    /// The table `membus` of this SQLite database.
+    pub fn sqlite(path: impl Into<PathBuf>) -> Self {
+        Self::Sqlite { path: path.into(), table: TABLE.to_owned() }
+    }
+}
+
 impl fmt::Display for Persist {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

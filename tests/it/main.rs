@@ -88,6 +88,7 @@ fn actor() {
         ("snapshots_opener", snapshots::damaged::opener),
         ("snapshots_saver", snapshots::damaged::saver),
         ("restorer", snapshots::restore::restorer),
+        ("one_line", snapshots::simple::one_line),
         ("order_client", model::order::client),
         ("queue_producer", queue::group::producer),
         ("queue_consumer", queue::group::consumer),

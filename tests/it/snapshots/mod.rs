@@ -8,6 +8,7 @@ mod golden;
 mod own;
 mod rebuild;
 pub(crate) mod restore;
+pub(crate) mod simple;
 mod taken;
 
 use crate::harness::Place;
