@@ -32,6 +32,7 @@ mod snapshot;
 mod subscribe;
 mod sync;
 mod tied;
+mod top;
 mod ttl;
 mod wait;
 mod watch;
@@ -110,6 +111,7 @@ commands! {
     Members(members),
     Metrics(metrics),
     Health(health),
+    Top(top),
     Check(check),
     Doctor(doctor),
     Keep(keep),

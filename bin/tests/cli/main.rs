@@ -19,6 +19,7 @@ mod messages;
 mod metrics;
 mod persist;
 mod queue;
+mod top;
 mod values;
 mod wait;
 mod watch;
