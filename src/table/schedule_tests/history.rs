@@ -38,6 +38,12 @@ enum Answer {
         revision: u64,
         before: u64,
     },
+    /// With this revision, or given up.
+    Restored {
+        id: u64,
+        revision: Option<u64>,
+        before: u64,
+    },
     /// The key had this revision.
     Revision {
         key: u64,
@@ -68,6 +74,8 @@ pub(super) struct History {
     deadlines: BTreeMap<u64, u64>,
     /// Changes that these operations make at once.
     together: BTreeMap<u64, usize>,
+    /// What these restores bring: values by key.
+    restores: BTreeMap<u64, BTreeMap<u64, Vec<u8>>>,
     pub(super) contended: usize,
     changes: u64,
     looks: usize,
@@ -84,6 +92,9 @@ impl History {
     }
     pub(super) fn cleared(&mut self, id: u64, revision: u64, before: u64) {
         self.answers.push(Answer::Cleared { id, revision, before });
+    }
+    pub(super) fn restored(&mut self, id: u64, revision: Option<u64>, before: u64) {
+        self.answers.push(Answer::Restored { id, revision, before });
     }
     pub(super) fn saw_revision(&mut self, key: u64, revision: u64, heads: Heads) {
         self.answers.push(Answer::Revision { key, revision, heads });
@@ -102,6 +113,10 @@ impl History {
     }
     pub(super) fn together(&mut self, id: u64, count: usize) {
         self.together.insert(id, count);
+    }
+
+    pub(super) fn restores(&mut self, id: u64, key: u64, value: &[u8]) {
+        self.restores.entry(id).or_default().insert(key, value.to_vec());
     }
 
     /// Adds one schedule's figures.
@@ -134,7 +149,7 @@ impl History {
     /// Holds all answers against the log, and the region against its end.
     pub(super) fn verify(&mut self, core: &Core) {
         let records = Self::records(core);
-        let states = States::of(&records);
+        let states = States::of(&records, &self.restores);
         self.changes = records.len() as u64;
         for (id, count) in &self.together {
             let is_its = |record: &Record| record.time == *id && record.kind == RecordKind::Set;
@@ -207,6 +222,13 @@ impl History {
                 assert_eq!(made, [(RecordKind::Clear, *revision)], "{answer:?}");
                 assert!(revision > before, "{answer:?}");
             }
+            Answer::Restored { id, revision, before } => {
+                ids.push(*id);
+                let made: Vec<_> = of(*id).map(|record| (record.kind, record.revision)).collect();
+                let one = revision.map(|revision| (RecordKind::Restore, revision));
+                assert_eq!(made, Vec::from_iter(one), "{answer:?}");
+                assert!(revision.is_none_or(|revision| revision > *before), "{answer:?}");
+            }
             Answer::Revision { key, revision, heads } => {
                 let has =
                     |state: &State| state.get(key).is_some_and(|saw| saw.revision == *revision);
@@ -261,7 +283,7 @@ type State = BTreeMap<u64, Saw>;
 struct States(Vec<State>);
 
 impl States {
-    fn of(records: &[Record]) -> Self {
+    fn of(records: &[Record], restores: &BTreeMap<u64, BTreeMap<u64, Vec<u8>>>) -> Self {
         let mut states = vec![State::new()];
         for record in records {
             let mut state = states.last().cloned().unwrap_or_default();
@@ -289,6 +311,13 @@ impl States {
                     );
                 }
                 (RecordKind::Clear, None) => state.clear(),
+                // All of it has one revision.
+                (RecordKind::Restore, None) => {
+                    let saw =
+                        |value: &Vec<u8>| Saw { revision: record.revision, value: value.clone() };
+                    let brings = restores.get(&record.time).into_iter().flatten();
+                    state = brings.map(|(number, value)| (*number, saw(value))).collect();
+                }
                 _ => panic!("{record:?}"),
             }
             states.push(state);

@@ -13,11 +13,15 @@
 //! emptied before it, decisions that are not looked at again, a reader's copy or slot that is not looked at
 //! again, one that takes what is too young for absent, snapshots that frees do not regard or that take what
 //! was cleared, a sweep that marks the entry before it empties the slot, a cell that does not look at
-//! `died`, at `born`, at the last clear, or at the head of an absence.
+//! `died`, at `born`, at the last clear, or at the head of an absence. Of a restore: the head before the floor
+//! (seldom: in one of some ten thousand schedules), a floor that does not count as the head, a revision for
+//! each entry, slot words before `READY`, new entries without their predecessor, nothing counted, a stripe
+//! that is not locked, entries that stay filled when it is given up.
 
 mod history;
 
 use super::entry::Note;
+use super::restore::RestoreFailure;
 use super::testing::{Graveyard, Memo, small};
 use super::wish::{Action, Condition, Done, Wish, WriteFailure};
 use super::{Clock, Core};
@@ -27,10 +31,11 @@ use crate::lock::{LockError, Probe};
 use crate::region::layout::header;
 use crate::region::{Memory, Region};
 use crate::snapshot::{Walk, WalkError};
+use crate::snapshot_entry::SnapshotEntry;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
 use crate::table::read::ReadFailure;
-use crate::table::wish::KIND_BYTES;
+use crate::table::wish::{KIND_BYTES, KIND_COUNTER};
 use history::{History, Saw};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
@@ -129,7 +134,7 @@ fn write(stage: &Stage, core: &Core, me: u32) -> Result<(), WriteFailure> {
         stage.note(|history| history.changed(id, done, count, before));
         Ok(())
     };
-    match random.gen_range(0..18) {
+    match random.gen_range(0..19) {
         0..=4 => changed(core.write_one(me, &set(&name, &bytes, id, 0))?, 1),
         5 => {
             let deadline = core.clock.boot() + 300;
@@ -165,7 +170,8 @@ fn write(stage: &Stage, core: &Core, me: u32) -> Result<(), WriteFailure> {
             stage.note(|history| history.cleared(id, revision, before));
             Ok(())
         }
-        14 => {
+        14 => restore(stage, core, me, id, before),
+        15 => {
             stage.clock.advance(200);
             for stripe in core.timed_stripes()? {
                 core.expire_stripe(me, stripe)?;
@@ -188,6 +194,48 @@ fn write(stage: &Stage, core: &Core, me: u32) -> Result<(), WriteFailure> {
             Ok(())
         }
     }
+}
+
+/// What some backup has, a counter perhaps among it, takes the place of all there is; or is given up.
+fn restore(stage: &Stage, core: &Core, me: u32, id: u64, before: u64) -> Result<(), WriteFailure> {
+    let mut random = shuttle::rand::thread_rng();
+    let expires = if random.gen_bool(0.3) { core.clock.wall() + 300 } else { 0 };
+    if expires != 0 {
+        stage.note(|history| history.expires(id, expires));
+    }
+    let mut all = Vec::new();
+    for number in (0..KEYS).filter(|_| random.gen_bool(0.6)) {
+        all.push((number, SnapshotEntry { value: value(id), expires, ..entry_of(number, id) }));
+    }
+    if random.gen_bool(0.5) {
+        let value = random.gen_range(0..40_u64).to_le_bytes().to_vec();
+        let kind = KIND_COUNTER;
+        all.push((COUNTER, SnapshotEntry { value, kind, ..entry_of(COUNTER, id) }));
+    }
+    let is_given_up = random.gen_bool(0.2);
+    let end = core.restore(me).and_then(|mut restoring| {
+        for (number, entry) in &all {
+            let had = restoring.len();
+            restoring.add(entry)?;
+            // One that has expired meanwhile is passed over.
+            if restoring.len() > had {
+                stage.note(|history| history.restores(id, *number, &entry.value));
+            }
+        }
+        if is_given_up { Ok(None) } else { restoring.commit(id, b"", b"backup").map(Some) }
+    });
+    match end {
+        Ok(revision) => {
+            stage.note(|history| history.restored(id, revision, before));
+            Ok(())
+        }
+        Err(RestoreFailure::Write(failure)) => Err(failure),
+        Err(RestoreFailure::Wrong(reason)) => panic!("{reason}"),
+    }
+}
+
+fn entry_of(number: u64, id: u64) -> SnapshotEntry {
+    SnapshotEntry { key: key(number).into_bytes(), time: id, ..SnapshotEntry::default() }
 }
 
 /// Lets a process die after so many steps. Who is past its last one is dead, whatever it returns: it
