@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod errors;
 mod harness;
+mod journal;
 mod keep;
 mod lock;
 mod look;

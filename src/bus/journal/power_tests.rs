@@ -113,7 +113,8 @@ impl History {
         let word = |at| bus.inner.core.region.load(at, Acquire).unwrap();
         let durable = word(header::JOURNALED).max(word(header::SNAPSHOT_REVISION));
         let of_life = self.states.iter().enumerate().skip(self.first);
-        let durable = of_life.filter(|(_, (revision, _))| *revision <= durable).map(|s| s.0).last();
+        let durable =
+            of_life.filter(|(_, (revision, _))| *revision <= durable).map(|s| s.0).next_back();
         // In a new life: what it began with was on the disk.
         self.promised.push(durable.unwrap_or(self.first));
         note(|| Deed::Mark);
