@@ -442,3 +442,59 @@ fn whether_there_is_a_journal_is_kept() {
     let bus = place.options().persist(Persist::None).journal(every).create_at(place.bus());
     assert!(matches!(bus, Err(OpenError::Setting { setting: "journal", .. })), "{bus:?}");
 }
+
+/// Promise "safe on bad bytes": of segments with any damage an error or a state that was there is loaded, never another
+/// one, and nothing panics.
+/// Plants: no checksum of a group; one that does not begin with its segment's; a length that is believed.
+#[test]
+fn damaged_segments_are_an_error_or_an_earlier_state() {
+    let mut kept = Kept::new();
+    let mut states = vec![State::new()];
+    for round in 0..12_u8 {
+        kept.bus().set(format!("k{}", round % 3), &round).unwrap();
+        kept.bus().set_bytes("large", vec![round; 2000]).unwrap();
+        kept.turn();
+        states.push(kept.state());
+        if round == 6 {
+            kept.journaler = Journaler::new(directory(&kept.place), SYNC);
+        }
+    }
+    let directory = directory(&kept.place);
+    let names: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|e| e.unwrap().path()).collect();
+    let whole: Vec<_> = names.iter().map(|name| std::fs::read(name).unwrap()).collect();
+    let seed = crate::sys::process::random().unwrap();
+    let mut random = seed | 1;
+    let mut below = |end: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % end.max(1) as u64) as usize
+    };
+    for number in 0..1500 {
+        let which = below(names.len());
+        let mut bytes = whole[which].clone();
+        match below(4) {
+            0 => bytes.truncate(below(bytes.len())),
+            1 => {
+                let at = below(bytes.len());
+                bytes[at] ^= 1 << below(8);
+            }
+            // Groups of another segment, whole.
+            2 => bytes.truncate(88),
+            _ => {
+                let at = below(bytes.len() - 8);
+                bytes[at..at + 8].copy_from_slice(&[255; 8]);
+            }
+        }
+        if bytes.len() == 88 {
+            bytes.extend_from_slice(&whole[(which + 1) % whole.len()][88..]);
+        }
+        std::fs::write(&names[which], &bytes).unwrap();
+        let mut found = Collected::default();
+        let loaded = kept.past(Until::Newest).load(&mut found);
+        assert!(loaded.is_err() || states.contains(&found.0), "seed {seed}, {number}");
+        std::fs::write(&names[which], &whole[which]).unwrap();
+    }
+    assert_eq!(collect(&kept.past(Until::Newest)), kept.state());
+    crate::earned(1500, "damaged segments of journals");
+}
