@@ -12,7 +12,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// All commands but `demo`, which starts processes of its own.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 32] = [
     "create",
     "set",
     "get",
@@ -37,11 +37,19 @@ const COMMANDS: [&str; 24] = [
     "wait",
     "doctor",
     "queue",
+    "backup",
+    "restore",
+    "convert",
+    "export",
+    "import",
+    "metrics",
+    "health",
+    "top",
 ];
 /// What follows `queue`.
 const OF_QUEUES: [&str; 7] = ["put", "take", "ack", "release", "extend", "list", "purge"];
 /// Words that mean something somewhere.
-const WORDS: [&str; 32] = [
+const WORDS: [&str; 36] = [
     "orders",
     "k",
     "-",
@@ -74,6 +82,10 @@ const WORDS: [&str; 32] = [
     "--after",
     "--limit",
     "1-2",
+    "--rate",
+    "--interval",
+    "--once",
+    "x.json",
 ];
 /// How long a command may take that is not told to wait.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -131,7 +143,7 @@ fn run(place: &Path, words: &[OsString], input: &[u8]) -> (Option<ExitStatus>, S
     // Who does not read its input has closed it.
     let _sent = child.stdin.take().unwrap().write_all(input);
     let waits = words.iter().any(|word| {
-        ["watch", "keep", "subscribe", "wait", "take"].iter().any(|waits| word == waits)
+        ["watch", "keep", "subscribe", "wait", "take", "top"].iter().any(|waits| word == waits)
     });
     let begun = Instant::now();
     let status = loop {
