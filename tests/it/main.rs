@@ -31,6 +31,7 @@
 //! | `MEMBUS_IT_ITEMS` | items that a group of a queue works off while it is killed | 4,000 |
 //! | `MEMBUS_IT_COUNT_KILLS` | processes killed that count what they do | 40 |
 //! | `MEMBUS_IT_RESTORE_KILLS` | processes killed that restore | 40 |
+//! | `MEMBUS_IT_JOURNAL_KILLS` | writers and keepers killed beside a journal | 24 |
 //! | `PROPTEST_CASES` | sequences of operations against the model | 2,000 |
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
@@ -88,6 +89,7 @@ fn actor() {
         ("snapshots_opener", snapshots::damaged::opener),
         ("snapshots_saver", snapshots::damaged::saver),
         ("restorer", snapshots::restore::restorer),
+        ("journaling", snapshots::journal::journaling),
         ("one_line", snapshots::simple::one_line),
         ("order_client", model::order::client),
         ("queue_producer", queue::group::producer),

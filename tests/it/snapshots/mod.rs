@@ -5,6 +5,7 @@ mod config;
 mod consistent;
 pub(crate) mod damaged;
 mod golden;
+pub(crate) mod journal;
 mod own;
 mod rebuild;
 pub(crate) mod restore;
