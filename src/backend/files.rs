@@ -84,6 +84,12 @@ pub(super) fn sweep(directory: &Path, prefix: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an error says nothing about a file, but that this process or host lacks something for now.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    use libc::{EAGAIN, EINTR, EMFILE, ENFILE, ENOMEM};
+    matches!(error.raw_os_error(), Some(EAGAIN | EINTR | EMFILE | ENFILE | ENOMEM))
+}
+
 fn is_none_of_ours(error: &io::Error) -> bool {
     use io::ErrorKind::{IsADirectory, NotFound};
     matches!(error.kind(), NotFound | IsADirectory)
@@ -124,6 +130,8 @@ impl Newest<'_> {
             let end = match file::open_file(&path, OFlag::O_RDONLY, 0) {
                 Ok(file) => (self.give)(&file, &path, sink)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(path)),
+                // It may be as good as any: an older one must not take its place.
+                Err(error) if is_passing(&error) => return Err(BackendError::io(&path)(error)),
                 Err(error) => Err(error.to_string()),
             };
             match end {

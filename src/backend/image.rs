@@ -10,7 +10,7 @@
 //! The newest is the one that was saved last, which the sequence tells. The revision does not: a bus
 //! that was rebuilt from an older image, since the newest was damaged, may come by a lower one.
 
-use super::files::{Newest, Temporary, sweep};
+use super::files::{Newest, Temporary, is_passing, sweep};
 use super::stream::{Input, Output};
 use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot::format::{FormatError, Reader, Writer};
@@ -111,6 +111,9 @@ impl ImageDirectory {
         };
         let head = match verify() {
             Ok(head) => head,
+            Err(FormatError::Io { source, .. }) if is_passing(&source) => {
+                return Err(BackendError::io(path)(source));
+            }
             Err(error) => return Ok(Err(FormatError::to_string(&error))),
         };
         let damaged = |error: FormatError| {
@@ -196,7 +199,21 @@ impl Backend for ImageDirectory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::FromFn;
     use super::*;
+    use crate::snapshot_entry::SnapshotEntry;
+
+    /// The revision of what was loaded.
+    struct Head(u64);
+    impl Sink for Head {
+        fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
+            self.0 = head.revision;
+            Ok(())
+        }
+        fn entry(&mut self, _: SnapshotEntry) -> Result<(), BackendError> {
+            Ok(())
+        }
+    }
 
     /// Promise: the newest is the one that was saved last, also where somebody put files of his own beside them.
     /// Plant: the order by name alone, in which `x` comes after all numbers.
@@ -220,24 +237,40 @@ mod tests {
         assert_eq!(sequence, (11, 7));
     }
 
+    /// Promise: what can't be read for now is no reason to take an older state: a load fails, or gives the newest.
+    /// Plant: no look at why the file could not be opened.
+    #[test]
+    fn what_is_lacking_for_now_brings_no_older_state() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().to_owned();
+        let images = ImageDirectory { directory, is_compressed: false, keep: 3 };
+        for revision in [1, 2] {
+            let head = SnapshotHead { revision, ..SnapshotHead::default() };
+            images.save(&head, &mut FromFn(|| Ok(None))).unwrap();
+        }
+        let mut refused = 0;
+        for n in 0.. {
+            let mut newest = Head(0);
+            let (end, is_refused) =
+                crate::sys::seam::failing(n, libc::EMFILE, || images.load(&mut newest));
+            match end {
+                Ok(loaded) => assert_eq!((newest.0, loaded.is_some()), (2, true), "call {n}"),
+                Err(error) => assert!(matches!(error, BackendError::Io { .. }), "{n}: {error}"),
+            }
+            refused += u64::from(is_refused);
+            if !is_refused {
+                break;
+            }
+        }
+        assert!(refused >= 2, "a directory is read, and a file opened");
+    }
+
     /// Promise: a directory holds compressed images beside plain ones, each told by its bytes, whatever its
     /// name; all of them count among those that stay.
     /// Plant: told by the name.
     #[cfg(feature = "gzip")]
     #[test]
     fn plain_and_compressed_ones_in_one_directory() {
-        use super::super::FromFn;
-        use crate::snapshot_entry::SnapshotEntry;
-        struct Nothing(u64);
-        impl Sink for Nothing {
-            fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
-                self.0 = head.revision;
-                Ok(())
-            }
-            fn entry(&mut self, _: SnapshotEntry) -> Result<(), BackendError> {
-                Ok(())
-            }
-        }
         let place = tempfile::tempdir().unwrap();
         let of = |is_compressed| ImageDirectory {
             directory: place.path().to_owned(),
@@ -250,7 +283,7 @@ mod tests {
             let saved = images.save(&head, &mut FromFn(|| Ok(None))).unwrap();
             let bytes = std::fs::read(saved.path.unwrap()).unwrap();
             assert_eq!(bytes.starts_with(b"MEMBUSIM"), revision % 2 == 1);
-            let mut newest = Nothing(0);
+            let mut newest = Head(0);
             of(revision % 3 == 0).load(&mut newest).unwrap().unwrap();
             assert_eq!(newest.0, revision);
         }
@@ -259,7 +292,7 @@ mod tests {
         // Under each other's names.
         std::fs::rename(&there[0], place.path().join("snapshot-9-1-1.membus")).unwrap();
         std::fs::rename(&there[1], place.path().join("snapshot-8-1-1.membus.gz")).unwrap();
-        let mut newest = Nothing(0);
+        let mut newest = Head(0);
         let loaded = of(false).load(&mut newest).unwrap().unwrap();
         assert_eq!((newest.0, loaded.refused), (6, Vec::new()));
         std::fs::remove_file(place.path().join("snapshot-9-1-1.membus")).unwrap();

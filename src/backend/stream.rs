@@ -73,7 +73,12 @@ impl<'a> Input<'a> {
     pub(super) fn new(mut file: &'a File) -> io::Result<Self> {
         file.rewind()?;
         let mut plain = BufReader::with_capacity(BUFFER, file);
-        match plain.fill_buf()?.starts_with(&GZIP) {
+        while let Err(error) = plain.fill_buf() {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+        match plain.buffer().starts_with(&GZIP) {
             false => Ok(Self::Plain(plain)),
             #[cfg(feature = "gzip")]
             true => Ok(Self::Gzip(Box::new(GzDecoder::new(plain)))),

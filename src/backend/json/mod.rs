@@ -164,9 +164,10 @@ impl JsonFile {
         path: &Path,
         sink: &mut dyn Sink,
     ) -> Result<Result<Loaded, String>, BackendError> {
-        let verified = Input::new(file).map_err(|error| ReadError::Wrong(error.to_string()));
+        let verified = Input::new(file).map_err(ReadError::from);
         match verified.and_then(|input| read(input, None)) {
             Err(ReadError::Sink(error)) => return Err(error),
+            Err(ReadError::Passing(error)) => return Err(BackendError::io(path)(error)),
             Err(ReadError::Wrong(reason)) => return Ok(Err(reason)),
             Ok(_) => {}
         }
@@ -174,6 +175,7 @@ impl JsonFile {
         match read(input, Some(sink)) {
             Ok((head, entries)) => Ok(Ok(Loaded { head, entries, refused: Vec::new() })),
             Err(ReadError::Sink(error)) => Err(error),
+            Err(ReadError::Passing(error)) => Err(BackendError::io(path)(error)),
             Err(ReadError::Wrong(reason)) => {
                 Err(BackendError::Damaged { at: path.display().to_string(), reason })
             }

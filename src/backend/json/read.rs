@@ -1,6 +1,7 @@
 //! Reading the document, whatever its white space, one entry at a time.
 
 use crate::backend::content::Content;
+use crate::backend::files::is_passing;
 use crate::backend::text::{self, ToPacked};
 use crate::backend::{BackendError, Sink};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
@@ -9,7 +10,7 @@ use serde::de::{
 };
 use serde::{Deserialize, de};
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 64 << 10;
@@ -19,8 +20,16 @@ const BUFFER: usize = 64 << 10;
 pub(super) enum ReadError {
     /// It is not what it should be.
     Wrong(String),
+    /// It could not be read, which says nothing about it.
+    Passing(io::Error),
     /// The sink wanted no more.
     Sink(BackendError),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        if is_passing(&error) { Self::Passing(error) } else { Self::Wrong(error.to_string()) }
+    }
 }
 
 /// Reads a whole document; its entries go to `sink`, where there is one. What it says of itself is checked
@@ -38,7 +47,7 @@ pub(super) fn read(
         Ok(head) => Ok((head, document.content.count)),
         Err(error) => Err(match document.failed {
             Some(failed) => ReadError::Sink(failed),
-            None => ReadError::Wrong(error.to_string()),
+            None => io::Error::from(error).into(),
         }),
     }
 }
