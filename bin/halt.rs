@@ -1,6 +1,8 @@
 //! Signals that say to end: heard, and looked at where there is something to tidy up.
 
 use crate::error::Failure;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A signal that says to end, when one came. Its descriptor becomes readable then.
 #[derive(Debug)]
@@ -41,11 +44,26 @@ impl Halt {
         Ok(())
     }
 
+    /// The one that came.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(i32::try_from(signal).unwrap_or(0)),
+        }
+    }
+
     /// Fails when a signal came.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        match self.signal.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            signal => Err(Failure::Interrupted(i32::try_from(signal).unwrap_or(0))),
+        self.signal().map_or(Ok(()), |signal| Err(Failure::Interrupted(signal)))
+    }
+
+    /// Waits until one came, so long at most. The bell is not trusted to ring: look afterwards.
+    pub(crate) fn wait(&self, most: Duration) {
+        let time = u16::try_from(most.as_millis()).unwrap_or(u16::MAX);
+        match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], time) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            // The kernel lacks something for now.
+            Err(_) => std::thread::sleep(most),
         }
     }
 }

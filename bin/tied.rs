@@ -42,7 +42,12 @@ pub(crate) fn run(
     if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
         // Beside the wait: who does not read its input may end all the same. Nobody waits for this
         // thread, since what the command started may keep the pipe.
-        std::thread::spawn(move || pipe.write_all(&input));
+        let feeds = std::thread::Builder::new().spawn(move || pipe.write_all(&input));
+        if let Err(error) = feeds {
+            // It has not got all of its input: it must not end as if it had.
+            let _killed = child.kill().and_then(|()| child.wait());
+            return Err(Failure::io("feeding", own)(error));
+        }
     }
     loop {
         if let Some(status) = child.try_wait().map_err(Failure::io("waiting for", own))? {

@@ -5,6 +5,8 @@ use crate::halt::Halt;
 use indicatif::{ProgressBar, ProgressStyle};
 use membus::{Progress, Stage};
 use std::ops::ControlFlow;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 /// How often the spinner turns.
@@ -20,19 +22,35 @@ pub(super) fn with_bar<T, E: Into<Failure>>(
     let halt = Halt::listen()?;
     // Draws on standard error, and only where that is a terminal.
     let bar = ProgressBar::new_spinner();
-    bar.enable_steady_tick(TURN);
     let mut shown = None;
-    let end = run(&mut |progress| {
+    let mut tell = |progress: &Progress| {
         if shown.replace(progress.stage) != Some(progress.stage) {
             begin(&bar, progress);
         }
         // What is known is about.
         bar.set_position(progress.total.map_or(progress.entries, |all| progress.entries.min(all)));
         if halt.check().is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    };
+    let end = if bar.is_hidden() { run(&mut tell) } else { turning(&bar, || run(&mut tell)) };
     bar.finish_and_clear();
     // A signal that came too late for it changes nothing.
     end.map_err(|error| halt.check().err().unwrap_or_else(|| error.into()))
+}
+
+/// Turns a spinner while something runs. Where no thread is to be had for it, it stands still.
+fn turning<T>(bar: &ProgressBar, run: impl FnOnce() -> T) -> T {
+    let (running, ended) = channel::<()>();
+    thread::scope(|scope| {
+        let turn = move || {
+            while ended.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
+                bar.tick();
+            }
+        };
+        let _turning = thread::Builder::new().spawn_scoped(scope, turn);
+        let end = run();
+        drop(running);
+        end
+    })
 }
 
 fn begin(bar: &ProgressBar, progress: &Progress) {

@@ -2,15 +2,13 @@
 
 use super::create::Settings;
 use crate::error::{Failure, Outcome};
+use crate::halt::Halt;
 use crate::output::say;
 use crate::tool::{Tool, options};
 use membus::{Bus, Info, ReadBus, SnapshotError};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// How often it looks what there is to report.
@@ -31,17 +29,16 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, _out: &mut impl Write) -> Result<Outcome, Failure> {
         // Before anything is made: no signal is missed.
-        let signals = listen()?;
+        let halt = Halt::listen()?;
         let path = tool.path(&self.name)?;
         let options = self.settings.apply(options(None)).label("keep").keeper(true);
         let bus = options.open_at(&path)?;
         let mut last = bus.info()?;
         say(&begun(&last));
         loop {
-            match signals.recv_timeout(LOOK) {
-                Ok(signal) => return end(bus, signal),
-                Err(RecvTimeoutError::Disconnected) => return end(bus, SIGTERM),
-                Err(RecvTimeoutError::Timeout) => {}
+            halt.wait(LOOK);
+            if let Some(signal) = halt.signal() {
+                return end(bus, signal);
             }
             // Fails when the bus was destroyed, or its files removed: then there is nothing to keep.
             bus.contains("keep")?;
@@ -52,22 +49,6 @@ impl Args {
             last = now;
         }
     }
-}
-
-/// Signals that say to end, one after another.
-fn listen() -> Result<Receiver<i32>, Failure> {
-    let failed = |source| Failure::Io { what: "listening for", path: "signals".into(), source };
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
-    let (sender, receiver) = channel();
-    let forward = move || {
-        for signal in signals.forever() {
-            if sender.send(signal).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(forward).map_err(failed)?;
-    Ok(receiver)
 }
 
 fn begun(info: &Info) -> String {

@@ -193,7 +193,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn new(mut child: Child) -> Self {
+    pub(crate) fn new(mut child: Child) -> Self {
         let (sender, lines) = channel();
         let stdout = child.stdout.take().unwrap();
         std::thread::spawn(move || {
@@ -246,6 +246,18 @@ impl Running {
         eventually(text, || self.said.lock().unwrap().contains(text).then_some(()));
     }
 
+    /// Waits until it has said this on standard error and hears SIGTERM, or has ended: whether it still runs.
+    pub(crate) fn says_or_ends(&mut self, text: &str) -> bool {
+        let (child, said) = (&mut self.child, &self.said);
+        eventually(text, || {
+            let hears = hears(child.id(), Signal::SIGTERM);
+            match child.try_wait().unwrap() {
+                Some(_) => Some(false),
+                None => (hears && said.lock().unwrap().contains(text)).then_some(true),
+            }
+        })
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
@@ -277,6 +289,17 @@ impl Drop for Running {
         let _killed = self.child.kill();
         let _ended = self.child.wait();
     }
+}
+
+/// Whether a process is the tool, and not yet to become it, and has a handler for a signal.
+fn hears(pid: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    if !status.starts_with("Name:\tmembus\n") {
+        return false;
+    }
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Looks again and again until there is something, or patience ends.

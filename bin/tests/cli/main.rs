@@ -2,7 +2,12 @@
 //!
 //! Each test says first which promise it keeps, and names a fault that was planted to see it fail.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that can not go on has failed; what was refused or skipped is told"
+)]
 
 mod backup;
 mod batch;
@@ -20,6 +25,7 @@ mod messages;
 mod metrics;
 mod persist;
 mod queue;
+mod refused;
 mod top;
 mod values;
 mod wait;
