@@ -5,7 +5,7 @@ use super::counters::Counter;
 use super::create::{NewRegion, prepare, shape};
 use super::files::io;
 use super::going::{Going, SnapshotOptions};
-use super::journal::{Journaling, kept_sync};
+use super::journal::{self, Journaling, kept_sync};
 use super::options::Options;
 use super::{Bus, Inner};
 use crate::backend::{Backend, BackendError, Sink};
@@ -142,6 +142,24 @@ impl Saving {
     }
 }
 
+/// What was not asked for is as it is kept; gives the backend that is.
+fn fill_in(options: &mut Options, kept: &Config, path: &Path) -> Result<Persist, OpenError> {
+    options.capacity = options.capacity.or(Some(kept.capacity));
+    options.max_capacity = options.max_capacity.or(Some(kept.max_capacity));
+    options.log_size = options.log_size.or(Some(kept.log_size));
+    options.mode = options.mode.or(Some(kept.mode));
+    options.old_values = options.old_values.or(Some(kept.old_values));
+    options.every = options.every.or(Some(kept.every()));
+    options.after = options.after.or(Some(kept.after_changes));
+    options.rate = options.rate.or(Some(kept.rate_bytes));
+    options.keep = options.keep.or(Some(kept.keep));
+    let sync = kept_sync(kept).map_err(|error| setting(&error, path))?;
+    options.journal = options.journal.or(Some(sync));
+    // What is kept may have been edited.
+    options.check()?;
+    kept.persist().map_err(|error| setting(&error, path))
+}
+
 /// Creates a bus at `path`, whose lock is held: as asked, else as kept, else by default; from the
 /// newest good snapshot when there is one.
 pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
@@ -150,21 +168,8 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
     let mut options = options.clone();
     let mut persist = options.persist.clone();
     if let Some(kept) = &kept {
-        options.capacity = options.capacity.or(Some(kept.capacity));
-        options.max_capacity = options.max_capacity.or(Some(kept.max_capacity));
-        options.log_size = options.log_size.or(Some(kept.log_size));
-        options.mode = options.mode.or(Some(kept.mode));
-        options.old_values = options.old_values.or(Some(kept.old_values));
-        options.every = options.every.or(Some(kept.every()));
-        options.after = options.after.or(Some(kept.after_changes));
-        options.rate = options.rate.or(Some(kept.rate_bytes));
-        options.keep = options.keep.or(Some(kept.keep));
-        let found = kept.persist().map_err(|error| setting(&error, path))?;
+        let found = fill_in(&mut options, kept, path)?;
         persist = persist.or(Some(found));
-        let sync = kept_sync(kept).map_err(|error| setting(&error, path))?;
-        options.journal = options.journal.or(Some(sync));
-        // What is kept may have been edited.
-        options.check()?;
     }
     let persist = match persist {
         Some(persist) => persist.absolute().map_err(io("resolving the backend of", path))?,
@@ -181,6 +186,8 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         rule: error.to_string(),
     })?;
     let journal = options.journal.flatten();
+    // Until the new region has its name.
+    let claim = journal.map(|_| journal::claim(&state, path)).transpose()?;
     let new = match (backend, journal) {
         (Some(snapshots), Some(_)) => {
             let journal = config::journal(&state, path)?;
@@ -213,7 +220,9 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
             journal: journal.map(|sync| sync.to_string()),
         },
     )?;
-    new.publish()
+    new.publish()?;
+    drop(claim);
+    Ok(())
 }
 
 /// A region that is being filled from a snapshot.

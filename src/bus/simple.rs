@@ -9,7 +9,7 @@ use crate::backend::Backend;
 use crate::config::{Persist, PersistError};
 use crate::error::{OpenError, SnapshotError};
 use crate::sys::clock;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 fn setting(error: &PersistError) -> SnapshotError {
@@ -29,7 +29,7 @@ impl Bus {
     /// # Errors
     /// [`OpenError`]; [`OpenError::Differs`] when the bus has another backend.
     #[cfg(feature = "json")]
-    pub fn open_json(name: &str, file: impl Into<PathBuf>) -> Result<Self, OpenError> {
+    pub fn open_json(name: &str, file: impl Into<std::path::PathBuf>) -> Result<Self, OpenError> {
         Self::options().persist(Persist::Json(file.into())).open(name)
     }
 
@@ -39,7 +39,7 @@ impl Bus {
     /// # Errors
     /// As there.
     #[cfg(feature = "sqlite")]
-    pub fn open_sqlite(name: &str, file: impl Into<PathBuf>) -> Result<Self, OpenError> {
+    pub fn open_sqlite(name: &str, file: impl Into<std::path::PathBuf>) -> Result<Self, OpenError> {
         Self::options().persist(Persist::sqlite(file)).open(name)
     }
 

@@ -4,11 +4,16 @@
 //! 2. A segment is removed when a later one goes on from a snapshot that is kept, or from before it: so the older ones
 //!    are needed by no snapshot.
 //!
+//! 3. Who writes, and who begins a life on what is there, holds a lock on the file `lock`: no group of an old life, whose
+//!    files were removed under it, comes after what the new one has read.
+//!
 //! A death leaves a file without a header at most, which is passed over.
 
 use super::Point;
 use super::format::{HEADER, Header};
 use crate::sys::file;
+use crate::sys::fork::{NoFork, Private};
+use crate::sys::lock::try_lock_byte;
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -72,6 +77,25 @@ pub(crate) fn all(directory: &Path) -> io::Result<Vec<Found>> {
         found.extend(find(directory, sequence)?);
     }
     Ok(found)
+}
+
+/// The right to write a journal, or to begin a life on what it has: one process has it. It goes with the process, and no
+/// forked child has it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    _lock: Private,
+}
+
+impl Claim {
+    /// Claims a directory, which is made; `None` when another one has it.
+    pub(crate) fn take(directory: &Path) -> io::Result<Option<Self>> {
+        file::make_directories(directory)?;
+        let held = NoFork::begin();
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT;
+        let lock = Private::new(file::open_file(&directory.join("lock"), flags, 0o600)?, &held)?;
+        drop(held);
+        Ok(try_lock_byte(&lock, 0)?.then_some(Self { _lock: lock }))
+    }
 }
 
 /// The segment that is being written.

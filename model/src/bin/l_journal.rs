@@ -15,6 +15,8 @@
 //!
 //! *Rules that can be broken:* see [`Plant`].
 
+#[path = "l_journal/disk.rs"]
+mod disk;
 #[path = "l_journal/power.rs"]
 mod power;
 
@@ -235,8 +237,38 @@ impl Journal {
 
     fn journal(&self, state: &State, steps: &mut Steps<State>) {
         let mut next = state.clone();
-        let head = state.head();
         let what = match state.at {
+            At::Begin | At::Chain(_) | At::Base(_) | At::Segment(_) => {
+                self.begin_segment(state, &mut next)
+            }
+            At::Read if state.saved > state.rotated => {
+                next.at = At::Rotate;
+                "sees that a snapshot was saved"
+            }
+            At::Read if state.passed == state.head() => {
+                // A chain that was not based may be by now.
+                if state.journaled < state.passed && self.is_based(state) {
+                    next.at = At::Sync;
+                    steps.go("journaler", "looks at the snapshots", next);
+                }
+                return;
+            }
+            At::Read => self.read(state, &mut next),
+            At::Write | At::Sync | At::Journaled => self.write_out(state, &mut next, steps),
+            At::Rotate | At::Delete => self.clean(state, &mut next),
+        };
+        steps.go("journaler", what, next);
+        if state.deaths > 0 {
+            let mut dead = state.clone();
+            dead.deaths -= 1;
+            (dead.at, dead.group, dead.rotated) = (At::Begin, Vec::new(), dead.saved);
+            steps.dies("journaler", dead);
+        }
+    }
+
+    fn begin_segment(&self, state: &State, next: &mut State) -> &'static str {
+        let head = state.head();
+        match state.at {
             At::Begin => {
                 let mut from = state.journaled;
                 if self.breaks(Plant::TrustsTail)
@@ -268,117 +300,32 @@ impl Journal {
                 next.at = At::Read;
                 "has a new segment on the disk"
             }
-            At::Read if state.saved > state.rotated => {
-                next.at = At::Rotate;
-                "sees that a snapshot was saved"
-            }
-            At::Read if state.passed == head => {
-                // A chain that was not based may be by now.
-                if state.journaled < state.passed && self.is_based(state) {
-                    next.at = At::Sync;
-                    steps.go("journaler", "looks at the snapshots", next);
-                }
-                return;
-            }
-            At::Read => {
-                let mut passed = state.passed;
-                next.group.clear();
-                next.at = At::Write;
-                while passed < head {
-                    match state.record(passed) {
-                        Some(change) if !change.is_restore => next.group.push(*change),
-                        Some(_) if self.breaks(Plant::MindsNoRestore) => {}
-                        None if self.breaks(Plant::MindsNoGap) => {}
-                        _ => {
-                            next.group.clear();
-                            next.at = At::Chain(head);
-                            break;
-                        }
-                    }
-                    passed += 1;
-                }
-                if next.at == At::Write {
-                    next.passed = passed;
-                }
-                "reads the log"
-            }
-            At::Write => {
-                let group = std::mem::take(&mut next.group);
-                if let Some(last) = next.segments.last_mut() {
-                    last.groups.push(group);
-                }
-                next.at = if self.breaks(Plant::EarlyJournaled) { At::Journaled } else { At::Sync };
-                "writes a group"
-            }
-            At::Sync => {
-                if state.failures > 0 {
-                    let mut failed = state.clone();
-                    failed.failures -= 1;
-                    if self.breaks(Plant::RetriedSync) {
-                        if let Some(last) = failed.segments.last_mut() {
-                            last.dropped = true;
-                        }
-                    } else {
-                        failed.at = At::Begin;
-                    }
-                    steps.go("journaler", "fails to sync", failed);
-                }
-                if let Some(last) = next.segments.last_mut()
-                    && !last.dropped
-                {
-                    last.synced = last.groups.len();
-                }
-                next.at = if self.breaks(Plant::EarlyJournaled) { At::Read } else { At::Journaled };
-                "syncs"
-            }
-            At::Journaled => {
-                if self.is_based(state) {
-                    next.journaled = state.passed.max(state.journaled);
-                }
-                next.at = if self.breaks(Plant::EarlyJournaled) { At::Sync } else { At::Read };
-                "stores `journaled`"
-            }
-            At::Rotate => {
-                next.rotated = state.saved;
-                next.at = At::Delete;
-                if !self.breaks(Plant::DeletesFirst) {
-                    next.segments.push(state.segment(state.passed));
-                }
-                "has the next segment on the disk"
-            }
-            At::Delete => {
-                let oldest = match self.breaks(Plant::DeletesToNewest) {
-                    true => state.snapshots.last(),
-                    false => state.snapshots.first(),
-                };
-                let oldest = oldest.map_or(NOTHING, |snapshot| snapshot.at);
-                let is_needed = |index: usize| {
-                    let following = state.segments.get(index + 1);
-                    let is_last = self.breaks(Plant::DeletesFirst) && following.is_none();
-                    !is_last
-                        && following.is_none_or(|s| {
-                            (s.at.life, s.at.revision) > (oldest.life, oldest.revision)
-                        })
-                };
-                let mut index = 0;
-                next.segments.retain(|_| {
-                    index += 1;
-                    is_needed(index - 1)
-                });
-                next.at = At::Read;
-                if self.breaks(Plant::DeletesFirst) {
-                    next.at = At::Segment(state.passed);
-                }
-                "deletes superfluous segments"
-            }
-        };
-        steps.go("journaler", what, next);
-        if state.deaths > 0 {
-            let mut dead = state.clone();
-            dead.deaths -= 1;
-            (dead.at, dead.group, dead.rotated) = (At::Begin, Vec::new(), dead.saved);
-            steps.dies("journaler", dead);
+            _ => "has begun",
         }
+    }
+
+    fn read(&self, state: &State, next: &mut State) -> &'static str {
+        let head = state.head();
+        let mut passed = state.passed;
+        next.group.clear();
+        next.at = At::Write;
+        while passed < head {
+            match state.record(passed) {
+                Some(change) if !change.is_restore => next.group.push(*change),
+                Some(_) if self.breaks(Plant::MindsNoRestore) => {}
+                None if self.breaks(Plant::MindsNoGap) => {}
+                _ => {
+                    next.group.clear();
+                    next.at = At::Chain(head);
+                    break;
+                }
+            }
+            passed += 1;
+        }
+        if next.at == At::Write {
+            next.passed = passed;
+        }
+        "reads the log"
     }
 }
 

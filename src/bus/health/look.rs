@@ -44,7 +44,7 @@ impl Inner {
     }
 
     /// Whether the region's file is no longer where it was.
-    fn files_are_gone(&self) -> bool {
+    pub(in crate::bus) fn files_are_gone(&self) -> bool {
         let here = crate::sys::file::stat(&self.region);
         let there = crate::sys::file::stat_path(&self.path.join("region"));
         match (here, there) {

@@ -14,7 +14,7 @@ use super::super::keeper::Stop;
 use super::collect::{Collected, Collector};
 use crate::error::ReadError;
 use crate::journal::format::Header;
-use crate::journal::segments::{Segment, remove_before, sync_all};
+use crate::journal::segments::{Claim, Segment, remove_before, sync_all};
 use crate::journal::{JournalSync, Point};
 use crate::region::BadRegion;
 use crate::region::layout::header;
@@ -298,9 +298,18 @@ impl JournalThread {
         if !try_lock_byte(&inner.seat()?.file, JOURNAL_BYTE).unwrap_or(false) {
             return None;
         }
+        // Under the claim: whoever builds the bus anew had it, and this is no longer the bus.
+        let claim = Claim::take(&directory).unwrap_or_default();
+        let Some(claim) = claim.filter(|_| !inner.files_are_gone()) else {
+            let _unlocked = unlock_byte(&inner.seat()?.file, JOURNAL_BYTE);
+            return None;
+        };
         let stop = Arc::new(Stop::default());
         let (weak, told) = (Arc::downgrade(inner), Arc::clone(&stop));
-        let run = move || run(&weak, &told, Journaler::new(directory, sync));
+        let run = move || {
+            run(&weak, &told, Journaler::new(directory, sync));
+            drop(claim);
+        };
         let thread = std::thread::Builder::new().name("membus-journal".into()).spawn(run).ok()?;
         Some(Self { stop, thread: Some(thread), inner: Arc::downgrade(inner) })
     }

@@ -17,6 +17,7 @@ mod power_tests;
 #[cfg(test)]
 mod tests;
 
+use super::files::{CREATE_PATIENCE, io};
 use super::options::Options;
 use super::persist::setting;
 use super::write::Refused;
@@ -26,6 +27,7 @@ use crate::config::{self, Config};
 use crate::error::{OpenError, SnapshotError, WriteError};
 use crate::heap::Space;
 use crate::journal::replay::{Past, Until};
+use crate::journal::segments::Claim;
 use crate::journal::{Durability, JournalSync, JournalSyncError, Point};
 use crate::lock::LockError;
 use crate::region::BadRegion;
@@ -205,6 +207,21 @@ impl Inner {
             futex::wait(turn, seen, left.min(SLEEP));
         }
     }
+}
+
+/// For who builds a bus anew: nobody writes its journal any more who was in its last life. One whose files were removed
+/// notices within a second.
+pub(super) fn claim(state: &Path, path: &Path) -> Result<Claim, OpenError> {
+    let directory = config::journal(state, path)?;
+    let begun = std::time::Instant::now();
+    while begun.elapsed() <= CREATE_PATIENCE {
+        if let Some(claim) = Claim::take(&directory).map_err(io("locking", &directory))? {
+            return Ok(claim);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let what = "a member of its last life that writes its journal";
+    Err(OpenError::Busy { path: directory, what, waited: begun.elapsed() })
 }
 
 impl Space {

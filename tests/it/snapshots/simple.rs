@@ -3,7 +3,11 @@
 use crate::harness::Place;
 use crate::harness::actor::actor_under;
 use crate::harness::part::Part;
-use membus::{Bus, OpenError, Persist, ReadBus, SnapshotError};
+#[cfg(feature = "json")]
+use membus::OpenError;
+#[cfg(feature = "sqlite")]
+use membus::Persist;
+use membus::{Bus, ReadBus, SnapshotError};
 
 /// Promise (configuration): each constructor makes a bus with its backend, and opens it again; another one is told that the
 /// bus has another backend; what is saved comes back.
@@ -19,13 +23,12 @@ fn a_bus_in_one_line() {
 }
 
 pub(crate) fn one_line(part: &Part) {
-    let place = &part.place;
     let none = Bus::open_memory_only("memory").unwrap();
     none.set("k", &1).unwrap();
     assert!(matches!(none.persist(), Err(SnapshotError::NoBackend)));
     #[cfg(feature = "json")]
     {
-        let file = place.path().join("s.json");
+        let file = part.place.path().join("s.json");
         let bus = Bus::open_json("json", &file).unwrap();
         bus.set("k", &1).unwrap();
         assert_eq!(bus.persist().unwrap().path.as_ref(), Some(&file));
@@ -35,7 +38,7 @@ pub(crate) fn one_line(part: &Part) {
     }
     #[cfg(feature = "sqlite")]
     {
-        let file = place.path().join("s.db");
+        let file = part.place.path().join("s.db");
         let bus = Bus::open_sqlite("sqlite", &file).unwrap();
         bus.set("k", &1).unwrap();
         bus.persist().unwrap();
