@@ -1,6 +1,7 @@
 //! Promise "durable as asked", of the journal: what was synced comes back, and nothing that was never there.
 
 use super::super::testing::Place;
+use super::collect::{self, Collector};
 use super::keep::Journaler;
 use super::*;
 use crate::backend::{BackendError, Sink};
@@ -443,6 +444,19 @@ fn whether_there_is_a_journal_is_kept() {
     assert!(matches!(bus, Err(OpenError::Setting { setting: "journal", .. })), "{bus:?}");
 }
 
+/// The groups of another bus.
+fn foreign_groups() -> Vec<u8> {
+    let mut other = Kept::new();
+    for round in 0..40_u8 {
+        other.bus().set("foreign", &round).unwrap();
+        other.turn();
+    }
+    let directory = directory(&other.place);
+    let first = segments::sequences(&directory).unwrap()[0];
+    let bytes = std::fs::read(directory.join(format!("{first:016x}.journal"))).unwrap();
+    bytes[88..].to_vec()
+}
+
 /// Promise "safe on bad bytes": of segments with any damage an error or a state that was there is loaded, never another
 /// one, and nothing panics.
 /// Plants: no checksum of a group; one that does not begin with its segment's; a length that is believed.
@@ -463,6 +477,7 @@ fn damaged_segments_are_an_error_or_an_earlier_state() {
     let mut names: Vec<_> =
         std::fs::read_dir(&directory).unwrap().map(|e| e.unwrap().path()).collect();
     names.retain(|name| !name.ends_with("lock"));
+    let foreign = foreign_groups();
     let whole: Vec<_> = names.iter().map(|name| std::fs::read(name).unwrap()).collect();
     let seed = crate::sys::process::random().unwrap();
     let mut random = seed | 1;
@@ -481,7 +496,7 @@ fn damaged_segments_are_an_error_or_an_earlier_state() {
                 let at = below(bytes.len());
                 bytes[at] ^= 1 << below(8);
             }
-            // Groups of another segment, whole.
+            // Groups of another bus, whole: what a disk may have left in a file's blocks.
             2 => bytes.truncate(88),
             _ => {
                 let at = below(bytes.len() - 8);
@@ -489,7 +504,7 @@ fn damaged_segments_are_an_error_or_an_earlier_state() {
             }
         }
         if bytes.len() == 88 {
-            bytes.extend_from_slice(&whole[(which + 1) % whole.len()][88..]);
+            bytes.extend_from_slice(&foreign);
         }
         std::fs::write(&names[which], &bytes).unwrap();
         let mut found = Collected::default();
@@ -503,7 +518,7 @@ fn damaged_segments_are_an_error_or_an_earlier_state() {
 
 /// Promise: a life that is built while members of the last one still write loses nothing: these end first, and write
 /// nothing more.
-/// Plants: no claim by who builds, or by who writes: what the new life had journaled is passed over.
+/// Plant: no claim by who builds: what the new life had journaled is passed over.
 #[test]
 fn members_of_the_last_life_write_nothing_into_the_next() {
     let place = Place::new();
@@ -530,4 +545,23 @@ fn members_of_the_last_life_write_nothing_into_the_next() {
         });
         std::fs::remove_dir_all(place.bus()).unwrap();
     }
+}
+
+/// Plants: a group that ends where a value is missing; one that goes on to the head of the time, and not to what
+/// replaced the value.
+#[test]
+fn a_group_goes_on_to_what_replaced_a_value() {
+    let kept = Kept::new();
+    kept.bus().set_bytes("large", vec![1; 5000]).unwrap();
+    let then = kept.head();
+    kept.bus().set("small", &1).unwrap();
+    kept.bus().set_bytes("large", vec![2; 5000]).unwrap();
+    let replaced = kept.head();
+    kept.bus().set("later", &1).unwrap();
+    let end = Collector::after(0).collect(&kept.bus().inner, then).unwrap();
+    assert_eq!(end, collect::Collected::Group(replaced));
+    // What is gone altogether is gone by now: the group goes on to the head.
+    kept.bus().delete("large").unwrap();
+    let end = Collector::after(0).collect(&kept.bus().inner, then).unwrap();
+    assert_eq!(end, collect::Collected::Group(kept.head()));
 }
