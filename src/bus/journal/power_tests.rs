@@ -9,8 +9,8 @@
 //! | `MEMBUS_CUTS` | power cuts for each way to sync | 1,000 |
 //! | `MEMBUS_CUTS_SEED` | the seed, as it was told | a fresh one |
 //!
-//! Plants, each seen to fail here: `journaled` before the sync; a name that is not synced; segments removed up to the newest
-//! snapshot; groups without a checksum; a failed sync that is tried again on the same file.
+//! Plants seen to fail here: a restore that is passed over; files or names that are not synced (`carelessness_is_seen`); and
+//! what the code had when the seeds below were found.
 
 use super::super::options::Options;
 use super::super::power_tests::disk_tests::{Dice, Disk};
