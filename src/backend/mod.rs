@@ -4,7 +4,7 @@
 //! hold each one of membus's own to them.
 
 #[cfg(test)]
-mod conformance_tests;
+pub(crate) mod conformance_tests;
 #[cfg(feature = "text")]
 mod content;
 mod copy;

@@ -186,6 +186,10 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         rule: error.to_string(),
     })?;
     let journal = options.journal.flatten();
+    if let (None, Some(sync)) = (&backend, journal) {
+        let rule = "it builds on snapshots, and the bus takes none".to_owned();
+        return Err(OpenError::Setting { setting: "journal", asked: sync.to_string(), rule });
+    }
     // Until the new region has its name.
     let claim = journal.map(|_| journal::claim(&state, path)).transpose()?;
     let new = match (backend, journal) {
@@ -194,11 +198,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
             build(&options, path, &Past { snapshots, journal, until: Until::Newest })?
         }
         (Some(backend), None) => build(&options, path, &*backend)?,
-        (None, Some(sync)) => {
-            let rule = "it builds on snapshots, and the bus takes none".to_owned();
-            return Err(OpenError::Setting { setting: "journal", asked: sync.to_string(), rule });
-        }
-        (None, None) => prepare(shape(&options).map_err(io("preparing", path))?, path)?,
+        (None, _) => prepare(shape(&options).map_err(io("preparing", path))?, path)?,
     };
     let Some(space) = &new.space else { return Err(OpenError::Absent { path: path.to_owned() }) };
     let geometry = &space.geometry;

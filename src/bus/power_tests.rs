@@ -24,29 +24,27 @@ pub(super) mod disk_tests;
 
 use super::options::Options;
 use super::{Bus, destroy};
-use crate::backend::{BackendError, Sink};
+use crate::backend::conformance_tests::load;
+use crate::backend::{Backend, BackendError, Loaded};
 use crate::config::{self, Config};
-use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
+use crate::snapshot_entry::SnapshotEntry;
 use crate::sys::seam::{Deed, note, recorded};
 use crate::{OpenError, Persist, ReadBus};
 use disk_tests::{Dice, Disk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-type State = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What a snapshot holds.
-#[derive(Default)]
-struct Collected(State);
-
-impl Sink for Collected {
-    fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
-        Ok(())
-    }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        self.0.insert(entry.key, entry.value);
-        Ok(())
-    }
+/// What a backend has, with what is said of it; nothing when it has no snapshot.
+pub(super) fn load_values(from: &dyn Backend) -> Result<Option<(Loaded, State)>, BackendError> {
+    let values = |entries: Vec<SnapshotEntry>| -> State {
+        let count = entries.len();
+        let state: State = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
+        assert_eq!(state.len(), count, "a key twice");
+        state
+    };
+    Ok(load(from)?.map(|(loaded, entries)| (loaded, values(entries))))
 }
 
 /// What is found after a power cut.
@@ -139,11 +137,10 @@ impl Place {
             Some(config) => config.persist().map_err(|error| error.to_string())?,
             None => config::default_persist(&self.state(), &self.bus()).map_err(said)?,
         };
-        let mut state = Collected::default();
         let kept = persist.backend(1).map_err(|error| error.to_string())?;
-        match kept.ok_or("no backend")?.load(&mut state).map_err(|error| error.to_string())? {
-            Some(loaded) if !loaded.refused.is_empty() => Err(format!("{:?}", loaded.refused)),
-            Some(_) => Ok(Found { config, state: Some(state.0) }),
+        match load_values(&*kept.ok_or("no backend")?).map_err(|error| error.to_string())? {
+            Some((loaded, _)) if !loaded.refused.is_empty() => Err(format!("{:?}", loaded.refused)),
+            Some((_, state)) => Ok(Found { config, state: Some(state) }),
             None => Ok(Found { config, state: None }),
         }
     }

@@ -190,9 +190,9 @@ pub(super) fn save(
 }
 
 /// What is loaded: its entries by their keys.
-type Found = Option<(Loaded, Vec<SnapshotEntry>)>;
+pub(crate) type Found = Option<(Loaded, Vec<SnapshotEntry>)>;
 
-fn load(from: &dyn Backend) -> Result<Found, BackendError> {
+pub(crate) fn load(from: &dyn Backend) -> Result<Found, BackendError> {
     let mut found = Collected::default();
     let Some(loaded) = from.load(&mut found)? else { return Ok(None) };
     assert_eq!((found.begun, found.head), (1, loaded.head), "the head comes once, before all");

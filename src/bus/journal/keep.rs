@@ -19,7 +19,6 @@ use crate::journal::{JournalSync, Point};
 use crate::region::BadRegion;
 use crate::region::layout::header;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::fence;
 use crate::sys::futex;
 use crate::sys::lock::{try_lock_byte, unlock_byte};
 use std::io;
@@ -103,8 +102,8 @@ impl Journaler {
         Ok(())
     }
 
-    /// One turn: whatever is new is written, and synced where that is due. Whether something was new.
-    pub(super) fn turn(&mut self, inner: &Inner) -> Result<bool, JournalError> {
+    /// One turn: whatever is new is written, and synced where that is due.
+    pub(super) fn turn(&mut self, inner: &Inner) -> Result<(), JournalError> {
         let begun = Instant::now();
         let asked = inner.take_request()?;
         if self.segment.is_none() {
@@ -135,8 +134,11 @@ impl Journaler {
         }
         self.note_based(inner)?;
         self.clean(inner, begun)?;
-        inner.note_turn(self.limit(inner)?)?;
-        Ok(is_new)
+        let is_unlimited = inner.core.region.load(header::JOURNAL_LIMIT, Relaxed)? == 0;
+        if is_new || asked || is_unlimited {
+            inner.note_turn(self.limit(inner)?)?;
+        }
+        Ok(())
     }
 
     fn write_group(&mut self, inner: &Inner, head: u64) -> Result<(), JournalError> {
@@ -299,7 +301,10 @@ impl JournalThread {
             return None;
         }
         // Under the claim: whoever builds the bus anew had it, and this is no longer the bus.
-        let claim = Claim::take(&directory).unwrap_or_default();
+        let claim = Claim::take(&directory).unwrap_or_else(|error| {
+            inner.note_unclaimed(&error);
+            None
+        });
         let Some(claim) = claim.filter(|_| !inner.files_are_gone()) else {
             let _unlocked = unlock_byte(&inner.seat()?.file, JOURNAL_BYTE);
             return None;
@@ -343,9 +348,10 @@ fn keep(weak: &Weak<Inner>, stop: &Stop, mut journaler: Journaler) {
         }
         let mut pause = journaler.pause();
         match journaler.turn(&inner) {
-            Ok(_) => {
-                if std::mem::take(&mut journaler.failed) > 0 {
-                    let region = &inner.core.region;
+            Ok(()) => {
+                journaler.failed = 0;
+                let region = &inner.core.region;
+                if region.load(header::JOURNAL_FAILURES, Relaxed) != Ok(0) {
                     let _noted = region.store(header::JOURNAL_FAILURES, 0, Release);
                 }
             }
@@ -359,6 +365,15 @@ fn keep(weak: &Weak<Inner>, stop: &Stop, mut journaler: Journaler) {
 }
 
 impl Inner {
+    /// The directory can't be claimed. It is tried again and again: told once, and counted for health.
+    fn note_unclaimed(&self, error: &io::Error) {
+        let failures = self.core.region.load(header::JOURNAL_FAILURES, Relaxed).unwrap_or(0);
+        if failures == 0 {
+            tracing::warn!(%error, bus = %self.path.display(), "the journal can't be begun");
+        }
+        let _noted = self.core.region.store(header::JOURNAL_FAILURES, failures + 1, Release);
+    }
+
     /// Sleeps until somebody asks for a turn, or a pause is over. After a failure requests do not hurry it.
     fn sleep_until_asked(&self, pause: Duration, has_failed: bool, stop: &Stop) {
         let Ok(ask) = self.core.region.half(header::JOURNAL_ASK) else { return };
@@ -368,9 +383,7 @@ impl Inner {
             if left.is_zero() {
                 return;
             }
-            let seen = ask.load(Relaxed);
-            fence(Acquire);
-            if seen != 0 {
+            if ask.load(Relaxed) != 0 {
                 if !has_failed {
                     return;
                 }

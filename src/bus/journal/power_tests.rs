@@ -14,35 +14,16 @@
 
 use super::super::options::Options;
 use super::super::power_tests::disk_tests::{Dice, Disk};
-use super::super::power_tests::number_of;
+use super::super::power_tests::{State, load_values, number_of};
 use super::keep::Journaler;
 use super::*;
-use crate::backend::{BackendError, Sink};
-use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::seam::{Deed, failing, note, recorded};
 use crate::{Batch, Persist, ReadBus};
-use std::collections::BTreeMap;
-
-type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Steps of a history.
 const STEPS: usize = 60;
 /// Cuts of one history.
 const CUTS: u64 = 200;
-
-#[derive(Default)]
-struct Collected(State);
-
-impl Sink for Collected {
-    fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
-        Ok(())
-    }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        let key = entry.key.clone();
-        assert!(self.0.insert(entry.key, entry.value).is_none(), "{key:?} twice");
-        Ok(())
-    }
-}
 
 /// What happened, and what had been promised at each mark: the number of a state.
 struct History {
@@ -189,10 +170,9 @@ impl History {
         let images = config::default_persist(&state, &at).map_err(|error| said(&error))?;
         let snapshots = images.backend(1).unwrap().unwrap();
         let journal = config::journal(&state, &at).map_err(|error| said(&error))?;
-        let mut found = Collected::default();
         let past = Past { snapshots, journal, until: Until::Newest };
-        past.load(&mut found).map_err(|error| said(&error))?;
-        Ok(found.0)
+        let found = load_values(&past).map_err(|error| said(&error))?;
+        Ok(found.map(|found| found.1).unwrap_or_default())
     }
 }
 

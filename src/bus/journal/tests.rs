@@ -1,12 +1,12 @@
 //! Promise "durable as asked", of the journal: what was synced comes back, and nothing that was never there.
 
 use super::super::testing::Place;
-use super::collect::{self, Collector};
+use super::collect::{Collected, Collector};
 use super::keep::Journaler;
 use super::*;
-use crate::backend::{BackendError, Sink};
+use crate::backend::conformance_tests::load;
 use crate::journal::segments;
-use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
+use crate::snapshot_entry::SnapshotEntry;
 use crate::sys::seam::failing;
 use crate::{Batch, Persist, ReadBus};
 use std::collections::BTreeMap;
@@ -16,23 +16,15 @@ const SYNC: JournalSync = JournalSync::Always;
 /// Key → what a snapshot says of it.
 type State = BTreeMap<Vec<u8>, SnapshotEntry>;
 
-#[derive(Default)]
-struct Collected(State);
-
-impl Sink for Collected {
-    fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
-        Ok(())
-    }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        assert!(self.0.insert(entry.key.clone(), entry).is_none(), "a key twice");
-        Ok(())
-    }
+fn by_key(entries: Vec<SnapshotEntry>) -> State {
+    let count = entries.len();
+    let state: State = entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+    assert_eq!(state.len(), count, "a key twice");
+    state
 }
 
 fn collect(from: &dyn Backend) -> State {
-    let mut collected = Collected::default();
-    from.load(&mut collected).unwrap();
-    collected.0
+    by_key(load(from).unwrap().map(|found| found.1).unwrap_or_default())
 }
 
 /// A bus whose journal is kept by hand.
@@ -166,9 +158,8 @@ fn a_value_that_was_replaced_before_it_was_read_is_not_missed() {
     assert_eq!(kept.journaled(), head);
     // Nobody had the values between: there is no such state to go back to.
     let middle = Revision::new(kept.bus().inner.core.geometry.first_revision + 7).unwrap();
-    let mut found = Collected::default();
-    let loaded = kept.past(Until::Revision(middle.get())).load(&mut found).unwrap().unwrap();
-    assert!(loaded.head.revision < middle.get() && found.0.is_empty(), "{loaded:?}");
+    let (loaded, found) = load(&kept.past(Until::Revision(middle.get()))).unwrap().unwrap();
+    assert!(loaded.head.revision < middle.get() && found.is_empty(), "{loaded:?}");
     let before = rounded(kept.state());
     kept.lose();
     assert_eq!(rounded(kept.state()), before);
@@ -348,15 +339,12 @@ fn each_state_that_was_there_can_be_gone_back_to() {
         let before = states.iter().rev().find(|(head, _)| *head <= revision);
         before.unwrap().clone()
     };
-    assert!(
-        kept.past(Until::Revision(oldest - 1)).load(&mut Collected::default()).unwrap().is_none()
-    );
+    assert!(load(&kept.past(Until::Revision(oldest - 1))).unwrap().is_none());
     for revision in oldest..=kept.head() {
-        let mut found = Collected::default();
-        let loaded = kept.past(Until::Revision(revision)).load(&mut found).unwrap();
+        let (loaded, found) = load(&kept.past(Until::Revision(revision))).unwrap().unwrap();
         let (head, state) = at(revision);
-        assert_eq!(loaded.map_or(0, |loaded| loaded.head.revision), head, "at {revision}");
-        assert_eq!(found.0, state, "at {revision}");
+        assert_eq!(loaded.head.revision, head, "at {revision}");
+        assert!(by_key(found) == state, "at {revision}");
     }
     // By time as by revision: that of a state's newest entry.
     let (head, state) = states[24].clone();
@@ -507,9 +495,9 @@ fn damaged_segments_are_an_error_or_an_earlier_state() {
             bytes.extend_from_slice(&foreign);
         }
         std::fs::write(&names[which], &bytes).unwrap();
-        let mut found = Collected::default();
-        let loaded = kept.past(Until::Newest).load(&mut found);
-        assert!(loaded.is_err() || states.contains(&found.0), "seed {seed}, {number}");
+        let found = load(&kept.past(Until::Newest));
+        let state = found.map(|found| by_key(found.map(|found| found.1).unwrap_or_default()));
+        assert!(state.is_err() || states.contains(&state.unwrap()), "seed {seed}, {number}");
         std::fs::write(&names[which], &whole[which]).unwrap();
     }
     assert_eq!(collect(&kept.past(Until::Newest)), kept.state());
@@ -559,9 +547,9 @@ fn a_group_goes_on_to_what_replaced_a_value() {
     let replaced = kept.head();
     kept.bus().set("later", &1).unwrap();
     let end = Collector::after(0).collect(&kept.bus().inner, then).unwrap();
-    assert_eq!(end, collect::Collected::Group(replaced));
+    assert_eq!(end, Collected::Group(replaced));
     // What is gone altogether is gone by now: the group goes on to the head.
     kept.bus().delete("large").unwrap();
     let end = Collector::after(0).collect(&kept.bus().inner, then).unwrap();
-    assert_eq!(end, collect::Collected::Group(kept.head()));
+    assert_eq!(end, Collected::Group(kept.head()));
 }
