@@ -59,7 +59,7 @@ fn a_bus_goes_back() {
 }
 
 /// Promise: a text that names no way to sync is refused, and makes nothing.
-/// Plant: a limit that is not looked at.
+/// Plant: no look at the backend.
 #[test]
 fn what_is_no_way_to_sync_is_refused() {
     let place = Place::new();
