@@ -89,7 +89,7 @@ impl Lines {
             sum.write(line.as_bytes());
             let entry = entry_of(&line).ok_or_else(|| self.damaged("a line makes no sense"))?;
             if let Some(sink) = &mut sink {
-                sink.entry(entry)?;
+                sink.entry(&entry)?;
             }
         }
         Err(self.damaged("it has no end"))

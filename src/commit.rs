@@ -18,6 +18,9 @@ use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::word::offset_of;
 
+/// Changes ahead of the one that is stored, of which the processor is told.
+const CHANGES_AHEAD: u64 = 8;
+
 /// One change of a table: what FINISH stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Stored {
@@ -99,6 +102,7 @@ impl Space {
             return Err(BadRegion::new(header::COUNT, count, expected));
         }
         for index in 0..count {
+            self.prefetch_change(list, index + CHANGES_AHEAD, count);
             let revision = if cleared == 0 { last - count + 1 + index } else { last };
             self.finish_change(list, index, revision)?;
         }
@@ -129,6 +133,22 @@ impl Space {
         let head = self.region.load_count(header::HEAD, Acquire)?;
         // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`.
         Ok(head.max(self.region.load_count(header::CLEARED_AT, Acquire)?))
+    }
+
+    /// Asks for what a change will be stored to, if it is one of so many.
+    #[inline]
+    fn prefetch_change(&self, list: u64, index: u64, count: u64) {
+        if cfg!(loom) || index >= count {
+            return;
+        }
+        let Ok(change) = self.region.words(self.change_at(list, index), CHANGE_SIZE) else {
+            return;
+        };
+        for word in 0..3 {
+            if let Ok(word) = change.load(word, Relaxed) {
+                self.region.prefetch(offset_of(word));
+            }
+        }
     }
 
     #[inline]

@@ -19,6 +19,17 @@ pub struct SnapshotEntry {
     pub expires: u64,
 }
 
+impl SnapshotEntry {
+    /// Makes it the same as another, in the buffers that it has.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        let Self { key, value, kind, revision, time, who, expires } = other;
+        self.key.clone_from(key);
+        self.value.clone_from(value);
+        self.who.clone_from(who);
+        (self.kind, self.revision, self.time, self.expires) = (*kind, *revision, *time, *expires);
+    }
+}
+
 /// What a snapshot is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SnapshotHead {

@@ -38,9 +38,9 @@ impl Sink for Sending {
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
         self.send(Part::Head(*head))
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
         self.size += entry.key.len() + entry.value.len();
-        self.batch.push(entry);
+        self.batch.push(entry.clone());
         if self.size < BATCH {
             return Ok(());
         }
@@ -171,7 +171,7 @@ mod tests {
                 if self.load_fails == Some(number) {
                     return Err(refused("load"));
                 }
-                sink.entry(entry.clone())?;
+                sink.entry(entry)?;
             }
             let refused = Vec::new();
             Ok(Some(Loaded { head: *head, entries: all.len() as u64, refused }))

@@ -5,7 +5,7 @@
 //!    moment: so its maker looks, with the lock in its hand, whether the name is still this file's.
 
 use super::{BackendError, Loaded, Sink};
-use crate::sys::{file, lock, process};
+use crate::sys::{file, lock, process, writeback};
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io;
@@ -146,13 +146,34 @@ impl Newest<'_> {
     }
 }
 
-/// Writes pass the seam.
-#[derive(Debug)]
-pub(super) struct Gated<'a>(pub(super) &'a File);
+/// Bytes after which the disk is told to begin.
+const BEGIN_AFTER: u64 = 4 << 20;
 
-impl io::Write for Gated<'_> {
+/// A new file that is written from its beginning to its end. The disk begins with what was written while more comes: so the
+/// sync at the end has little left to wait for, and a snapshot that goes at a rate does so on the disk as well.
+#[derive(Debug)]
+pub(super) struct Growing<'a> {
+    file: &'a File,
+    written: u64,
+    /// What the disk was told of.
+    told: u64,
+}
+
+impl<'a> Growing<'a> {
+    pub(super) fn new(file: &'a File) -> Self {
+        Self { file, written: 0, told: 0 }
+    }
+}
+
+impl io::Write for Growing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        file::write(self.0, bytes)
+        let written = file::write(self.file, bytes)?;
+        self.written += written as u64;
+        if self.written - self.told >= BEGIN_AFTER {
+            writeback::begin(self.file, self.told, self.written - self.told);
+            self.told = self.written;
+        }
+        Ok(written)
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())

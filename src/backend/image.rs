@@ -14,7 +14,7 @@ use super::files::{Newest, Temporary, is_passing, sweep};
 use super::stream::{Input, Output};
 use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot::format::{FormatError, Reader, Writer};
-use crate::snapshot_entry::SnapshotHead;
+use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::file;
 use nix::fcntl::OFlag;
 use std::fs::File;
@@ -88,7 +88,8 @@ impl ImageDirectory {
         let fail = |error| self.failed(error);
         let output = Output::new(to, self.is_compressed).map_err(fail)?;
         let mut writer = Writer::new(output, head).map_err(fail)?;
-        while let Some(entry) = entries.next_entry()? {
+        let mut entry = SnapshotEntry::default();
+        while entries.next_into(&mut entry)? {
             writer.push(&entry).map_err(fail)?;
         }
         let (output, summary) = writer.finish().map_err(fail)?;
@@ -106,11 +107,11 @@ impl ImageDirectory {
     ) -> Result<Result<Loaded, String>, BackendError> {
         let verify = || {
             let mut reader = reader(file)?;
-            while reader.next_entry()?.is_some() {}
-            Ok(*reader.head())
+            reader.verify()?;
+            Ok((*reader.head(), reader.summary().entries))
         };
-        let head = match verify() {
-            Ok(head) => head,
+        let (head, count) = match verify() {
+            Ok(found) => found,
             Err(FormatError::Io { source, .. }) if is_passing(&source) => {
                 return Err(BackendError::io(path)(source));
             }
@@ -120,10 +121,12 @@ impl ImageDirectory {
             let (at, reason) = (path.display().to_string(), error.to_string());
             BackendError::Damaged { at, reason }
         };
+        sink.expect(count);
         sink.begin(&head)?;
         let mut reader = reader(file).map_err(damaged)?;
-        while let Some(entry) = reader.next_entry().map_err(damaged)? {
-            sink.entry(entry)?;
+        let mut entry = SnapshotEntry::default();
+        while reader.next_into(&mut entry).map_err(damaged)? {
+            sink.entry(&entry)?;
         }
         Ok(Ok(Loaded { head, entries: reader.summary().entries, refused: Vec::new() }))
     }
@@ -201,7 +204,6 @@ impl Backend for ImageDirectory {
 mod tests {
     use super::super::FromFn;
     use super::*;
-    use crate::snapshot_entry::SnapshotEntry;
 
     /// The revision of what was loaded.
     struct Head(u64);
@@ -210,7 +212,7 @@ mod tests {
             self.0 = head.revision;
             Ok(())
         }
-        fn entry(&mut self, _: SnapshotEntry) -> Result<(), BackendError> {
+        fn entry(&mut self, _: &SnapshotEntry) -> Result<(), BackendError> {
             Ok(())
         }
     }

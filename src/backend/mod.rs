@@ -100,10 +100,25 @@ pub trait Source {
     /// # Errors
     /// [`BackendError::GivenUp`]: the save is to be abandoned, and leaves nothing.
     fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, BackendError>;
+
+    /// The same, put into `entry`: `false` when there are no more. What is saved of a bus uses its buffers again, which
+    /// spares three allocations an entry.
+    ///
+    /// # Errors
+    /// As [`next_entry`](Self::next_entry).
+    fn next_into(&mut self, entry: &mut SnapshotEntry) -> Result<bool, BackendError> {
+        let next = self.next_entry()?;
+        let is_there = next.is_some();
+        *entry = next.unwrap_or_default();
+        Ok(is_there)
+    }
 }
 
 /// Takes a snapshot's entries.
 pub trait Sink {
+    /// Before [`begin`](Self::begin), by a backend that knows it: how many entries there are, about. A hint, of the room that
+    /// they will need.
+    fn expect(&mut self, _entries: u64) {}
     /// Before the first entry of a snapshot that is good.
     ///
     /// # Errors
@@ -113,7 +128,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError>;
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError>;
 }
 
 /// Where snapshots go.
@@ -184,11 +199,14 @@ struct IfWanted<'a> {
 }
 
 impl Sink for IfWanted<'_> {
+    fn expect(&mut self, entries: u64) {
+        self.sink.expect(entries);
+    }
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
         self.is_unwanted = !(self.is_wanted)(head);
         if self.is_unwanted { Err(BackendError::GivenUp) } else { self.sink.begin(head) }
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
         self.sink.entry(entry)
     }
 }

@@ -32,15 +32,18 @@ struct Staging<'a> {
 }
 
 impl Sink for Staging<'_> {
+    fn expect(&mut self, entries: u64) {
+        self.look.expect(entries);
+    }
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
         let output = Output::new(self.file, false);
         let writer = output.and_then(|output| Writer::new(output, head));
         self.writer = Some(writer.map_err(BackendError::io(self.directory))?);
         self.look.begin(head)
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
         if let Some(writer) = &mut self.writer {
-            writer.push(&entry).map_err(BackendError::io(self.directory))?;
+            writer.push(entry).map_err(|error| BackendError::io(self.directory)(error))?;
         }
         self.look.entry(entry)
     }
@@ -79,8 +82,9 @@ impl Staged {
         let input = Input::new(&self.file.file);
         let input = input.map_err(|source| damaged(FormatError::Io { at: 0, source }))?;
         let mut reader = Reader::new(input).map_err(damaged)?;
-        while let Some(entry) = reader.next_entry().map_err(damaged)? {
-            sink.entry(entry)?;
+        let mut entry = SnapshotEntry::default();
+        while reader.next_into(&mut entry).map_err(damaged)? {
+            sink.entry(&entry)?;
         }
         Ok(())
     }

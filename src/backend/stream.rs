@@ -2,7 +2,7 @@
 //!
 //! A file says by its first bytes what it is. Behind the end of what was compressed there is nothing.
 
-use super::files::Gated;
+use super::files::Growing;
 #[cfg(feature = "gzip")]
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use std::fs::File;
@@ -16,14 +16,14 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// A file that is being written.
 #[derive(Debug)]
 pub(super) enum Output<'a> {
-    Plain(BufWriter<Gated<'a>>),
+    Plain(BufWriter<Growing<'a>>),
     #[cfg(feature = "gzip")]
-    Gzip(Box<GzEncoder<BufWriter<Gated<'a>>>>),
+    Gzip(Box<GzEncoder<BufWriter<Growing<'a>>>>),
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(to: &'a File, is_compressed: bool) -> io::Result<Self> {
-        let plain = BufWriter::with_capacity(BUFFER, Gated(to));
+        let plain = BufWriter::with_capacity(BUFFER, Growing::new(to));
         match is_compressed {
             false => Ok(Self::Plain(plain)),
             // Snapshots are frequent, so fast.

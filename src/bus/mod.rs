@@ -1,5 +1,6 @@
 //! The bus: a region with its directory, its member slot, and the operations of the public face.
 
+mod ahead;
 pub(crate) mod arrivals;
 mod backends;
 pub(crate) mod batch;

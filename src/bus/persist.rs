@@ -1,5 +1,6 @@
 //! What outlives the region: configuration, snapshots, and the bus built anew from them.
 
+use super::ahead::Ahead;
 use super::backends::backend_of;
 use super::counters::Counter;
 use super::create::{NewRegion, prepare, shape};
@@ -231,6 +232,9 @@ struct Filling<'a> {
     path: &'a Path,
     empty: &'a Shape,
     built: Option<(NewRegion, Core)>,
+    /// How many entries there will be, where the backend said so.
+    expected: u64,
+    ahead: Ahead,
     /// Why it was given up.
     failed: Option<OpenError>,
 }
@@ -250,6 +254,12 @@ impl Filling<'_> {
             let bad = |source| OpenError::Bad { path: self.path.to_owned(), source };
             space.continue_journal(from).map_err(bad)?;
             let core = Core::new(space, Box::new(Nobody), self.options.deadline);
+            // Arrays of the right size from the beginning: none is doubled on the way.
+            while let Err(HeapError::NoRoom(no)) = core.widen_for(self.expected) {
+                if new.grow(&core.space, no.blocks).is_err() {
+                    break;
+                }
+            }
             self.built = Some((new, core));
         }
         Ok(())
@@ -264,13 +274,19 @@ impl Filling<'_> {
 }
 
 impl Sink for Filling<'_> {
+    fn expect(&mut self, entries: u64) {
+        self.expected = entries;
+    }
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
         let end = self.prepare(head);
         self.note(end)
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
         let end = match &self.built {
-            Some((new, core)) => load_one(new, core, &entry, self.path),
+            Some((new, core)) => {
+                let on = |entry: &_| load_one(new, core, entry, self.path);
+                self.ahead.pass(core, entry, on)
+            }
             None => Ok(()),
         };
         self.note(end)
@@ -280,7 +296,8 @@ impl Sink for Filling<'_> {
 /// Makes a region and fills it from the newest good snapshot.
 fn build(options: &Options, path: &Path, backend: &dyn Backend) -> Result<NewRegion, OpenError> {
     let empty = &shape(options).map_err(io("preparing", path))?;
-    let mut filling = Filling { options, path, empty, built: None, failed: None };
+    let (built, expected, ahead, failed) = (None, 0, Ahead::default(), None);
+    let mut filling = Filling { options, path, empty, built, expected, ahead, failed };
     let loaded = backend.load(&mut filling);
     let loaded = match (loaded, filling.failed) {
         (Ok(loaded), _) => loaded,
@@ -296,6 +313,7 @@ fn build(options: &Options, path: &Path, backend: &dyn Backend) -> Result<NewReg
             Ok(new)
         }
         Some((mut new, core)) => {
+            filling.ahead.rest(|entry| load_one(&new, &core, entry, path))?;
             for (file, reason) in loaded.map(|loaded| loaded.refused).unwrap_or_default() {
                 tracing::error!(
                     file,

@@ -4,6 +4,7 @@
 //! then it reads that file with all locks held: no writer waits for a server. It is one change of the bus
 //! (`table::restore`).
 
+use super::ahead::Ahead;
 use super::counters::Counter;
 use super::going::{Going, SnapshotOptions};
 use super::persist::{SnapshotInfo, check_lengths};
@@ -17,6 +18,7 @@ use crate::error::{ReadError, SnapshotError, WriteError};
 use crate::region::layout::CHANGE_SIZE;
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::file;
+use crate::table::Core;
 use crate::table::entry::size_of;
 use crate::table::restore::{RestoreFailure, Restoring};
 use crate::table::wish::{Done, WriteFailure};
@@ -58,7 +60,9 @@ struct Measure<'a, 'g> {
 
 /// Fills a restore.
 struct Fill<'a, 'c> {
+    core: &'c Core,
     restoring: &'a mut Restoring<'c>,
+    ahead: Ahead,
     failed: Option<RestoreFailure>,
 }
 
@@ -72,15 +76,15 @@ impl Sink for Measure<'_, '_> {
     fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
         Ok(())
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        let note = check_lengths(&entry).and_then(|()| self.bus.core.note_of(&entry));
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
+        let note = check_lengths(entry).and_then(|()| self.bus.core.note_of(entry));
         let size = entry.value.len() as u64;
         let failed = match &note {
-            Err(reason) => Some(wrong(&entry, reason)),
+            Err(reason) => Some(wrong(entry, reason)),
             Ok(_) if size > self.limit => {
                 Some(WriteError::ValueTooLarge { size, limit: self.limit }.into())
             }
-            Ok(_) if !self.going.pass(&entry, self.bus) => Some(SnapshotError::GivenUp),
+            Ok(_) if !self.going.pass(entry, self.bus) => Some(SnapshotError::GivenUp),
             Ok(_) => None,
         };
         if failed.is_some() {
@@ -99,9 +103,11 @@ impl Sink for Fill<'_, '_> {
     fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
         Ok(())
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
+        let restoring = &mut *self.restoring;
         // `Measure` has looked at its lengths.
-        self.restoring.add(&entry).map_err(|failure| {
+        let end = self.ahead.pass(self.core, entry, |entry| restoring.add(entry));
+        end.map_err(|failure| {
             self.failed = Some(failure);
             BackendError::GivenUp
         })
@@ -158,11 +164,15 @@ impl Inner {
     fn try_restore(&self, me: u32, from: &Staged, name: &str) -> Result<Try, Tried> {
         let core = &self.core;
         let mut restoring = core.restore(me)?;
-        let mut fill = Fill { restoring: &mut restoring, failed: None };
-        match (from.give(&mut fill), fill.failed) {
+        let ahead = Ahead::default();
+        let mut fill = Fill { core, restoring: &mut restoring, ahead, failed: None };
+        let given = from.give(&mut fill);
+        let Fill { mut ahead, failed, .. } = fill;
+        match (given, failed) {
             (_, Some(failure)) => return Err(failure.into()),
             (given, None) => given.map_err(|error| Tried::Ended(error.into()))?,
         }
+        ahead.rest(|entry| restoring.add(entry))?;
         let entries = restoring.len();
         let (time, who) = (core.clock.wall(), self.label().as_bytes());
         let revision = restoring.commit(time, who, name.as_bytes())?;

@@ -5,7 +5,7 @@ use super::files::{AWAITED_BYTE, SNAPSHOT_BYTE};
 use super::going::Going;
 use super::persist::SnapshotInfo;
 use super::seat::Seat;
-use crate::backend::{Backend, BackendError, FromFn, Saved, Stage};
+use crate::backend::{Backend, BackendError, Saved, Source, Stage};
 use crate::error::{ReadError, SnapshotError};
 use crate::snapshot::{Walk, WalkError};
 use crate::snapshot_entry::SnapshotEntry;
@@ -16,6 +16,42 @@ use std::time::{Duration, Instant};
 
 /// How often a snapshot is begun again after it gave way to a writer.
 const TRIES: u32 = 5;
+
+/// A walk that is saved.
+struct Walking<'b, 'a, 'g> {
+    bus: &'b Inner,
+    walk: Walk<'b>,
+    going: &'a mut Going<'g>,
+    failed: Option<WalkError>,
+}
+
+impl Walking<'_, '_, '_> {
+    /// The next entry, when it is still wanted and its time has come. Whoever destroys the bus waits for this to
+    /// end, and then forgets what was saved.
+    fn next(&mut self, entry: &mut SnapshotEntry) -> Result<bool, WalkError> {
+        if self.going.is_over() || self.bus.is_gone() {
+            return Err(WalkError::Aborted);
+        }
+        let is_there = self.walk.next_into(entry)?;
+        if is_there && !self.going.pass(entry, self.bus) {
+            return Err(WalkError::Aborted);
+        }
+        Ok(is_there)
+    }
+}
+
+impl Source for Walking<'_, '_, '_> {
+    fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, BackendError> {
+        let mut entry = SnapshotEntry::default();
+        Ok(self.next_into(&mut entry)?.then_some(entry))
+    }
+    fn next_into(&mut self, entry: &mut SnapshotEntry) -> Result<bool, BackendError> {
+        self.next(entry).map_err(|error| {
+            self.failed = Some(error);
+            BackendError::GivenUp
+        })
+    }
+}
 
 impl Inner {
     /// Runs what only one member does at a time: a bus has room for one snapshot's old entries.
@@ -84,17 +120,13 @@ impl Inner {
             if !going.begin(Stage::Saving, Some(total)) {
                 return Err(SnapshotError::GivenUp);
             }
-            let mut walk =
-                Walk::begin(&self.core, me, owner).map_err(|error| self.failed(error))?;
+            let walk = Walk::begin(&self.core, me, owner).map_err(|error| self.failed(error))?;
             let head = walk.head;
-            let mut failed = None;
-            let next = || {
-                self.next_entry(&mut walk, going).map_err(|error| {
-                    failed = Some(error);
-                    BackendError::GivenUp
-                })
-            };
-            match backend.save(&head, &mut FromFn(next)) {
+            let mut walking = Walking { bus: self, walk, going, failed: None };
+            let saved = backend.save(&head, &mut walking);
+            // The snapshot ends with it.
+            let Walking { walk: _walk, failed, .. } = walking;
+            match saved {
                 Ok(Saved { entries, bytes, path }) => {
                     let (revision, created, took) = (head.revision, head.created, begun.elapsed());
                     return Ok(SnapshotInfo { revision, created, entries, bytes, path, took });
@@ -111,22 +143,6 @@ impl Inner {
             }
         }
         Err(SnapshotError::Aborted { tries: TRIES })
-    }
-
-    /// The next entry, when it is still wanted and its time has come. Whoever destroys the bus waits for this to
-    /// end, and then forgets what was saved.
-    fn next_entry(
-        &self,
-        walk: &mut Walk<'_>,
-        going: &mut Going<'_>,
-    ) -> Result<Option<SnapshotEntry>, WalkError> {
-        if going.is_over() || self.is_gone() {
-            return Err(WalkError::Aborted);
-        }
-        match walk.next_entry()? {
-            Some(entry) if !going.pass(&entry, self) => Err(WalkError::Aborted),
-            entry => Ok(entry),
-        }
     }
 
     fn failed(&self, error: WalkError) -> SnapshotError {

@@ -129,9 +129,9 @@ impl Core {
         keys: usize,
         report: &mut CheckReport,
     ) -> Result<(), BadRegion> {
-        let mut reached = 0;
+        let (mut reached, mut key) = (0, Vec::new());
         self.each_slot(array, |slot, word| {
-            let Ok(hash) = self.hash_of_entry(offset_of(word)) else { return Ok(()) };
+            let Ok(hash) = self.hash_of_entry(offset_of(word), &mut key) else { return Ok(()) };
             let found = self.search(array, hash, |line, index, _| {
                 let at = line.at() + 8 * index as u64;
                 Ok((at == slot).then_some(()))

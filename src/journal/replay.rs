@@ -184,7 +184,7 @@ impl Merge<'_> {
         Ok(())
     }
 
-    fn pass(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+    fn pass(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
         self.entries += 1;
         self.to.entry(entry)
     }
@@ -196,7 +196,7 @@ impl Merge<'_> {
         for (index, at) in places {
             let Some(found) = self.segments.get(index) else { continue };
             let entry = entry_at(found, at)?;
-            self.pass(entry)?;
+            self.pass(&entry)?;
         }
         Ok(())
     }
@@ -226,6 +226,10 @@ fn entry_at(found: &Found, at: u64) -> Result<SnapshotEntry, BackendError> {
 }
 
 impl Sink for Merge<'_> {
+    fn expect(&mut self, entries: u64) {
+        self.to.expect(entries);
+    }
+
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
         self.reach(Point { incarnation: head.incarnation, revision: head.revision })?;
         let Point { incarnation, revision } = self.changes.reached;
@@ -235,7 +239,7 @@ impl Sink for Merge<'_> {
         self.to.begin(&head)
     }
 
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
         if self.changes.cleared || self.changes.keys.contains_key(&entry.key) {
             return Ok(());
         }

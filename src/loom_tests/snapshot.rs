@@ -2,6 +2,7 @@
 
 use super::{Image, commit, explore, far, set};
 use crate::snapshot::{Walk, WalkError};
+use crate::snapshot_entry::SnapshotEntry;
 use loom::sync::mpsc::channel;
 use loom::thread::{self, JoinHandle};
 use std::collections::BTreeMap;
@@ -39,7 +40,10 @@ fn first(write: impl FnOnce() + 'static) -> JoinHandle<()> {
 
 /// Reads one entry: `false` at the end of a good image.
 fn take(walk: &mut Walk<'_>, into: &mut Entries) -> Result<bool, WalkError> {
-    let Some(entry) = walk.next_entry()? else { return Ok(false) };
+    let mut entry = SnapshotEntry::default();
+    if !walk.next_into(&mut entry)? {
+        return Ok(false);
+    }
     let value = u64::from_le_bytes(entry.value[..].try_into().unwrap());
     assert_eq!(value, 10 * entry.revision, "torn");
     assert!(into.insert(entry.key, value).is_none(), "a key twice");
@@ -61,7 +65,7 @@ fn take_rest(walk: &mut Walk<'_>, mut entries: Entries) {
 
 /// Promise "a snapshot is of one revision": it is ended by who needs the room, in the middle of its
 /// walk, and what it kept is used anew.
-/// Plants: `next_entry` without its last look; no fence in `still_on`.
+/// Plants: `next_into` without its last look; no fence in `still_on`.
 #[test]
 fn a_snapshot_gives_way() {
     let image = pair();

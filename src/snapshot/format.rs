@@ -163,6 +163,14 @@ impl<W: Write> Writer<W> {
     }
 }
 
+/// An entry's parts in its frame.
+struct Parts<'a> {
+    fixed: &'a [u8],
+    key: &'a [u8],
+    who: &'a [u8],
+    value: &'a [u8],
+}
+
 /// Reads an image as a stream. Entries are good one frame at a time; the image is, once the end
 /// was reached without an error.
 pub(crate) struct Reader<R> {
@@ -245,10 +253,17 @@ impl<R: Read> Reader<R> {
     /// Reads so many bytes; memory grows only with what is really there.
     fn take(&mut self, len: usize) -> Result<Vec<u8>, FormatError> {
         let mut bytes = Vec::new();
-        let end = (&mut self.from).take(len as u64).read_to_end(&mut bytes);
+        self.take_into(len, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same in place of what `bytes` holds.
+    fn take_into(&mut self, len: usize, bytes: &mut Vec<u8>) -> Result<(), FormatError> {
+        bytes.clear();
+        let end = (&mut self.from).take(len as u64).read_to_end(bytes);
         let read = end.map_err(|source| FormatError::Io { at: self.at, source })?;
         self.at += read as u64;
-        if read < len { Err(FormatError::Cut { at: self.at }) } else { Ok(bytes) }
+        if read < len { Err(FormatError::Cut { at: self.at }) } else { Ok(()) }
     }
 
     /// Reads the next frame: `false` at the footer.
@@ -262,7 +277,10 @@ impl<R: Read> Reader<R> {
         let mut bytes = mark;
         bytes.extend(self.take(8)?);
         let len = half(&bytes, 0) as usize;
-        self.frame = self.take(len)?;
+        let mut frame = std::mem::take(&mut self.frame);
+        let end = self.take_into(len, &mut frame);
+        self.frame = frame;
+        end?;
         let found = half(&bytes, 8);
         let expected = crc32c::crc32c_append(crc32c::crc32c(&bytes[..8]), &self.frame);
         if found != expected {
@@ -307,7 +325,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn entry(&mut self) -> Option<SnapshotEntry> {
+    /// Passes the frame's next entry, and gives its parts.
+    fn parts(&mut self) -> Option<Parts<'_>> {
         let bytes = self.frame.get(self.next..)?;
         let fixed = bytes.get(..ENTRY_FIXED)?;
         let (key_len, who_len) =
@@ -316,21 +335,12 @@ impl<R: Read> Reader<R> {
         let key = bytes.get(ENTRY_FIXED..ENTRY_FIXED + key_len)?;
         let bytes = bytes.get(ENTRY_FIXED + key_len..)?;
         let (who, value) = (bytes.get(..who_len)?, bytes.get(who_len..who_len + value_len)?);
-        let entry = SnapshotEntry {
-            key: key.to_vec(),
-            value: value.to_vec(),
-            kind: fixed[2],
-            revision: word(fixed, 8),
-            time: word(fixed, 16),
-            who: who.to_vec(),
-            expires: word(fixed, 24),
-        };
         self.next += ENTRY_FIXED + key_len + who_len + value_len;
-        Some(entry)
+        Some(Parts { fixed, key, who, value })
     }
 
-    /// The next entry, or `None` at the whole image's end.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, FormatError> {
+    /// The parts of the next entry, or `None` at the whole image's end.
+    fn next_parts(&mut self) -> Result<Option<Parts<'_>>, FormatError> {
         if self.ended {
             return Ok(None);
         }
@@ -343,11 +353,30 @@ impl<R: Read> Reader<R> {
                 return Ok(None);
             }
         }
-        let at = self.frame_at;
-        let entry = self.entry().ok_or(FormatError::Entry { at })?;
         self.left -= 1;
         self.entries += 1;
-        Ok(Some(entry))
+        let at = self.frame_at;
+        self.parts().ok_or(FormatError::Entry { at }).map(Some)
+    }
+
+    /// Reads the next entry into `into`, whose buffers are used again: `false` at the whole image's end.
+    pub(crate) fn next_into(&mut self, into: &mut SnapshotEntry) -> Result<bool, FormatError> {
+        let Some(Parts { fixed, key, who, value }) = self.next_parts()? else { return Ok(false) };
+        for (bytes, part) in [(&mut into.key, key), (&mut into.value, value), (&mut into.who, who)]
+        {
+            bytes.clear();
+            bytes.extend_from_slice(part);
+        }
+        into.kind = fixed[2];
+        (into.revision, into.time) = (word(fixed, 8), word(fixed, 16));
+        into.expires = word(fixed, 24);
+        Ok(true)
+    }
+
+    /// Reads all that is left, and looks whether it is good.
+    pub(crate) fn verify(&mut self) -> Result<(), FormatError> {
+        while self.next_parts()?.is_some() {}
+        Ok(())
     }
 
     /// What was read, once the end was reached.
@@ -384,8 +413,9 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Vec<SnapshotEntry>, FormatError> {
         let mut reader = Reader::new(bytes)?;
         let mut entries = Vec::new();
-        while let Some(entry) = reader.next_entry()? {
-            entries.push(entry);
+        let mut entry = SnapshotEntry::default();
+        while reader.next_into(&mut entry)? {
+            entries.push(entry.clone());
         }
         Ok(entries)
     }

@@ -14,17 +14,19 @@
 
 pub(crate) mod format;
 
-use crate::heap::class::Cut;
 use crate::heap::{BlockWord, Room};
 use crate::lock::LockError;
 use crate::region::BadRegion;
-use crate::region::layout::{header, stripe};
+use crate::region::layout::{LINE, header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 use crate::table::Core;
 use crate::table::entry::{Entry, Header};
 use crate::word::Realm;
 use format::{SnapshotEntry, SnapshotHead};
+
+/// Entries ahead of the one that is read, of which the processor is told.
+const AHEAD: usize = 16;
 
 /// A snapshot that is being read.
 #[derive(Debug)]
@@ -42,10 +44,16 @@ pub(crate) struct Walk<'a> {
 /// A span as it stood under its stripe's lock, less what was read already.
 #[derive(Debug)]
 struct SpanCopy {
+    of: SpanOf,
+    entries: Vec<u64>,
+}
+
+/// Which span an entry was in: its first block, that block's word, and the size of its rooms.
+#[derive(Debug, Clone, Copy)]
+struct SpanOf {
     first: u64,
     word: BlockWord,
-    cut: Cut,
-    entries: Vec<u64>,
+    size: u64,
 }
 
 /// Why a snapshot was not read to its end.
@@ -111,76 +119,94 @@ impl<'a> Walk<'a> {
             if word.holds_entries() {
                 let cut = core.cut(first, word)?;
                 let entries = core.occupied_entries(first, &cut)?;
-                self.spans.push(SpanCopy { first, word, cut, entries });
+                self.spans.push(SpanCopy { of: SpanOf { first, word, size: cut.size }, entries });
             }
         }
         drop(guard);
         Ok(())
     }
 
-    /// One entry, when it belongs to the snapshot.
-    fn read(&self, span: &SpanCopy, at: u64) -> Result<Option<SnapshotEntry>, BadRegion> {
+    /// One entry, when it belongs to the snapshot. Whether it does.
+    fn read(&self, span: SpanOf, at: u64, into: &mut SnapshotEntry) -> Result<bool, BadRegion> {
         let (core, revision) = (self.core, self.head.revision);
-        let entry = core.entry_in(Room { at, size: span.cut.size })?;
+        let entry = core.entry_in(Room { at, size: span.size })?;
         let born = entry.born(Acquire)?;
         let died = entry.died(Acquire)?;
         if born == 0 || born < self.cleared || born > revision || (died != 0 && died <= revision) {
-            return Ok(None);
+            return Ok(false);
         }
-        let copied = entry.header().and_then(|header| self.copy(&entry, &header));
+        let copied = entry.header().and_then(|header| self.copy(&entry, &header, into));
         // ORDERING: [entry.refill] [block.cut] Acquire fence: the copy comes before the second look;
         // pairs with the Release fences in `occupy`, `take_spare` and `make_span`.
         fence(Acquire);
         if entry.born(Relaxed)? != born || core.block_word(span.first)? != span.word {
             // Reused: so nobody kept it, so it was not needed.
-            return Ok(None);
+            return Ok(false);
         }
-        copied.map(|copied| copied.map(|copied| SnapshotEntry { revision: born, ..copied }))
+        into.revision = born;
+        copied
     }
 
-    fn copy(&self, entry: &Entry<'_>, header: &Header) -> Result<Option<SnapshotEntry>, BadRegion> {
+    /// Copies all but its revision. Whether it outlives the bus.
+    fn copy(
+        &self,
+        entry: &Entry<'_>,
+        header: &Header,
+        into: &mut SnapshotEntry,
+    ) -> Result<bool, BadRegion> {
         let core = self.core;
-        let deadline = entry.deadline(header)?;
-        let now = core.clock.boot();
-        if header.realm() == Realm::Locks
-            || entry.owner(header)? != 0
-            || (deadline != 0 && deadline <= now)
-        {
-            return Ok(None);
+        if header.realm() == Realm::Locks || entry.owner(header)? != 0 {
+            return Ok(false);
         }
-        let (mut key, mut value, mut who) = (Vec::new(), Vec::new(), Vec::new());
-        entry.copy_key(header, &mut key)?;
-        entry.copy_value(header, &mut value)?;
-        entry.copy_who(header, &mut who)?;
-        let expires =
-            if deadline == 0 { 0 } else { core.clock.wall().saturating_add(deadline - now) };
-        let (kind, time) = (header.kind, entry.time()?);
-        Ok(Some(SnapshotEntry { key, value, kind, revision: 0, time, who, expires }))
+        into.expires = match entry.deadline(header)? {
+            0 => 0,
+            // Most have none, and a look at the clock takes longer than the copy.
+            deadline => {
+                let now = core.clock.boot();
+                if deadline <= now {
+                    return Ok(false);
+                }
+                core.clock.wall().saturating_add(deadline - now)
+            }
+        };
+        for bytes in [&mut into.key, &mut into.value, &mut into.who] {
+            bytes.clear();
+        }
+        entry.copy_key(header, &mut into.key)?;
+        entry.copy_value(header, &mut into.value)?;
+        entry.copy_who(header, &mut into.who)?;
+        (into.kind, into.time) = (header.kind, entry.time()?);
+        Ok(true)
     }
 
-    /// The next entry of the stripe that was copied.
-    fn next_copied(&mut self) -> Result<Option<SnapshotEntry>, WalkError> {
-        while let Some(mut span) = self.spans.pop() {
-            while let Some(at) = span.entries.pop() {
-                match self.read(&span, at) {
-                    Ok(None) => {}
-                    Ok(entry) => {
-                        self.spans.push(span);
-                        return Ok(entry);
-                    }
-                    Err(bad) if self.still_on()? => return Err(bad.into()),
-                    Err(_) => return Err(WalkError::Aborted),
-                }
+    /// The next entry of the stripe that was copied. Whether there is one.
+    fn next_copied(&mut self, into: &mut SnapshotEntry) -> Result<bool, WalkError> {
+        while let Some(span) = self.spans.last_mut() {
+            let Some(at) = span.entries.pop() else {
+                self.spans.pop();
+                continue;
+            };
+            if let Some(ahead) = span.entries.iter().nth_back(AHEAD) {
+                self.core.region.prefetch(*ahead);
+                self.core.region.prefetch(ahead + LINE);
+            }
+            let of = span.of;
+            match self.read(of, at, into) {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(bad) if self.still_on()? => return Err(bad.into()),
+                Err(_) => return Err(WalkError::Aborted),
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
-    /// The next entry, or `None` when the whole snapshot was read and is good.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, WalkError> {
+    /// Copies the next entry into `into`, whose buffers are used again; `false` when the whole snapshot was read and
+    /// is good.
+    pub(crate) fn next_into(&mut self, into: &mut SnapshotEntry) -> Result<bool, WalkError> {
         loop {
-            if let Some(entry) = self.next_copied()? {
-                return Ok(Some(entry));
+            if self.next_copied(into)? {
+                return Ok(true);
             }
             if self.reading {
                 let done = self.core.geometry.stripe(self.stripe) + stripe::SNAP_DONE;
@@ -192,7 +218,7 @@ impl<'a> Walk<'a> {
                 return Err(WalkError::Aborted);
             }
             if self.stripe == self.core.geometry.stripes {
-                return Ok(None);
+                return Ok(false);
             }
             self.copy_stripe()?;
             self.reading = true;
@@ -250,9 +276,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn rest(walk: &mut Walk<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WalkError> {
-        let mut all = BTreeMap::new();
-        while let Some(entry) = walk.next_entry()? {
-            assert!(all.insert(entry.key, entry.value).is_none(), "a key twice");
+        let (mut all, mut entry) = (BTreeMap::new(), SnapshotEntry::default());
+        while walk.next_into(&mut entry)? {
+            let (key, value) = (entry.key.clone(), entry.value.clone());
+            assert!(all.insert(key, value).is_none(), "a key twice");
         }
         Ok(all)
     }

@@ -13,3 +13,4 @@ pub(crate) mod map;
 pub(crate) mod process;
 pub(crate) mod seam;
 pub(crate) mod socket;
+pub(crate) mod writeback;

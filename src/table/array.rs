@@ -14,6 +14,9 @@ const LINK: usize = BUCKET_SLOTS as usize;
 /// Entries per bucket from which on an array is doubled.
 pub(crate) const LOAD_MAX: u64 = 5;
 
+/// Lines of slot words ahead of the one that is walked over, whose entries the processor is told of.
+const LINES_AHEAD: u64 = 2;
+
 /// No region has room for as many buckets, as a power of two.
 const LOG2_MAX: u64 = 32;
 
@@ -265,6 +268,7 @@ impl Space {
             return Err(BadRegion::new(offset, lines, "an array's bucket count"));
         }
         for line in 0..lines {
+            self.prefetch_entries(array, line + LINES_AHEAD, lines);
             for index in 0..BUCKET_SLOTS {
                 let at = self.bucket(array, line) + 8 * index;
                 let word = self.slot(at)?;
@@ -276,18 +280,36 @@ impl Space {
         Ok(())
     }
 
+    /// Asks for the entries that a line of slot words names, if it is one of so many: of their headers and keys.
+    #[inline]
+    fn prefetch_entries(&self, array: ArrayWord, line: u64, lines: u64) {
+        // Loom would try each value that the words ever had.
+        if cfg!(loom) || line >= lines {
+            return;
+        }
+        let Ok(words) = self.region.words(self.bucket(array, line), LINE) else { return };
+        for index in 0..LINK {
+            if let Ok(word) = words.load(index, Relaxed)
+                && word != 0
+            {
+                self.region.prefetch(offset_of(word));
+                self.region.prefetch(offset_of(word) + LINE);
+            }
+        }
+    }
+
     /// Doubles a stripe's array. The stripe's lock is held. `hash_of` gives an entry's hash.
     pub(crate) fn double(&self, stripe: u64) -> Result<(), HeapError> {
         let old = self.array_word(stripe)?;
         let mut log2 = old.log2() + 1;
         'bigger: loop {
             let new = self.make_array(stripe, log2, old.generation() + 1)?;
-            let mut crowded = false;
+            let (mut crowded, mut key) = (false, Vec::new());
             self.each_slot(old, |_, word| {
                 if crowded {
                     return Ok(());
                 }
-                let hash = self.hash_of_entry(offset_of(word))?;
+                let hash = self.hash_of_entry(offset_of(word), &mut key)?;
                 match self.room(new, hash, &|_| false)? {
                     Room::Slot(at) => self.region.store(at, word, Relaxed),
                     Room::Double => {
@@ -311,11 +333,14 @@ impl Space {
         }
     }
 
-    /// The hash of the key of an entry that is named by a slot word, under the stripe's lock.
-    pub(crate) fn hash_of_entry(&self, at: u64) -> Result<Hash, BadRegion> {
+    /// The hash of the key of an entry that is named by a slot word, under the stripe's lock. `key` is where the key is
+    /// copied to.
+    pub(crate) fn hash_of_entry(&self, at: u64, key: &mut Vec<u8>) -> Result<Hash, BadRegion> {
         let entry = self.entry(at)?;
-        let (realm, key) = entry.key(&entry.header()?)?;
-        Ok(Hash::of(Name { realm, bytes: &key }, self.geometry.seed))
+        let header = entry.header()?;
+        key.clear();
+        entry.copy_key(&header, key)?;
+        Ok(Hash::of(Name { realm: header.realm(), bytes: key }, self.geometry.seed))
     }
 }
 

@@ -430,7 +430,7 @@ fn snapshots_and_sweeps_survive_every_double_crash() {
         })?;
         // Under the walk, so that there is something to be kept.
         core.write_one(0, &set("k3", b"later"))?;
-        while matches!(walk.next_entry(), Ok(Some(_))) {}
+        while matches!(walk.next_into(&mut SnapshotEntry::default()), Ok(true)) {}
         Ok(())
     };
     let abort = |core: &Core| {

@@ -42,14 +42,36 @@ impl Core {
         if from.kind == KIND_COUNTER && from.value.len() != 8 {
             return Err("a counter that is not 8 bytes");
         }
-        let now = self.clock.wall();
         let deadline = match from.expires {
             0 => 0,
-            expires if expires <= now => return Ok(None),
-            expires => self.clock.boot().saturating_add(expires - now),
+            expires => {
+                let now = self.clock.wall();
+                if expires <= now {
+                    return Ok(None);
+                }
+                self.clock.boot().saturating_add(expires - now)
+            }
         };
         let (kind, time, who) = (from.kind, from.time, from.who.as_slice());
         Ok(Some(Note { kind, time, deadline, owner: 0, who }))
+    }
+
+    /// Asks for what a key's entry will be put into.
+    pub(crate) fn prefetch_place(&self, key: &[u8]) {
+        let site = self.site(key.into(), &|_| false);
+        if let Ok(array) = self.array_word(site.stripe) {
+            self.prefetch_bucket(array, site.hash);
+        }
+    }
+
+    /// Gives the arrays of a region that is empty room for so many entries; a hint that is far too large does no harm
+    /// but to the room. `NoRoom`: the region is to grow first.
+    pub(crate) fn widen_for(&self, entries: u64) -> Result<(), HeapError> {
+        // An entry with its header, key and value takes more than that.
+        let entries = entries.min(self.geometry.max_capacity / 128);
+        // Stripes are chosen by a hash: hardly one gets a sixteenth more than its part.
+        let each = entries / self.geometry.stripes;
+        (0..self.geometry.stripes).try_for_each(|stripe| self.widen(stripe, each + each / 16))
     }
 
     /// Puts an entry in its place, with the revision it had. Nobody else is attached.

@@ -23,9 +23,8 @@ use crate::region::BadRegion;
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header, span, stripe};
 use crate::snapshot_entry::SnapshotEntry;
 use crate::sync::Ordering::Relaxed;
-use crate::word::{Hash, Name, Realm, offset_of};
+use crate::word::{ArrayWord, Hash, Name, Realm, offset_of};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 
 /// Why nothing was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +45,19 @@ impl<F: Into<WriteFailure>> From<F> for RestoreFailure {
 pub(crate) struct Restoring<'c> {
     core: &'c Core,
     me: u32,
-    /// Where new entries stand, by stripe.
-    filled: Vec<Vec<u64>>,
+    /// New entries, by stripe.
+    filled: Vec<Vec<Filled>>,
     /// Dropped last.
     guards: Vec<StripeGuard<'c>>,
+}
+
+/// A new entry.
+#[derive(Debug, Clone, Copy)]
+struct Filled {
+    hash: Hash,
+    at: u64,
+    /// The entry in whose place it comes, or [`entry::NONE`].
+    old: u64,
 }
 
 /// What happens to slot words, stripe by stripe.
@@ -80,19 +88,15 @@ impl Core {
         Ok(Restoring { core: self, me, filled, guards })
     }
 
-    /// Makes room in a stripe's array for so many new entries, as long as there is room for the array:
-    /// one that is crowded does as well.
-    fn widen(&self, stripe: u64, more: u64) -> Result<(), HeapError> {
+    /// Makes room in a stripe's array for so many new entries.
+    pub(super) fn widen(&self, stripe: u64, more: u64) -> Result<(), HeapError> {
         loop {
             let log2 = self.array_word(stripe)?.log2();
             let count = self.region.load(self.geometry.stripe(stripe) + stripe::COUNT, Relaxed)?;
             if count.saturating_add(more) < LOAD_MAX << log2 {
                 return Ok(());
             }
-            match self.double(stripe) {
-                Err(HeapError::NoRoom(_)) => return Ok(()),
-                end => end?,
-            }
+            self.double(stripe)?;
         }
     }
 }
@@ -107,10 +111,11 @@ impl Restoring<'_> {
         let stripe = hash.stripe(core.geometry.stripes);
         let old = core.current(name, hash, stripe)?.map(|current| offset_of(current.word));
         let room = core.entry_in(core.allocate_or_sweep(stripe, name, &from.value, &note)?)?;
+        let old = old.unwrap_or(entry::NONE);
         if let Some(filled) = self.filled.get_mut(stripe as usize) {
-            filled.push(room.at());
+            filled.push(Filled { hash, at: room.at(), old });
         }
-        room.fill(old.unwrap_or(entry::NONE), name, &from.value, &note)?;
+        room.fill(old, name, &from.value, &note)?;
         if note.deadline != 0 {
             core.note_deadline(stripe, note.deadline)?;
         }
@@ -179,7 +184,11 @@ impl Restoring<'_> {
         let mut placed = Placed::default();
         for (stripe, filled) in (0..).zip(&self.filled) {
             let begin = placed.stored.len();
-            self.core.widen(stripe, filled.len() as u64)?;
+            match self.core.widen(stripe, filled.len() as u64) {
+                // An array that is crowded does as well.
+                Err(HeapError::NoRoom(_)) => {}
+                end => end?,
+            }
             let new = loop {
                 match self.place(stripe, filled, &mut placed.stored) {
                     Err(RestoreFailure::Write(WriteFailure::Double { .. })) => {
@@ -194,46 +203,62 @@ impl Restoring<'_> {
         Ok(placed)
     }
 
-    /// Chooses the slot words of a stripe's entries; gives how many of their keys had none.
+    /// Chooses the slot words of a stripe's entries, bucket after bucket; gives how many of their keys had none.
     fn place(
         &self,
         stripe: u64,
-        filled: &[u64],
+        filled: &[Filled],
         stored: &mut Vec<Stored>,
     ) -> Result<i64, RestoreFailure> {
         let core = self.core;
-        let taken = RefCell::new(HashSet::with_capacity(filled.len()));
+        let array = core.array_word(stripe)?;
+        let mut sorted = filled.to_vec();
+        sorted.sort_unstable_by_key(|entry| entry.hash.bucket(array.log2()));
+        let taken = RefCell::new(Vec::new());
         let is_taken = |slot| taken.borrow().contains(&slot);
-        let mut known: HashMap<Hash, Vec<u64>> = HashMap::with_capacity(filled.len());
-        let (mut new, mut key) = (0, Vec::new());
-        for at in filled.iter().copied() {
-            key.clear();
-            let new_entry = core.entry(at)?;
-            new_entry.copy_key(&new_entry.header()?, &mut key)?;
-            let name = Name::from(key.as_slice());
-            let hash = Hash::of(name, core.geometry.seed);
-            let alike = known.entry(hash).or_default();
-            for other in alike.iter() {
-                let other = core.entry(*other)?;
-                if other.has_key(&other.header()?, name)? {
-                    return Err(RestoreFailure::Wrong("the same key twice"));
+        let mut new = 0;
+        for bucket in sorted
+            .chunk_by(|one, two| one.hash.bucket(array.log2()) == two.hash.bucket(array.log2()))
+        {
+            // Nobody else looks for room in this chain.
+            taken.borrow_mut().clear();
+            for (index, Filled { hash, at, old }) in bucket.iter().copied().enumerate() {
+                for other in bucket.iter().take(index).filter(|other| other.hash == hash) {
+                    core.refuse_twins(at, other.at)?;
                 }
+                let site = Site { hash, stripe, may_double: false, taken: &is_taken };
+                let (slot, old) = match old {
+                    entry::NONE => (core.slot_for(&site)?, 0),
+                    old => core.slot_naming(array, hash, old)?,
+                };
+                taken.borrow_mut().push(slot);
+                new += i64::from(old == 0);
+                stored.push(Stored { slot, new: hash.word(at), old });
             }
-            alike.push(at);
-            let site = Site { hash, stripe, may_double: false, taken: &is_taken };
-            let (slot, old) = match core.current(name, hash, stripe)? {
-                Some(current) => (current.slot, current.word),
-                None => (core.slot_for(&site)?, 0),
-            };
-            taken.borrow_mut().insert(slot);
-            new += i64::from(old == 0);
-            stored.push(Stored { slot, new: hash.word(at), old });
         }
         Ok(new)
     }
 }
 
 impl Core {
+    /// Refuses two entries of one key.
+    fn refuse_twins(&self, one: u64, two: u64) -> Result<(), RestoreFailure> {
+        let (one, two) = (self.entry(one)?, self.entry(two)?);
+        let (realm, key) = one.key(&one.header()?)?;
+        if two.has_key(&two.header()?, Name { realm, bytes: &key })? {
+            return Err(RestoreFailure::Wrong("the same key twice"));
+        }
+        Ok(())
+    }
+
+    /// The slot word that names an entry, under the stripe's lock: where it stands, and what it is.
+    fn slot_naming(&self, array: ArrayWord, hash: Hash, at: u64) -> Result<(u64, u64), BadRegion> {
+        let found = self.search(array, hash, |line, index, word| {
+            Ok((offset_of(word) == at).then_some((line.at() + 8 * index as u64, word)))
+        })?;
+        found.ok_or_else(|| BadRegion::new(at, hash.tag(), "an entry that its key's bucket names"))
+    }
+
     /// After the commit: retires what was replaced, and counts.
     fn settle_placed(&self, placed: &Placed) -> Result<(), BadRegion> {
         let mut stored = placed.stored.iter();
@@ -251,9 +276,9 @@ impl Core {
 
 impl Drop for Restoring<'_> {
     fn drop(&mut self) {
-        for at in self.filled.iter().flatten() {
+        for entry in self.filled.iter().flatten() {
             // What a damaged region keeps goes with the stripe's next repair.
-            let _freed = self.core.place(*at).and_then(|place| self.core.vacate(&place));
+            let _freed = self.core.place(entry.at).and_then(|place| self.core.vacate(&place));
         }
     }
 }

@@ -173,8 +173,8 @@ impl Sink for Collected {
         self.begun += 1;
         Ok(())
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        self.entries.push(entry);
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
+        self.entries.push(entry.clone());
         Ok(())
     }
 }

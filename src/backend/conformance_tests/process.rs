@@ -95,8 +95,8 @@ impl Sink for Count {
     fn begin(&mut self, _: &SnapshotHead) -> Result<(), BackendError> {
         Ok(())
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        assert!(entry == one_of_many(entry.revision - 1));
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
+        assert!(*entry == one_of_many(entry.revision - 1));
         self.entries += 1;
         self.sum += entry.revision;
         Ok(())

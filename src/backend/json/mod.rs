@@ -20,7 +20,7 @@ mod write;
 use super::files::{Newest, Temporary, sweep};
 use super::stream::{Input, Output};
 use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
-use crate::snapshot_entry::SnapshotHead;
+use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::file::{self, Kind};
 pub(crate) use read::entry_of;
 use read::{ReadError, read};
@@ -119,7 +119,8 @@ impl JsonFile {
         let fail = |error| self.failed(error);
         let output = Output::new(to, self.is_compressed()).map_err(fail)?;
         let mut writer = Writer::new(output, head).map_err(fail)?;
-        while let Some(entry) = entries.next_entry()? {
+        let mut entry = SnapshotEntry::default();
+        while entries.next_into(&mut entry)? {
             writer.push(&entry).map_err(fail)?;
         }
         let (output, entries) = writer.finish().map_err(fail)?;

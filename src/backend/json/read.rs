@@ -200,7 +200,7 @@ impl<'de> Visitor<'de> for Entries<'_, '_> {
         while let Some(line) = items.next_element::<Line>()? {
             let entry = line.entry().map_err(A::Error::custom)?;
             self.0.content.add(&entry);
-            self.0.tell(|sink| sink.entry(entry))?;
+            self.0.tell(|sink| sink.entry(&entry))?;
         }
         Ok(())
     }

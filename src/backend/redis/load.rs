@@ -119,7 +119,7 @@ impl Loading<'_> {
             return Err(Failure::Refused(reason));
         }
         sink.begin(&head.head)?;
-        let again = self.each(id, &head, &mut |entry| sink.entry(entry));
+        let again = self.each(id, &head, &mut |entry| sink.entry(&entry));
         again.map_err(|failure| match failure {
             // Too late for another one.
             Failure::Refused(reason) => {

@@ -363,8 +363,9 @@ impl SqliteFile {
             let hint = format!("to take it as it is, UPDATE {table}_snapshot SET checksum = NULL");
             return Err(Failure::Damaged(format!("{reason} ({hint})")));
         }
+        sink.expect(content.count);
         sink.begin(&head)?;
-        self.each(&all, &mut |entry| sink.entry(entry))?;
+        self.each(&all, &mut |entry| sink.entry(&entry))?;
         Ok(Some(Loaded { head, entries: content.count, refused: Vec::new() }))
     }
 }

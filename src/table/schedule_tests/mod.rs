@@ -305,11 +305,11 @@ fn scan(stage: &Stage) {
 fn walk(stage: &Stage) {
     let core = stage.core();
     let mut walk = Walk::begin(&core, WALKER, u64::from(WALKER) + 1).unwrap();
-    let mut entries = Vec::new();
+    let (mut entries, mut entry) = (Vec::new(), SnapshotEntry::default());
     let end = loop {
-        match walk.next_entry() {
-            Ok(Some(entry)) => entries.push((entry.key, entry.value, entry.revision)),
-            Ok(None) => break Ok(()),
+        match walk.next_into(&mut entry) {
+            Ok(true) => entries.push((entry.key.clone(), entry.value.clone(), entry.revision)),
+            Ok(false) => break Ok(()),
             Err(error) => break Err(error),
         }
     };

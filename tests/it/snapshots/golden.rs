@@ -131,8 +131,8 @@ impl Sink for All {
         self.0 = *head;
         Ok(())
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
-        self.1.push(entry);
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
+        self.1.push(entry.clone());
         Ok(())
     }
 }

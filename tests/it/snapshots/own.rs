@@ -30,7 +30,7 @@ impl Backend for Shelf {
         let shelf = self.0.lock().unwrap();
         let Some((head, entries)) = &*shelf else { return Ok(None) };
         sink.begin(head)?;
-        entries.iter().try_for_each(|entry| sink.entry(entry.clone()))?;
+        entries.iter().try_for_each(|entry| sink.entry(entry))?;
         let (entries, refused) = (entries.len() as u64, Vec::new());
         Ok(Some(Loaded { head: *head, entries, refused }))
     }

@@ -210,7 +210,7 @@ impl Sink for Waits<'_> {
         self.0.goes_on.lock().unwrap().recv().unwrap();
         self.1.begin(head)
     }
-    fn entry(&mut self, entry: SnapshotEntry) -> Result<(), BackendError> {
+    fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
         self.1.entry(entry)
     }
 }
