@@ -123,13 +123,18 @@ pub(crate) fn load(state: &Path, path: &Path) -> Result<Option<Config>, OpenErro
     config.map(Some).map_err(|error| failed("reading", &at, io::Error::other(error.to_string())))
 }
 
+/// The file before it has its name. Who writes it has the lock of the bus's directory.
+fn unfinished(at: &Path) -> PathBuf {
+    at.with_extension("toml.new")
+}
+
 /// Keeps it, whole or not at all.
 pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), OpenError> {
     let at = place(state, path)?;
     let fail = |source| failed("writing", &at, source);
     let text = toml::to_string(config).map_err(|error| fail(io::Error::other(error)))?;
     file::make_directories(state).map_err(fail)?;
-    let new = at.with_extension(format!("{}.new", process::pid()));
+    let new = unfinished(&at);
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC;
     let to = file::open_file(&new, flags, 0o600).map_err(fail)?;
     let written = file::write_all(&to, text.as_bytes())
@@ -158,6 +163,7 @@ pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
         // What one left that died.
         file::remove_all(&gone)?;
         file::remove_all(&no_journal)?;
+        file::unlink(&unfinished(&at))?;
         if_there(file::rename(&journal, &no_journal))?;
         if_there(file::rename(&images, &gone))?;
         file::unlink(&at)?;
