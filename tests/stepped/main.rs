@@ -8,8 +8,11 @@
 //! copy whenever it differs. Each distinct copy becomes a bus of which nobody lives, and must be whole:
 //! `recover`.
 //!
-//! Each operation is stepped twice: the victim's slot goes to who comes next, which mends it before it
-//! uses it, and another one, whose owner is buried.
+//! Creating, rebuilding from a snapshot and destroying are stepped by `files`: there a state is all files of the bus
+//! and of what outlives it, and whoever opens, creates or destroys next must find all, or nothing.
+//!
+//! Each operation on a bus that is there is stepped twice: the victim's slot goes to who comes next, which mends
+//! it before it uses it, and another one, whose owner is buried.
 //!
 //! | variable | what | default |
 //! | --- | --- | --- |
@@ -20,7 +23,10 @@
 //! Plants, each seen to fail here: a commit that is ready before its record is written (`replace`), a
 //! clear that is seen before its event (`clear`), a new deadline told without its value (`give time to
 //! live`), a watch slot taken before it counts as used (`watch`), records behind an intent that a death
-//! left far ahead (`big batch`).
+//! left far ahead (`big batch`). Of files: settings written under a name that only a process with the same number
+//! overwrites (`create`), a region built under its own name (`create`, `rebuild`), a `region.new` that nobody replaces
+//! (`create`), a bus forgotten after its files are gone, or that counts as there although it says that it is destroyed
+//! (`destroy`).
 
 #![cfg(target_arch = "x86_64")]
 #![expect(
@@ -30,6 +36,7 @@
     reason = "a test that can not go on has failed; what was stepped is told"
 )]
 
+mod files;
 mod operations;
 mod recover;
 mod stage;
@@ -40,6 +47,7 @@ use recover::{Found, Recovery};
 use stage::{Role, Workshop};
 use std::collections::HashSet;
 use std::sync::mpsc::sync_channel;
+use trace::{RegionEye, Traced};
 
 /// Copies that wait to be recovered.
 const WAITING_MAX: usize = 64;
@@ -55,7 +63,8 @@ fn step_through(name: &str) {
     let operation = Operation::named(name);
     for role in [Role::Inherited, Role::Buried] {
         let shop = Workshop::new(operation);
-        let mut victim = match trace::Traced::start(shop.victim(operation, role)) {
+        let eye = |_| RegionEye::new(stage::bus_at(shop.place.path()));
+        let mut victim = match Traced::start(shop.victim(operation, role), eye) {
             Ok(victim) => victim,
             Err(refused) => return println!("skipped: no process may be traced here: {refused}"),
         };
@@ -101,6 +110,21 @@ fn a_new_key_that_grows_the_file_survives_every_instruction() {
 #[test]
 fn a_batch_survives_every_instruction() {
     step_through("batch");
+}
+
+#[test]
+fn creating_survives_every_instruction() {
+    files::step_through("create");
+}
+
+#[test]
+fn rebuilding_survives_every_instruction() {
+    files::step_through("rebuild");
+}
+
+#[test]
+fn destroying_survives_every_instruction() {
+    files::step_through("destroy");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Recovery<'a> {
 }
 
 /// What a bus holds, but for what goes with its owner.
-fn state(bus: &impl ReadBus) -> State {
+pub(crate) fn state(bus: &impl ReadBus) -> State {
     let entries = bus.scan_entries("").map(Result::unwrap);
     entries.filter(|e| !e.stat.ephemeral).map(|e| (e.key.to_vec(), e.value)).collect()
 }
@@ -131,14 +131,14 @@ impl<'a> Recovery<'a> {
     }
 }
 
-fn clean(bus: &Bus, what: &str) -> membus::CheckReport {
+pub(crate) fn clean(bus: &Bus, what: &str) -> membus::CheckReport {
     let report = bus.check();
     assert!(report.is_clean() && report.locks_held == 0, "{what}: {report:?}");
     report
 }
 
 /// Every kind of write does its work, is told to who watches, and no byte is lost to the dead.
-fn goes_on(bus: &Bus, what: &str) {
+pub(crate) fn goes_on(bus: &Bus, what: &str) {
     let mut watch = bus.watch("w").unwrap();
     while watch.try_recv().unwrap().is_some() {}
     bus.set_bytes("w", "1").unwrap();

@@ -1,9 +1,11 @@
 //! Where an operation is stepped: a bus, and the process that does it.
 
+use crate::files::{self, Story};
 use crate::operations::Operation;
 use membus::{Bus, Options, Persist, Watch};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, raise};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -70,24 +72,29 @@ impl Workshop {
         drop(bus);
         let this = Self { place };
         if operation.has_dead {
-            let mut dead = this.command("dead").spawn().unwrap();
-            assert!(!dead.wait().unwrap().success(), "it kills itself");
+            kill("dead", this.place.path());
         }
         this
     }
 
-    /// This binary, to play `part` here.
-    fn command(&self, part: &str) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["victim", "--exact", "--nocapture", "--test-threads=1"]);
-        command.env(PART, part).env(PLACE, self.place.path());
-        command
+    /// Who does the operation.
+    pub(crate) fn victim(&self, operation: &Operation, role: Role) -> Command {
+        command(&format!("{role:?} {}", operation.name), self.place.path())
     }
+}
 
-    /// Who does the operation, and the bus that it does it on.
-    pub(crate) fn victim(&self, operation: &Operation, role: Role) -> (Command, PathBuf) {
-        (self.command(&format!("{role:?} {}", operation.name)), bus_at(self.place.path()))
-    }
+/// This binary, to play `part` in a place.
+pub(crate) fn command(part: &str, place: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["victim", "--exact", "--nocapture", "--test-threads=1"]);
+    command.env(PART, part).env(PLACE, place);
+    command
+}
+
+/// Lets somebody play `part` who kills itself.
+pub(crate) fn kill(part: &str, place: &Path) {
+    let end = command(part, place).status().unwrap();
+    assert_eq!(end.signal(), Some(Signal::SIGKILL as i32), "{part}: {end:?}");
 }
 
 /// Plays the part that the environment names.
@@ -96,10 +103,16 @@ pub(crate) fn play() {
         return;
     };
     let (part, place) = (part.into_string().unwrap(), PathBuf::from(place));
+    if let Some(name) = part.strip_prefix("story ") {
+        return between_stops(|| (Story::named(name).run)(&place));
+    }
+    if part == "story's dead" {
+        return die(|| files::options(&place).attach_at(bus_at(&place)).unwrap());
+    }
     let mut stage = Stage { place, bus: None, neighbour: None, watch: None };
     match part.split_once(' ') {
         Some((role, name)) => step_here(&mut stage, role == "Buried", Operation::named(name)),
-        None => die(&stage),
+        None => die(|| stage.attach()),
     }
 }
 
@@ -111,18 +124,22 @@ fn step_here(stage: &mut Stage, buried: bool, operation: &Operation) {
         stage.neighbour = None;
     }
     (operation.prepare)(stage);
+    between_stops(|| (operation.run)(stage));
+}
+
+fn between_stops(run: impl FnOnce()) {
     if let Err(refused) = ptrace::traceme() {
         return println!("@refused: {refused}");
     }
     println!("@ready: {}", nix::unistd::gettid());
     raise(Signal::SIGSTOP).unwrap();
-    (operation.run)(stage);
+    run();
     raise(Signal::SIGSTOP).unwrap();
 }
 
 /// Dies with ephemeral keys, a watch and two slots.
-fn die(stage: &Stage) {
-    let (one, two) = (stage.attach(), stage.attach());
+fn die(attach: impl Fn() -> Bus) {
+    let (one, two) = (attach(), attach());
     for (bus, key) in [(&one, "mine 1"), (&two, "mine 2"), (&two, "mine 3")] {
         bus.put(key).ephemeral().set_bytes(key).unwrap();
     }
