@@ -161,7 +161,7 @@ impl<'r> RobustLock<'r> {
     }
 
     #[cold]
-    fn lock_contended<E: From<LockError>>(
+    pub(crate) fn lock_contended<E: From<LockError>>(
         self,
         me: u32,
         patience: &Patience,

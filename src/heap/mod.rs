@@ -17,6 +17,9 @@
 
 pub(crate) mod block;
 pub(crate) mod class;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 
 use crate::region::geometry::Geometry;
 use crate::region::layout::{LINE, SPARE_MAX, entry, span, stripe};

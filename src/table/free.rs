@@ -7,6 +7,10 @@
 //! 3. Who passed the test of 2 once passes it for ever: it can't be reached any more, so nobody pins
 //!    it anew, and later snapshots are of later revisions. So it may wait among the spares.
 
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
+
 use crate::heap::Space;
 use crate::heap::class::is_big;
 use crate::region::BadRegion;
