@@ -26,7 +26,8 @@ impl fmt::Display for Seal {
 }
 
 impl Content {
-    pub(super) fn add(&mut self, entry: &SnapshotEntry) {
+    /// Counts an entry; gives the hash of all that is in it.
+    pub(super) fn add(&mut self, entry: &SnapshotEntry) -> u128 {
         let mut hash = Xxh3::new();
         let lengths = [entry.key.len(), entry.who.len(), entry.value.len()];
         for length in lengths {
@@ -38,8 +39,10 @@ impl Content {
         for bytes in [&entry.key, &entry.who, &entry.value] {
             hash.update(bytes);
         }
+        let hash = hash.digest128();
         self.count = self.count.wrapping_add(1);
-        self.sum = self.sum.wrapping_add(hash.digest128());
+        self.sum = self.sum.wrapping_add(hash);
+        hash
     }
 
     pub(super) fn seal(&self, head: &SnapshotHead) -> Seal {
@@ -75,7 +78,9 @@ mod tests {
         let head = SnapshotHead { bus_id: 1, incarnation: 2, revision: 3, created: 4 };
         let seal = |head: SnapshotHead, entries: &[SnapshotEntry]| {
             let mut content = Content::default();
-            entries.iter().for_each(|entry| content.add(entry));
+            for entry in entries {
+                content.add(entry);
+            }
             content.seal(&head)
         };
         let e = || entry.clone();

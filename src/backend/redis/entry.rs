@@ -5,38 +5,55 @@
 
 use crate::backend::text;
 use crate::snapshot_entry::SnapshotEntry;
-use redis::Cmd;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::HashMap;
 
-/// The command that stores an entry under this name, and how many bytes it has, about.
-pub(super) fn store(name: &str, entry: &SnapshotEntry) -> (Cmd, usize) {
-    let (value, is_raw) = value(entry);
-    let mut key = name.as_bytes().to_vec();
-    key.extend_from_slice(&entry.key);
-    let mut store = redis::cmd("HSET");
-    let size = key.len() + value.len();
-    store.arg(key).arg("value").arg(value);
-    if is_raw {
-        store.arg("encoding").arg("raw");
-    }
-    store.arg("kind").arg(text::kind(entry.kind)).arg("revision").arg(entry.revision);
-    store.arg("time").arg(text::time(entry.time));
-    if !entry.who.is_empty() {
-        store.arg("who").arg(entry.who.as_slice());
-    }
-    if entry.expires != 0 {
-        store.arg("expires").arg(text::time(entry.expires));
-    }
-    (store, size)
+/// Letters of a hash in a name.
+const HASH: usize = 22;
+
+/// How an index lists an entry with this hash, and how its name goes on behind `entry:`: `KEY:HASH`.
+pub(super) fn member(key: &[u8], hash: u128) -> Vec<u8> {
+    let hash = URL_SAFE_NO_PAD.encode(hash.to_le_bytes());
+    [key, b":", hash.as_bytes()].concat()
 }
 
-fn value(entry: &SnapshotEntry) -> (Vec<u8>, bool) {
-    let bytes = entry.value.as_slice();
-    match (entry.kind, <[u8; 8]>::try_from(bytes)) {
-        (0, _) => (bytes.to_vec(), false),
-        (1, _) => text::json_of(bytes).map_or_else(|| (bytes.to_vec(), true), |json| (json, false)),
+/// The key of it; nothing when it is none.
+pub(super) fn key_of(member: &[u8]) -> Option<&[u8]> {
+    let (key, hash) = member.split_at_checked(member.len().checked_sub(HASH + 1)?)?;
+    hash.starts_with(b":").then_some(key)
+}
+
+/// What stands in the hash of an entry, names and values, and how many bytes that is.
+pub(super) fn fields(entry: SnapshotEntry) -> (Vec<Vec<u8>>, usize) {
+    let (value, is_raw) = value(entry.kind, entry.value);
+    let mut fields = vec![b"value".to_vec(), value];
+    let mut put = |name: &str, value: Vec<u8>| fields.extend([name.as_bytes().to_vec(), value]);
+    if is_raw {
+        put("encoding", b"raw".to_vec());
+    }
+    put("kind", text::kind(entry.kind).into_bytes());
+    put("revision", entry.revision.to_string().into_bytes());
+    put("time", text::time(entry.time).into_bytes());
+    if !entry.who.is_empty() {
+        put("who", entry.who);
+    }
+    if entry.expires != 0 {
+        put("expires", text::time(entry.expires).into_bytes());
+    }
+    let size = fields.iter().map(Vec::len).sum();
+    (fields, size)
+}
+
+fn value(kind: u8, bytes: Vec<u8>) -> (Vec<u8>, bool) {
+    match (kind, <[u8; 8]>::try_from(bytes.as_slice())) {
+        (0, _) => (bytes, false),
+        (1, _) => match text::json_of(&bytes) {
+            Some(json) => (json, false),
+            None => (bytes, true),
+        },
         (2, Ok(number)) => (i64::from_le_bytes(number).to_string().into_bytes(), false),
-        _ => (bytes.to_vec(), true),
+        _ => (bytes, true),
     }
 }
 

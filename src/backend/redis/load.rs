@@ -1,6 +1,6 @@
 //! Loading: the newest whole snapshot, of which nothing is handed out before all of it was seen.
 
-use super::{CLAIM, RedisStore, VERSION, entry};
+use super::{CLAIM, RedisStore, VERSION, entry, old, save::BATCH};
 use crate::backend::content::Content;
 use crate::backend::{BackendError, Loaded, Sink, text};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
@@ -13,7 +13,9 @@ const TRIES: u32 = 100;
 /// What stands in a head.
 struct Head {
     head: SnapshotHead,
+    version: u64,
     entries: u64,
+    /// Parts of the index of version 1.
     chunks: u64,
     checksum: String,
 }
@@ -30,6 +32,20 @@ impl From<BackendError> for Failure {
     }
 }
 
+/// Where in an index its next part begins.
+#[derive(Default)]
+struct Place {
+    /// Entries before it.
+    count: u64,
+    /// The last member before it.
+    member: Option<Vec<u8>>,
+    /// Of version 1: its number.
+    number: u64,
+}
+
+/// A key, and the name of its entry.
+type Named = (Vec<u8>, Vec<u8>);
+
 struct Loading<'a> {
     store: &'a RedisStore,
     connection: Connection,
@@ -40,27 +56,29 @@ struct Loading<'a> {
 
 pub(super) fn load(
     store: &RedisStore,
+    is_wanted: &dyn Fn(&SnapshotHead) -> bool,
     sink: &mut dyn Sink,
 ) -> Result<Option<Loaded>, BackendError> {
     let mut loading = Loading { store, connection: store.connect()?, claims: true };
     for _ in 0..TRIES {
-        let current = loading.current()?;
+        let current = store.current(&mut loading.connection)?;
         let mut refused = Vec::new();
         let others = store.versions(&mut loading.connection)?;
         let others = others.into_iter().filter(|id| Some(id) != current.as_ref());
         let mut is_stale = false;
         for id in current.clone().into_iter().chain(others) {
             let is_current = Some(&id) == current.as_ref();
-            match loading.give(&id, is_current, sink) {
+            match loading.give(&id, is_current, is_wanted, sink) {
                 Ok(Some(loaded)) => return Ok(Some(Loaded { refused, ..loaded })),
                 Ok(None) => {}
                 Err(Failure::Backend(error)) => return Err(error),
                 Err(Failure::Refused(reason)) => {
                     // A saver was faster: what it replaced it may have removed.
-                    is_stale = loading.current()? != current;
+                    is_stale = store.current(&mut loading.connection)? != current;
                     if is_stale {
                         break;
                     }
+                    loading.doubt(&id);
                     refused.push((format!("{}{id}", store.prefix), reason));
                 }
             }
@@ -75,12 +93,29 @@ pub(super) fn load(
     Err(store.refused("each snapshot was replaced by a newer one while it was read"))
 }
 
-impl Loading<'_> {
-    fn current(&mut self) -> Result<Option<String>, BackendError> {
-        let current = redis::cmd("GET").arg(self.store.key("current")).query(&mut self.connection);
-        self.store.said(current)
+/// What the oldest whole snapshot is of.
+pub(super) fn oldest(store: &RedisStore) -> Result<Option<SnapshotHead>, BackendError> {
+    let mut connection = store.connect()?;
+    for id in store.versions(&mut connection)?.iter().rev() {
+        let fields = head_fields(store, &mut connection, id)?;
+        if let Ok(head) = read_head(&fields) {
+            return Ok(Some(head.head));
+        }
     }
+    Ok(None)
+}
 
+type Fields = HashMap<String, Vec<u8>>;
+
+fn head_fields(
+    store: &RedisStore,
+    of: &mut Connection,
+    id: &str,
+) -> Result<HashMap<String, String>, BackendError> {
+    store.said(redis::cmd("HGETALL").arg(store.key_of(id, "head")).query(of))
+}
+
+impl Loading<'_> {
     fn claim(&mut self, id: &str) {
         if self.claims {
             let mut claim = redis::cmd("SET");
@@ -90,11 +125,19 @@ impl Loading<'_> {
         }
     }
 
-    /// Gives a version to `sink` when all of it is good; nothing when it is no whole snapshot.
+    /// Says that a snapshot was refused. Where nothing may be written the next saves find out by and by.
+    fn doubt(&mut self, id: &str) {
+        let mut doubt = redis::cmd("SET");
+        doubt.arg(self.store.key("doubt")).arg(id);
+        let _said = doubt.query::<()>(&mut self.connection);
+    }
+
+    /// Gives a version to `sink` when all of it is good; nothing when it is no whole snapshot, or not wanted.
     fn give(
         &mut self,
         id: &str,
         is_current: bool,
+        is_wanted: &dyn Fn(&SnapshotHead) -> bool,
         sink: &mut dyn Sink,
     ) -> Result<Option<Loaded>, Failure> {
         // What has no head is left by a saver, and not to be held.
@@ -102,22 +145,16 @@ impl Loading<'_> {
             return Ok(None);
         }
         self.claim(id);
-        let mut get = redis::cmd("HGETALL");
-        let fields = get.arg(self.store.key_of(id, "head")).query(&mut self.connection);
-        let fields: HashMap<String, String> = self.store.said(fields)?;
+        let fields = head_fields(self.store, &mut self.connection, id)?;
         if fields.is_empty() {
             let gone = "its head is gone: the server has evicted or flushed it";
             return if is_current { Err(Failure::Refused(gone.to_owned())) } else { Ok(None) };
         }
         let head = read_head(&fields).map_err(Failure::Refused)?;
-        let mut content = Content::default();
-        self.each(id, &head, &mut |entry| {
-            content.add(&entry);
-            Ok(())
-        })?;
-        if let Some(reason) = content.refusal(&head.head, head.entries, &head.checksum) {
-            return Err(Failure::Refused(reason));
+        if !is_wanted(&head.head) {
+            return Ok(None);
         }
+        self.each(id, &head, &mut |_| Ok(()))?;
         sink.begin(&head.head)?;
         let again = self.each(id, &head, &mut |entry| sink.entry(&entry));
         again.map_err(|failure| match failure {
@@ -128,39 +165,70 @@ impl Loading<'_> {
             }
             failure => failure,
         })?;
-        Ok(Some(Loaded { head: head.head, entries: content.count, refused: Vec::new() }))
+        Ok(Some(Loaded { head: head.head, entries: head.entries, refused: Vec::new() }))
     }
 
-    /// Reads all entries, one part of the index at a time.
+    /// Reads all entries, one part of the index at a time; refuses when they are not what was sealed.
     fn each(
         &mut self,
         id: &str,
         head: &Head,
         each: &mut dyn FnMut(SnapshotEntry) -> Result<(), BackendError>,
     ) -> Result<(), Failure> {
-        let store = self.store;
-        for number in 0..head.chunks {
+        let (mut place, mut content) = (Place::default(), Content::default());
+        loop {
             self.claim(id);
-            let mut list = redis::cmd("LRANGE");
-            list.arg(store.key_of(id, &format!("index:{number}"))).arg(0).arg(-1);
-            let keys: Vec<Vec<u8>> = store.said(list.query(&mut self.connection))?;
-            if keys.is_empty() {
-                let what = "a part of its index is gone: the server has evicted or flushed it";
-                return Err(Failure::Refused(what.to_owned()));
+            let part = self.part(id, head, &mut place)?;
+            if part.is_empty() {
+                let refusal = content.refusal(&head.head, head.entries, &head.checksum);
+                return refusal.map_or(Ok(()), |reason| Err(Failure::Refused(reason)));
             }
             let mut get = redis::pipe();
-            for key in &keys {
-                let name = [store.key_of(id, "entry:").into_bytes(), key.clone()].concat();
+            for (_, name) in &part {
                 get.cmd("HGETALL").arg(name);
             }
-            let found = store.exchange(&mut self.connection, &get)?;
-            for (key, fields) in keys.iter().zip(found) {
-                let fields = redis::from_redis_value::<HashMap<String, Vec<u8>>>(fields);
+            let found = self.store.exchange(&mut self.connection, &get)?;
+            for ((key, _), fields) in part.iter().zip(found) {
+                let fields = redis::from_redis_value::<Fields>(fields);
                 let fields = fields.map_err(|error| Failure::Refused(error.to_string()))?;
-                each(entry::read(key, fields).map_err(Failure::Refused)?)?;
+                let entry = entry::read(key, fields).map_err(Failure::Refused)?;
+                content.add(&entry);
+                each(entry)?;
             }
         }
-        Ok(())
+    }
+
+    /// The keys of the next part, each with the name of its entry; none at the end.
+    fn part(&mut self, id: &str, head: &Head, place: &mut Place) -> Result<Vec<Named>, Failure> {
+        let store = self.store;
+        let part: Vec<_> = if head.version == old::VERSION {
+            if place.number == head.chunks {
+                return Ok(Vec::new());
+            }
+            let keys = store.said(old::part(store, &mut self.connection, id, place.number))?;
+            place.number += 1;
+            let named = keys.into_iter().map(|key| (key.clone(), old::name(store, id, &key)));
+            named.collect()
+        } else {
+            // Behind the last one, not by a number: nothing is passed over, whatever else is removed.
+            let from = place.member.take().map(|last| [b"(".as_slice(), &last].concat());
+            let mut range = redis::cmd("ZRANGE");
+            range.arg(store.key_of(id, "index")).arg(from.unwrap_or_else(|| b"-".to_vec()));
+            range.arg("+").arg("BYLEX").arg("LIMIT").arg(0).arg(BATCH);
+            let members: Vec<Vec<u8>> = store.said(range.query(&mut self.connection))?;
+            place.member = members.last().cloned();
+            let named = members.into_iter().map(|member| {
+                let key = entry::key_of(&member).ok_or("a name in its index makes no sense")?;
+                Ok((key.to_vec(), [store.key("entry:").as_bytes(), &member].concat()))
+            });
+            named.collect::<Result<_, &str>>().map_err(|why| Failure::Refused(why.to_owned()))?
+        };
+        if part.is_empty() && place.count < head.entries {
+            let what = "its index, or a part of it, is gone: the server has evicted or flushed it";
+            return Err(Failure::Refused(what.to_owned()));
+        }
+        place.count += part.len() as u64;
+        Ok(part)
     }
 }
 
@@ -171,8 +239,8 @@ fn read_head(fields: &HashMap<String, String>) -> Result<Head, String> {
         get(name).and_then(|digits| digits.parse::<u64>().ok()).ok_or_else(|| wrong(name))
     };
     let version = number("version")?;
-    if version != u64::from(VERSION) {
-        return Err(format!("it has version {version}, this membus reads {VERSION}"));
+    if ![old::VERSION, VERSION].contains(&version) {
+        return Err(format!("it has version {version}, this membus reads up to {VERSION}"));
     }
     let hexadecimal = |name: &str| {
         get(name)
@@ -187,5 +255,6 @@ fn read_head(fields: &HashMap<String, String>) -> Result<Head, String> {
         created: get("created").and_then(text::parse_time).ok_or_else(|| wrong("created"))?,
     };
     let checksum = get("checksum").ok_or_else(|| wrong("checksum"))?.to_owned();
-    Ok(Head { head, entries: number("entries")?, chunks: number("chunks")?, checksum })
+    let chunks = if version == old::VERSION { number("chunks")? } else { 0 };
+    Ok(Head { head, version, entries: number("entries")?, chunks, checksum })
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::backend::FromFn;
 use crate::backend::conformance_tests::{self, Collected};
+use crate::backend::content::Content;
 use crate::snapshot_entry::SnapshotEntry;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ impl TestServer {
         Some(this)
     }
 
-    fn store(&self) -> RedisStore {
+    pub(super) fn store(&self) -> RedisStore {
         RedisStore {
             server: Server::Unix(self.directory.join("redis.sock")),
             user: None,
@@ -122,6 +123,15 @@ fn newest(store: &RedisStore) -> String {
     ask(store, &["GET", "t:current"])
 }
 
+/// The name of an entry of the newest, found as people do.
+fn entry_of(store: &RedisStore, key: &str) -> String {
+    let index = format!("t:{}:index", newest(store));
+    let (from, to) = (format!("[{key}:"), format!("({key};"));
+    let found: Vec<String> = ask(store, &["ZRANGE", &index, &from, &to, "BYLEX"]);
+    assert_eq!(found.len(), 1, "{key}: {found:?}");
+    format!("t:entry:{}", found[0])
+}
+
 fn place(more: &[&str]) -> Option<(tempfile::TempDir, TestServer, RedisStore)> {
     let place = tempfile::tempdir().unwrap();
     let server = TestServer::start(place.path(), more)?;
@@ -143,8 +153,7 @@ fn what_redis_shows() {
     .unwrap();
     let id = newest(&store);
     let field = |key: &str, name: &str| {
-        let key = format!("t:{id}:entry:{key}");
-        ask::<Option<String>>(&store, &["HGET", &key, name])
+        ask::<Option<String>>(&store, &["HGET", &entry_of(&store, key), name])
     };
     assert_eq!(field("t", "value").as_deref(), Some("text"));
     assert_eq!(field("n", "value").as_deref(), Some("7"));
@@ -155,57 +164,81 @@ fn what_redis_shows() {
     let head = format!("t:{id}:head");
     assert_eq!(ask::<u64>(&store, &["HGET", &head, "revision"]), 4711);
     let all = keys(&store);
-    assert!(all.iter().all(|key| key.starts_with("t:")) && all.len() == 9, "{all:?}");
+    assert!(all.iter().all(|key| key.starts_with("t:")) && all.len() == 8, "{all:?}");
 }
 
-/// Promise: whatever the server loses of a snapshot makes it refused, and the one before it is used, where one
-/// is kept; with all lost there is none. Never a shorter snapshot.
-/// Plant: entries that are gone passed over.
+/// Promise: whatever the server loses of a snapshot makes it refused, and the one before it is used, where one is kept
+/// that has not lost it as well; with all lost there is none. Never a shorter snapshot. The next save is whole.
+/// Plants: entries that are gone passed over; what the snapshot before lists taken for there; no doubt.
 #[test]
 fn what_the_server_loses_is_refused() {
     let Some((_place, _server, store)) = place(&[]) else { return };
-    for what in ["entry:k7", "index:1", "head", "chunks"] {
+    for what in ["entry", "index", "head"] {
         ask::<()>(&store, &["FLUSHALL"]);
         let store = RedisStore { keep: 2, ..store.clone() };
         save(&store, 1, &many(300)).unwrap();
         save(&store, 2, &many(1200)).unwrap();
-        let lost = format!("t:{}:{what}", newest(&store));
+        let lost = match what {
+            "entry" => entry_of(&store, "k700"),
+            other => format!("t:{}:{other}", newest(&store)),
+        };
         assert_eq!(ask::<u64>(&store, &["DEL", &lost]), 1, "{lost}");
         let mut all = Collected::default();
         let loaded = store.load(&mut all).unwrap().unwrap();
-        if what == "chunks" {
-            assert_eq!((all.head.revision, loaded.refused.len()), (2, 0), "it is for sweeps");
-            continue;
-        }
         assert_eq!(
             (all.head.revision, all.entries.len(), loaded.refused.len()),
             (1, 300, 1),
             "{what}"
         );
         assert!(loaded.refused[0].1.contains("gone"), "{:?}", loaded.refused);
-        ask::<()>(&store, &["DEL", &format!("t:{}", "versions")]);
+        ask::<()>(&store, &["DEL", "t:versions"]);
         assert!(matches!(load(&store), Err(BackendError::Damaged { .. })), "{what}");
         save(&store, 3, &many(5)).unwrap();
         assert_eq!(load(&store).unwrap(), (3, 5));
     }
     ask::<()>(&store, &["FLUSHALL"]);
-    save(&store, 4, &many(10)).unwrap();
-    let id = newest(&store);
-    ask::<()>(&store, &["HSET", &format!("t:{id}:entry:k3"), "value", "edited"]);
-    assert!(matches!(load(&store), Err(BackendError::Damaged { .. })));
-    ask::<()>(&store, &["HSET", &format!("t:{id}:entry:k3"), "time", "x"]);
-    assert!(matches!(load(&store), Err(BackendError::Damaged { .. })));
+    // A save sees by itself what is gone, and mends what shares it.
+    let store = RedisStore { keep: 2, ..store };
+    save(&store, 3, &many(10)).unwrap();
+    save(&store, 4, &many(9)).unwrap();
+    ask::<()>(&store, &["DEL", &entry_of(&store, "k3")]);
+    save(&store, 5, &many(8)).unwrap();
+    assert_eq!(load(&store).unwrap(), (5, 8));
+    ask::<()>(&store, &["DEL", &format!("t:{}:head", newest(&store))]);
+    assert_eq!(load(&store).unwrap(), (4, 9));
+    // What was edited it learns from a load.
+    save(&store, 6, &many(10)).unwrap();
+    for (field, value) in [("value", "edited"), ("time", "x")] {
+        ask::<()>(&store, &["HSET", &entry_of(&store, "k3"), field, value]);
+        assert!(matches!(load(&store), Err(BackendError::Damaged { .. })));
+        save(&store, 7, &many(10)).unwrap();
+        assert_eq!(load(&store).unwrap(), (7, 10));
+    }
     // The pointer alone: what it led to is whole.
-    save(&store, 5, &many(10)).unwrap();
     ask::<()>(&store, &["DEL", "t:current"]);
-    assert_eq!(load(&store).unwrap(), (5, 10));
+    assert_eq!(load(&store).unwrap(), (7, 10));
     ask::<()>(&store, &["FLUSHALL"]);
     assert_eq!((load(&store).unwrap(), store.exists().unwrap()), ((0, 0), false));
 }
 
+/// Promise: what was edited by hand is written anew, even when no load has seen it.
+/// Plant: nothing renewed.
+#[test]
+fn what_was_edited_does_not_stay() {
+    let Some((_place, _server, store)) = place(&[]) else { return };
+    save(&store, 1, &many(200)).unwrap();
+    for key in ["k3", "k77", "k150"] {
+        ask::<()>(&store, &["HSET", &entry_of(&store, key), "value", "edited"]);
+    }
+    for revision in 0..save::RENEWED {
+        save(&store, 2 + revision, &many(200)).unwrap();
+    }
+    assert_eq!(load(&store).unwrap(), (1 + save::RENEWED, 200));
+}
+
 /// Promise: what a dead saver left is invisible, and swept when its claim has run out, not before; commands of
-/// it that come later are swept by the next; a living saver is not hindered.
-/// Plant: a sweep that does not look at the claim.
+/// it that come later write nothing; a living saver is not hindered.
+/// Plants: a sweep that does not look at the claim; a step that does not.
 #[test]
 fn what_a_dead_saver_left_is_swept() {
     let Some((_place, _server, store)) = place(&[]) else { return };
@@ -218,23 +251,27 @@ fn what_a_dead_saver_left_is_swept() {
     assert_eq!(load(&store).unwrap(), (2, 3));
     let claim = format!("t:{}:saving", dead.id);
     assert!(ask::<bool>(&store, &["EXISTS", &claim]), "it may live");
-    assert!(keys(&store).len() > whole + 1200);
+    assert!(keys(&store).len() > whole + 1197);
     ask::<()>(&store, &["DEL", &claim]);
     forget_readers(&store);
     save(&store, 3, &many(3)).unwrap();
     assert_eq!(keys(&store).len(), whole);
     // It was stopped, not dead, and goes on.
-    let late = dead.send(redis::pipe(), &[b"late".to_vec()]).unwrap_err();
-    assert!(late.to_string().contains("claim"), "{late}");
+    for entries in [many(4), many(3)] {
+        let mut entries = entries.into_iter();
+        let late = dead.write(&mut FromFn(|| Ok(entries.next()))).unwrap_err();
+        assert!(late.to_string().contains("claim"), "{late}");
+        assert_eq!(keys(&store).len(), whole);
+    }
     assert!(dead.finish(&head(9), &Content::default()).is_err());
-    assert_eq!(load(&store).unwrap(), (3, 3));
+    assert_eq!((load(&store).unwrap(), keys(&store).len()), ((3, 3), whole + 1));
     forget_readers(&store);
     save(&store, 4, &many(3)).unwrap();
     assert_eq!(keys(&store).len(), whole);
-    // What is read stays as long as it is.
+    // What is read stays as long as it is: its head, index and claim.
     assert_eq!(load(&store).unwrap(), (4, 3));
     save(&store, 5, &many(3)).unwrap();
-    assert_eq!(keys(&store).len(), 2 * whole - 2);
+    assert_eq!(keys(&store).len(), whole + 3);
 }
 
 /// Promise: the pointer moves only to what is whole, and never back.
@@ -254,7 +291,7 @@ fn the_pointer_moves_to_what_is_whole() {
     let refused = slow.finish(&head(1), &slow_content).unwrap_err();
     assert!(refused.to_string().contains("faster"), "{refused}");
     let (mut newer, newer_content) = begin();
-    ask::<()>(&store, &["DEL", &format!("t:{}:index:1", newer.id)]);
+    ask::<()>(&store, &["DEL", &format!("t:{}:index", newer.id)]);
     let refused = newer.finish(&head(3), &newer_content).unwrap_err();
     assert!(refused.to_string().contains("gone"), "{refused}");
     ask::<()>(&store, &["FLUSHALL"]);
@@ -265,6 +302,65 @@ fn the_pointer_moves_to_what_is_whole() {
     ask::<()>(&store, &["DEL", "t:sequence"]);
     save(&store, 8, &many(4)).unwrap();
     assert_eq!(load(&store).unwrap(), (8, 4));
+}
+
+/// How many commands of a name the server has done.
+fn done(store: &RedisStore, command: &str) -> u64 {
+    let info: String = ask(store, &["INFO", "commandstats"]);
+    let calls = info.lines().find_map(|line| {
+        line.strip_prefix(&format!("cmdstat_{command}:calls="))?.split(',').next()
+    });
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+/// Promise: a save writes what changed, and a 64th of the rest; the others are shared, by as many snapshots as are
+/// kept; what the last one that had it goes with it.
+/// Plant: no base.
+#[test]
+fn only_what_changed_is_written() {
+    let Some((_place, _server, store)) = place(&[]) else { return };
+    let store = RedisStore { keep: 3, ..store };
+    let mut entries = many(6400);
+    let first = save(&store, 1, &entries).unwrap().bytes;
+    assert_eq!(done(&store, "hset"), 6400 + 1, "and the head");
+    for revision in 2..6 {
+        for entry in entries.iter_mut().step_by(100) {
+            entry.revision = revision;
+        }
+        ask::<()>(&store, &["CONFIG", "RESETSTAT"]);
+        let next = save(&store, revision, &entries).unwrap().bytes;
+        let written = done(&store, "hset") - 1;
+        assert!((64..64 + 200).contains(&written), "{written}");
+        assert!(next < first / 4, "{next} of {first}");
+    }
+    assert_eq!(load(&store).unwrap(), (5, 6400));
+    forget_readers(&store);
+    let there = keys(&store).iter().filter(|key| key.starts_with("t:entry:")).count();
+    assert_eq!(there, 6400 + 2 * 64);
+    let store = RedisStore { keep: 1, ..store };
+    save(&store, 6, &many(1)).unwrap();
+    // Current, versions, sequence, head, index, entry.
+    assert_eq!(keys(&store).len(), 6);
+}
+
+/// Promise: as of images, a load may ask for an older snapshot by its head, and learn the oldest.
+/// Plant: the newest whole one, wanted or not.
+#[test]
+fn older_ones_are_found_by_their_heads() {
+    let Some((_place, _server, store)) = place(&[]) else { return };
+    let store = RedisStore { keep: 3, ..store };
+    assert_eq!(store.oldest().unwrap(), None);
+    for revision in 1..6 {
+        save(&store, revision, &many(revision as u32)).unwrap();
+    }
+    assert_eq!(store.oldest().unwrap(), Some(head(3)));
+    for revision in 1..6 {
+        let mut found = Collected::default();
+        let loaded = store.load_where(&|head| head.revision <= revision, &mut found).unwrap();
+        let count = (revision >= 3).then_some(revision);
+        assert_eq!(loaded.map(|loaded| loaded.entries), count);
+        assert_eq!(found.entries.len() as u64, count.unwrap_or(0));
+    }
 }
 
 /// Promise: a server that hangs, dies or is full is an error in bounded time, and the snapshot before stays.

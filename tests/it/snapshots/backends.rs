@@ -11,11 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A Redis server of the test's own; killed when it is dropped.
-struct Redis(Child);
+pub(super) struct Redis(Child);
 
 impl Redis {
     /// Starts one whose socket is in the place; nothing when the machine has none.
-    fn start(test: &str, place: &Path) -> Option<Self> {
+    pub(super) fn start(test: &str, place: &Path) -> Option<Self> {
         let socket = place.join("redis.sock");
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"]);

@@ -23,7 +23,7 @@ type Directory = (&'static str, fn() -> (SnapshotHead, Vec<SnapshotEntry>));
 /// All there are.
 const DIRECTORIES: [Directory; 1] = [("v1", version_1)];
 
-/// The formats, under a directory. A Redis server's snapshot is in no file.
+/// The formats, under a directory. What a Redis server holds is in `golden_redis`.
 const FORMATS: [&str; 5] = [
     "image:DIR/image",
     "image:DIR/image-gzip?compress=gzip",
@@ -56,7 +56,7 @@ fn numbers(count: u16) -> Vec<u8> {
 }
 
 /// What is in `v1`. Never to be changed.
-fn version_1() -> (SnapshotHead, Vec<SnapshotEntry>) {
+pub(super) fn version_1() -> (SnapshotHead, Vec<SnapshotEntry>) {
     let head = SnapshotHead {
         bus_id: 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210,
         incarnation: 0xf00d_0000_0000_cafe,
@@ -119,12 +119,19 @@ fn open(format: &str, under: &Path) -> Option<Arc<dyn Backend>> {
     }
 }
 
-fn data() -> PathBuf {
+pub(super) fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
-#[derive(Default)]
-struct All(SnapshotHead, Vec<SnapshotEntry>);
+/// A snapshot in memory.
+#[derive(Default, PartialEq)]
+pub(super) struct All(pub(super) SnapshotHead, pub(super) Vec<SnapshotEntry>);
+
+/// The same by the order of its keys.
+pub(super) fn sorted(mut all: All) -> All {
+    all.1.sort_by(|one, two| one.key.cmp(&two.key));
+    all
+}
 
 impl Sink for All {
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
@@ -153,7 +160,8 @@ fn golden_files_are_read() {
     let mut found: Vec<_> = std::fs::read_dir(data()).unwrap().collect();
     found.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
     let found: Vec<_> = found.into_iter().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(found, DIRECTORIES.map(|(name, _)| name), "a directory that nobody reads");
+    let read = ["redis"].into_iter().chain(DIRECTORIES.map(|(name, _)| name));
+    assert_eq!(found, read.collect::<Vec<_>>(), "a directory that nobody reads");
     for (name, content) in DIRECTORIES {
         // A copy: SQLite makes files beside the one that it reads.
         let place = Place::new();
@@ -172,7 +180,7 @@ fn golden_files_are_read() {
             let loaded = loaded.unwrap_or_else(|| panic!("{name}, {format}: it is not there"));
             assert_eq!((loaded.head, all.0), (head, head), "{name}, {format}");
             assert_eq!((loaded.entries, loaded.refused), (expected.len() as u64, Vec::new()));
-            all.1.sort_by(|one, two| one.key.cmp(&two.key));
+            let all = sorted(all);
             assert_eq!(all.1.len(), expected.len(), "{name}, {format}");
             for (found, expected) in all.1.iter().zip(&expected) {
                 let key = expected.key.escape_ascii();

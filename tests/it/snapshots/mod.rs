@@ -5,6 +5,8 @@ mod config;
 mod consistent;
 pub(crate) mod damaged;
 mod golden;
+#[cfg(feature = "redis")]
+mod golden_redis;
 pub(crate) mod journal;
 mod own;
 mod rebuild;
