@@ -11,8 +11,7 @@
 //! | `MEMBUS_CUTS` | power cuts, of all tests together, about | 5,000 |
 //! | `MEMBUS_CUTS_SEED` | the seed, as it was told | a fresh one |
 //!
-//! Images and documents, plain and compressed, each by itself. SQLite's files are its own, and so is what it promises of
-//! them at a power cut (`docs/reliability.md`).
+//! Images and documents, plain and compressed, each by itself. SQLite writes its files itself: `sqlite_tests`.
 //!
 //! Each kind of carelessness is shown to be seen: `carelessness_is_seen`. Plants in the source, seen to
 //! fail here as well: a configuration whose name is not synced, directories whose names are not synced
@@ -21,6 +20,9 @@
 
 #[path = "power_tests/disk_tests.rs"]
 pub(super) mod disk_tests;
+#[cfg(feature = "sqlite")]
+#[path = "power_tests/sqlite_tests.rs"]
+mod sqlite_tests;
 
 use super::options::Options;
 use super::{Bus, destroy};
@@ -68,7 +70,7 @@ enum Kept {
     CompressedJson,
 }
 
-/// What needs no other program and writes its own files. What SQLite does at a power cut is its own promise.
+/// What needs no other program and writes its own files.
 const KINDS: &[Kept] = &[
     Kept::Images,
     Kept::CompressedImages,

@@ -180,7 +180,7 @@ impl Sink for Collected {
 }
 
 /// Saves these entries.
-pub(super) fn save(
+pub(crate) fn save(
     to: &dyn Backend,
     head: &SnapshotHead,
     entries: &[SnapshotEntry],
