@@ -5,7 +5,7 @@
 //!    moment: so its maker looks, with the lock in its hand, whether the name is still this file's.
 
 use super::{BackendError, Loaded, Sink};
-use crate::sys::{file, lock, process, writeback};
+use crate::sys::{file, lock, process};
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io;
@@ -143,40 +143,6 @@ impl Newest<'_> {
             None => Ok(Ok(None)),
             Some((at, reason)) => Err(BackendError::Damaged { at, reason }),
         }
-    }
-}
-
-/// Bytes after which the disk is told to begin.
-const BEGIN_AFTER: u64 = 4 << 20;
-
-/// A new file that is written from its beginning to its end. The disk begins with what was written while more comes: so the
-/// sync at the end has little left to wait for, and a snapshot that goes at a rate does so on the disk as well.
-#[derive(Debug)]
-pub(super) struct Growing<'a> {
-    file: &'a File,
-    written: u64,
-    /// What the disk was told of.
-    told: u64,
-}
-
-impl<'a> Growing<'a> {
-    pub(super) fn new(file: &'a File) -> Self {
-        Self { file, written: 0, told: 0 }
-    }
-}
-
-impl io::Write for Growing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = file::write(self.file, bytes)?;
-        self.written += written as u64;
-        if self.written - self.told >= BEGIN_AFTER {
-            writeback::begin(self.file, self.told, self.written - self.told);
-            self.told = self.written;
-        }
-        Ok(written)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod conformance_tests;
 mod content;
 mod copy;
 mod files;
+mod growing;
 pub(crate) mod image;
 #[cfg(feature = "json")]
 pub(crate) mod json;

@@ -2,7 +2,7 @@
 //!
 //! A file says by its first bytes what it is. Behind the end of what was compressed there is nothing.
 
-use super::files::Growing;
+use super::growing::Growing;
 #[cfg(feature = "gzip")]
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use std::fs::File;
@@ -36,12 +36,12 @@ impl<'a> Output<'a> {
 
     /// Writes what was held back.
     pub(super) fn finish(self) -> io::Result<()> {
-        let mut plain = match self {
+        let plain = match self {
             Self::Plain(plain) => plain,
             #[cfg(feature = "gzip")]
             Self::Gzip(encoder) => encoder.finish()?,
         };
-        plain.flush()
+        plain.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
     }
 }
 
