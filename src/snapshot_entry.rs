@@ -19,7 +19,20 @@ pub struct SnapshotEntry {
     pub expires: u64,
 }
 
+/// Bytes of a buffer that is used again; a longer one is given back.
+const KEPT: usize = 1 << 20;
+
 impl SnapshotEntry {
+    /// Empties its buffers.
+    pub(crate) fn clear(&mut self) {
+        for bytes in [&mut self.key, &mut self.value, &mut self.who] {
+            if bytes.capacity() > KEPT {
+                *bytes = Vec::new();
+            }
+            bytes.clear();
+        }
+    }
+
     /// Makes it the same as another, in the buffers that it has.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         let Self { key, value, kind, revision, time, who, expires } = other;

@@ -117,8 +117,8 @@ pub trait Source {
 
 /// Takes a snapshot's entries.
 pub trait Sink {
-    /// Before [`begin`](Self::begin), by a backend that knows it: how many entries there are, about. A hint, of the room that
-    /// they will need.
+    /// Before [`begin`](Self::begin), by a backend that knows it: how many entries there are, about. A new bus makes room for
+    /// the places of so many at once, some 20 bytes each: fewer than there are cost time, more cost room.
     fn expect(&mut self, _entries: u64) {}
     /// Before the first entry of a snapshot that is good.
     ///

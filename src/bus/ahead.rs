@@ -52,3 +52,38 @@ impl Ahead {
         end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Place;
+    use super::*;
+
+    fn tell(told: &mut Vec<SnapshotEntry>, entry: &SnapshotEntry) -> Result<(), ()> {
+        told.push(entry.clone());
+        Ok(())
+    }
+
+    /// Promise: each entry is handed on once, however many there are, and whether they wait or not.
+    /// Plants: the rest without the newer ones; an entry that takes the place of one that was not handed on.
+    #[test]
+    fn each_is_handed_on_once() {
+        let place = Place::new();
+        let bus = place.options().keeper(false).create_at(place.bus()).unwrap();
+        for count in [0, 1, WAITING - 1, WAITING, WAITING + 1, 3 * WAITING + 5] {
+            let (mut ahead, mut told) = (Ahead::default(), Vec::new());
+            for number in 0..count {
+                let size = if number % 7 == 6 { VALUE_MAX + 1 } else { number };
+                let (key, value) = (vec![number as u8 + 1], vec![number as u8; size]);
+                let entry = SnapshotEntry { key, value, ..SnapshotEntry::default() };
+                ahead.pass(&bus.inner.core, &entry, |entry| tell(&mut told, entry)).unwrap();
+            }
+            ahead.rest(|entry| tell(&mut told, entry)).unwrap();
+            told.sort_by_key(|entry| entry.key.clone());
+            assert_eq!(told.len(), count);
+            for (number, entry) in told.iter().enumerate() {
+                assert_eq!(entry.key, [number as u8 + 1]);
+                assert!(entry.value.iter().all(|byte| *byte == number as u8));
+            }
+        }
+    }
+}

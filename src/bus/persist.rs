@@ -278,6 +278,8 @@ impl Sink for Filling<'_> {
         self.expected = entries;
     }
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
+        // Of one that its backend took back.
+        self.ahead = Ahead::default();
         let end = self.prepare(head);
         self.note(end)
     }

@@ -362,11 +362,10 @@ impl<R: Read> Reader<R> {
     /// Reads the next entry into `into`, whose buffers are used again: `false` at the whole image's end.
     pub(crate) fn next_into(&mut self, into: &mut SnapshotEntry) -> Result<bool, FormatError> {
         let Some(Parts { fixed, key, who, value }) = self.next_parts()? else { return Ok(false) };
-        for (bytes, part) in [(&mut into.key, key), (&mut into.value, value), (&mut into.who, who)]
-        {
-            bytes.clear();
-            bytes.extend_from_slice(part);
-        }
+        into.clear();
+        into.key.extend_from_slice(key);
+        into.value.extend_from_slice(value);
+        into.who.extend_from_slice(who);
         into.kind = fixed[2];
         (into.revision, into.time) = (word(fixed, 8), word(fixed, 16));
         into.expires = word(fixed, 24);

@@ -169,9 +169,7 @@ impl<'a> Walk<'a> {
                 core.clock.wall().saturating_add(deadline - now)
             }
         };
-        for bytes in [&mut into.key, &mut into.value, &mut into.who] {
-            bytes.clear();
-        }
+        into.clear();
         entry.copy_key(header, &mut into.key)?;
         entry.copy_value(header, &mut into.value)?;
         entry.copy_who(header, &mut into.who)?;

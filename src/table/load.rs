@@ -69,9 +69,10 @@ impl Core {
     pub(crate) fn widen_for(&self, entries: u64) -> Result<(), HeapError> {
         // An entry with its header, key and value takes more than that.
         let entries = entries.min(self.geometry.max_capacity / 128);
-        // Stripes are chosen by a hash: hardly one gets a sixteenth more than its part.
+        // Stripes are chosen by a hash: hardly one gets a sixteenth less than its part. So no array gets longer than it
+        // would have grown to: a bus that is nearly full has no room to spare.
         let each = entries / self.geometry.stripes;
-        (0..self.geometry.stripes).try_for_each(|stripe| self.widen(stripe, each + each / 16))
+        (0..self.geometry.stripes).try_for_each(|stripe| self.widen(stripe, each - each / 16))
     }
 
     /// Puts an entry in its place, with the revision it had. Nobody else is attached.
@@ -106,5 +107,48 @@ impl Core {
         self.region.store(slot, site.hash.word(entry.at()), Relaxed)?;
         self.region.add(self.geometry.stripe(site.stripe) + stripe::COUNT, 1, Relaxed)?;
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::array::LOAD_MAX;
+    use super::super::testing::{bus, small};
+    use super::*;
+    use crate::region::geometry::{Geometry, Shape};
+
+    fn entry(number: u64) -> SnapshotEntry {
+        let (key, value) = (format!("k{number}").into_bytes(), number.to_le_bytes().to_vec());
+        SnapshotEntry { key, value, revision: 1, ..SnapshotEntry::default() }
+    }
+
+    /// Promise: arrays are as long as loading would have made them, and none is doubled on the way; what is there afterwards
+    /// is whole.
+    /// Plants: `widen_for` that makes room for all entries in each stripe, or for none.
+    #[test]
+    fn what_is_expected_has_arrays_of_its_size() {
+        let shape = Shape { first_revision: 1, ..(*small(16 << 20)).clone() };
+        let (core, _yard) = bus(Geometry::new(shape));
+        core.widen_for(18_000).unwrap();
+        let arrays = || (0..4).map(|stripe| core.array_word(stripe).unwrap()).collect::<Vec<_>>();
+        let made = arrays();
+        (0..18_000).for_each(|number| core.load_entry(&entry(number)).unwrap());
+        assert_eq!(arrays(), made, "none was doubled");
+        for (stripe, array) in (0..).zip(made) {
+            let at = core.geometry.stripe(stripe) + stripe::COUNT;
+            let count = core.region.load(at, Relaxed).unwrap();
+            assert!(count > LOAD_MAX << array.log2() >> 1, "{count} in 2^{}", array.log2());
+        }
+        assert_eq!(core.count_entries().unwrap(), 18_000);
+        assert!(core.check().is_clean());
+    }
+
+    /// Promise: a hint of more than there can be asks for less room than there may be.
+    /// Plant: no bound by the greatest capacity.
+    #[test]
+    fn a_hint_beyond_all_bounds_asks_for_little() {
+        let (core, _yard) = bus(small(16 << 20));
+        core.widen_for(u64::MAX).unwrap();
+        assert!(core.check().is_clean());
     }
 }

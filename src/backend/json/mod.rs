@@ -170,7 +170,7 @@ impl JsonFile {
             Err(ReadError::Sink(error)) => return Err(error),
             Err(ReadError::Passing(error)) => return Err(BackendError::io(path)(error)),
             Err(ReadError::Wrong(reason)) => return Ok(Err(reason)),
-            Ok(_) => {}
+            Ok((_, count)) => sink.expect(count),
         }
         let input = Input::new(file).map_err(BackendError::io(path))?;
         match read(input, Some(sink)) {
