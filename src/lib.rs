@@ -25,6 +25,10 @@
 
 // Layers, lowest first; an import may only point up this list (tests/tidy.rs). The blank lines keep
 // rustfmt from sorting them.
+#[cfg(test)]
+#[path = "../tests/support/rng.rs"]
+mod rng;
+
 mod sync;
 
 mod hook;

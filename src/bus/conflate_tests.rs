@@ -1,12 +1,9 @@
 //! What a conflated watch tells, beside writers that stand still while it does: exactly.
 
-#[path = "../../tests/support/rng.rs"]
-mod rng;
-
 use super::conflate::Conflation;
 use super::testing::Place;
+use crate::rng::Rng;
 use crate::{Batch, Bus, Change, ChangeKind, ChangeValue, Cursor, Event, ReadBus, Watch};
-use rng::Rng;
 use std::collections::BTreeMap;
 
 fn narrow() -> (Bus, Place) {

@@ -156,7 +156,7 @@ impl Loading<'_> {
         }
         self.each(id, &head, &mut |_| Ok(()))?;
         sink.begin(&head.head)?;
-        let again = self.each(id, &head, &mut |entry| sink.entry(&entry));
+        let again = self.each(id, &head, &mut |entry| sink.entry(entry));
         again.map_err(|failure| match failure {
             // Too late for another one.
             Failure::Refused(reason) => {
@@ -173,7 +173,7 @@ impl Loading<'_> {
         &mut self,
         id: &str,
         head: &Head,
-        each: &mut dyn FnMut(SnapshotEntry) -> Result<(), BackendError>,
+        each: &mut dyn FnMut(&SnapshotEntry) -> Result<(), BackendError>,
     ) -> Result<(), Failure> {
         let (mut place, mut content) = (Place::default(), Content::default());
         loop {
@@ -193,7 +193,7 @@ impl Loading<'_> {
                 let fields = fields.map_err(|error| Failure::Refused(error.to_string()))?;
                 let entry = entry::read(key, fields).map_err(Failure::Refused)?;
                 content.add(&entry);
-                each(entry)?;
+                each(&entry)?;
             }
         }
     }

@@ -173,4 +173,6 @@ fn is_time_out(error: &BackendError) -> bool {
 #[cfg(test)]
 mod cut_tests;
 #[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 pub(in crate::backend) mod tests;
