@@ -155,6 +155,7 @@ impl Loading<'_> {
             return Ok(None);
         }
         self.each(id, &head, &mut |_| Ok(()))?;
+        sink.expect(head.entries);
         sink.begin(&head.head)?;
         let again = self.each(id, &head, &mut |entry| sink.entry(entry));
         again.map_err(|failure| match failure {
