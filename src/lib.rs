@@ -51,6 +51,8 @@ mod commit;
 
 mod doorbell;
 
+mod turn;
+
 mod tally;
 
 mod table;

@@ -22,6 +22,7 @@ mod log;
 mod pin;
 mod read;
 mod snapshot;
+mod turn;
 
 use crate::commit::Stored;
 use crate::heap::{Space, class};

@@ -48,3 +48,7 @@ pub(crate) fn wait(_: &AtomicU32, _: u32, _: Duration) {
 /// Under loom nobody sleeps.
 #[cfg(loom)]
 pub(crate) fn wake_one(_: &AtomicU32) {}
+
+/// Under loom nobody sleeps.
+#[cfg(loom)]
+pub(crate) fn wake_all(_: &AtomicU32) {}

@@ -105,7 +105,7 @@ impl Journaler {
     /// One turn: whatever is new is written, and synced where that is due.
     pub(super) fn turn(&mut self, inner: &Inner) -> Result<(), JournalError> {
         let begun = Instant::now();
-        let asked = inner.take_request()?;
+        let asked = inner.core.take_request()?;
         if self.segment.is_none() {
             let from = match self.sync {
                 // What is written outlives its writer. It is synced, since nobody will come back to it.
@@ -136,7 +136,7 @@ impl Journaler {
         self.clean(inner, begun)?;
         let is_unlimited = inner.core.region.load(header::JOURNAL_LIMIT, Relaxed)? == 0;
         if is_new || asked || is_unlimited {
-            inner.note_turn(self.limit(inner)?)?;
+            inner.core.note_turn(self.limit(inner)?)?;
         }
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Journaler {
             let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             region.store(header::JOURNAL_TOOK, took, Relaxed)?;
             region.store(header::JOURNAL_TIME, inner.core.clock.wall(), Relaxed)?;
-            inner.note_turn(self.limit(inner)?)?;
+            inner.core.note_turn(self.limit(inner)?)?;
         }
         Ok(())
     }
@@ -191,8 +191,7 @@ impl Journaler {
         if !inner.journal_waits_for_snapshot()?
             && passed > region.load_count(header::JOURNALED, Relaxed)?
         {
-            // ORDERING: [journaled] Release; pairs with the Acquire load in `await_journaled`.
-            region.store(header::JOURNALED, passed, Release)?;
+            inner.core.note_journaled(passed)?;
         }
         Ok(())
     }
@@ -256,28 +255,8 @@ impl Journaler {
         tracing::warn!(%error, bus = %inner.path.display(), "the journal failed");
         let region = &inner.core.region;
         let _noted = region.store(header::JOURNAL_FAILURES, self.failed.into(), Release);
-        let _noted = inner.note_turn(0);
+        let _noted = inner.core.note_turn(0);
         RETRY.saturating_mul(1 << self.failed.min(10)).min(RETRY_MAX)
-    }
-}
-
-impl Inner {
-    /// Takes a request for a turn back: whether there was one.
-    fn take_request(&self) -> Result<bool, BadRegion> {
-        let ask = self.core.region.half(header::JOURNAL_ASK)?;
-        // ORDERING: [journal.ask] Acquire; pairs with the Release swap in `ask_journal`.
-        Ok(ask.swap(0, Acquire) != 0)
-    }
-
-    /// Tells who waits that the journal has come further, or that nobody is to wait.
-    fn note_turn(&self, limit: u64) -> Result<(), BadRegion> {
-        self.core.region.store(header::JOURNAL_LIMIT, limit, Relaxed)?;
-        let turn = self.core.region.half(header::JOURNAL_TURN)?;
-        // ORDERING: [journal.turn] Release: `JOURNALED` comes first; pairs with the Acquire load in
-        // `await_journaled`.
-        turn.fetch_add(1, Release);
-        futex::wake_all(turn);
-        Ok(())
     }
 }
 

@@ -1,10 +1,7 @@
 //! The journal of a bus: what a handle knows of it, and waiting for it.
 //!
-//! 1. Whoever waits asks (`JOURNAL_ASK` := 1) after its change is visible; whoever keeps the journal takes the request
-//!    back before it looks at the head. So a request that was taken back is answered by that look.
-//! 2. `JOURNALED` is stored before `JOURNAL_TURN` is raised; who waits loads the turn first. So nobody sleeps through
-//!    what it waits for.
-//! 3. Writers wait outside all locks, before they begin, when the log runs away from the journal: what the journal has
+//! 1. Whoever waits asks, and sleeps on a turn, as `turn` has it: nobody sleeps through what it waits for.
+//! 2. Writers wait outside all locks, before they begin, when the log runs away from the journal: what the journal has
 //!    not read is not overwritten as long as somebody keeps it.
 //!
 //! A death of who keeps it leaves the limit behind: it holds writers up until the next keeper comes, or they see that
@@ -32,8 +29,9 @@ use crate::journal::{Durability, JournalSync, JournalSyncError, Point};
 use crate::lock::LockError;
 use crate::region::BadRegion;
 use crate::region::layout::header;
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sys::futex;
+use crate::turn::Progress;
 use crate::types::Revision;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,10 +122,7 @@ impl Inner {
         let (region, patience) = (&self.core.region, self.core.patience());
         let turn = region.half(header::JOURNAL_TURN)?;
         loop {
-            // ORDERING: [journal.turn] Acquire; pairs with the Release addition in `note_turn`.
-            let seen = turn.load(Acquire);
-            // ORDERING: [journaled] Acquire; pairs with the Release store in `note_turn`.
-            let journaled = region.load_count(header::JOURNALED, Acquire)?;
+            let Progress { turn: seen, journaled } = self.core.journal_progress()?;
             if journaled >= revision {
                 return Ok(());
             }
@@ -225,17 +220,6 @@ pub(super) fn claim(state: &Path, path: &Path) -> Result<Claim, OpenError> {
 }
 
 impl Space {
-    /// Asks for a turn of the journal.
-    pub(crate) fn ask_journal(&self) -> Result<(), BadRegion> {
-        let ask = self.region.half(header::JOURNAL_ASK)?;
-        // ORDERING: [journal.ask] Release; pairs with the Acquire swap in `take_request`, whose look at the
-        // head shows what is asked for.
-        if ask.swap(1, Release) == 0 {
-            futex::wake_all(ask);
-        }
-        Ok(())
-    }
-
     /// Says in a new region up to where it has the changes of the lives before: from there on its journal goes.
     pub(super) fn continue_journal(&self, from: Point) -> Result<(), BadRegion> {
         let first = self.geometry.first_revision;

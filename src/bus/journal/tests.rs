@@ -232,7 +232,7 @@ fn a_keeper_that_dies_in_a_group_is_followed_by_the_next() {
         let torn = longer - 1 - u64::from(round) % (longer - whole);
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(torn).unwrap();
         let region = &kept.bus().inner.core.region;
-        region.store(header::JOURNALED, kept.head() - 1, Release).unwrap();
+        region.store(header::JOURNALED, kept.head() - 1, Relaxed).unwrap();
         kept.journaler = Journaler::new(directory, SYNC);
         let found = collect(&kept.past(Until::Newest));
         assert_eq!(found[&b"k"[..]].value, rmp_serde::to_vec_named(&round).unwrap());
