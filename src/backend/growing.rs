@@ -3,7 +3,8 @@
 //! 1. The disk begins with what was written while more comes. So the sync at the end has little left to wait for, and a
 //!    snapshot that goes at a rate does so on the disk as well.
 //! 2. A file that gets long is written by a thread of its own from there on, while its maker fetches what comes next. Where no
-//!    thread is to be had, its maker goes on.
+//!    thread is to be had, its maker goes on. The thread has the lowest priority: where there are fewer processors than work, who
+//!    writes to the bus goes first.
 
 use crate::sys::{file, writeback};
 use std::fs::File;
@@ -11,6 +12,8 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+/// Bytes that are written at a time.
+const BUFFER: usize = 1 << 20;
 /// Bytes after which the disk is told to begin.
 const BEGIN_AFTER: u64 = 4 << 20;
 /// Bytes of a file that are written by its maker: a thread takes longer to begin than they do.
@@ -45,6 +48,8 @@ impl Write for Telling<'_> {
 /// The file. What was written to it is there, or failed, once it was finished.
 #[derive(Debug)]
 pub(super) struct Growing<'a> {
+    /// What was not written yet.
+    buffer: Vec<u8>,
     here: Telling<'a>,
     behind: Option<Behind>,
     is_alone: bool,
@@ -53,31 +58,45 @@ pub(super) struct Growing<'a> {
 impl<'a> Growing<'a> {
     pub(super) fn new(file: &'a File) -> Self {
         let here = Telling { file, written: 0, told: 0 };
-        Self { here, behind: None, is_alone: false }
+        Self { buffer: Vec::with_capacity(BUFFER), here, behind: None, is_alone: false }
     }
 
-    /// Waits until all is written.
+    /// Writes what is left, and waits until all is written.
     pub(super) fn finish(mut self) -> io::Result<()> {
+        self.pass_on()?;
         self.behind.take().map_or(Ok(()), Behind::end)
     }
-}
 
-impl Write for Growing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes the buffer, or gives it to who does.
+    fn pass_on(&mut self) -> io::Result<()> {
         if self.behind.is_none() && self.here.written >= SHORT && !self.is_alone {
             self.behind = Behind::begin(&self.here);
             self.is_alone = self.behind.is_none();
         }
         let Some(behind) = &mut self.behind else {
-            return self.here.write(bytes);
+            self.here.write_all(&self.buffer)?;
+            self.buffer.clear();
+            return Ok(());
         };
-        if behind.hand_over(bytes) {
-            return Ok(bytes.len());
+        if behind.exchange(&mut self.buffer) {
+            return Ok(());
         }
         // It ends early for one reason.
         self.is_alone = true;
         let end = self.behind.take().map_or(Ok(()), Behind::end);
         Err(end.err().unwrap_or_else(|| io::Error::other("the thread that writes ended")))
+    }
+}
+
+impl Write for Growing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.chunks(BUFFER) {
+            self.buffer.extend_from_slice(part);
+            if self.buffer.len() >= BUFFER {
+                self.pass_on()?;
+            }
+        }
+        Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -100,6 +119,7 @@ impl Behind {
         // As many as there are, so that none waits to come back.
         let (back, empty) = sync_channel(WAITING + 2);
         let write = move || {
+            writeback::step_back();
             let mut to = Telling { file: &file, written, told };
             for bytes in to_write {
                 to.write_all(&bytes)?;
@@ -111,12 +131,11 @@ impl Behind {
         Some(Self { full, empty, thread })
     }
 
-    /// Gives it bytes to write; whether it takes them.
-    fn hand_over(&mut self, bytes: &[u8]) -> bool {
-        let mut buffer = self.empty.try_recv().unwrap_or_default();
-        buffer.clear();
-        buffer.extend_from_slice(bytes);
-        self.full.send(buffer).is_ok()
+    /// Takes a buffer to write, and leaves an empty one; whether it does.
+    fn exchange(&mut self, buffer: &mut Vec<u8>) -> bool {
+        let mut next = self.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BUFFER));
+        next.clear();
+        self.full.send(std::mem::replace(buffer, next)).is_ok()
     }
 
     /// Waits for its end.
@@ -154,7 +173,7 @@ mod tests {
     }
 
     /// Promise: a long file has all its bytes, in order, once it is finished.
-    /// Plant: a buffer that is not emptied before it is filled again.
+    /// Plants: a buffer that is not emptied before it is filled again; the last one is not written.
     #[test]
     fn a_long_file_is_whole_when_it_is_finished() {
         let to = tempfile::NamedTempFile::new().unwrap();

@@ -6,9 +6,9 @@ use super::growing::Growing;
 #[cfg(feature = "gzip")]
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 
-/// Bytes that are read or written at a time.
+/// Bytes that are read at a time.
 const BUFFER: usize = 1 << 20;
 /// First bytes of what gzip compressed (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -16,14 +16,14 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// A file that is being written.
 #[derive(Debug)]
 pub(super) enum Output<'a> {
-    Plain(BufWriter<Growing<'a>>),
+    Plain(Growing<'a>),
     #[cfg(feature = "gzip")]
-    Gzip(Box<GzEncoder<BufWriter<Growing<'a>>>>),
+    Gzip(Box<GzEncoder<Growing<'a>>>),
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(to: &'a File, is_compressed: bool) -> io::Result<Self> {
-        let plain = BufWriter::with_capacity(BUFFER, Growing::new(to));
+        let plain = Growing::new(to);
         match is_compressed {
             false => Ok(Self::Plain(plain)),
             // Snapshots are frequent, so fast.
@@ -41,7 +41,7 @@ impl<'a> Output<'a> {
             #[cfg(feature = "gzip")]
             Self::Gzip(encoder) => encoder.finish()?,
         };
-        plain.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+        plain.finish()
     }
 }
 
