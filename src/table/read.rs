@@ -95,11 +95,11 @@ enum Look {
 
 /// An entry that a look leads to, with what must still hold after the copy.
 #[derive(Debug)]
-struct Candidate<'r> {
-    entry: Entry<'r>,
+pub(super) struct Candidate<'r> {
+    pub(super) entry: Entry<'r>,
     block_index: u64,
     block: BlockWord,
-    born: u64,
+    pub(super) born: u64,
 }
 
 /// The read was not done.
@@ -199,7 +199,7 @@ impl Core {
 
     /// The entry at `at`, and the words that tell whether it was reused meanwhile.
     #[inline(always)]
-    fn candidate(&self, at: u64) -> Result<Candidate<'_>, BadRegion> {
+    pub(super) fn candidate(&self, at: u64) -> Result<Candidate<'_>, BadRegion> {
         let block_index = self.geometry.block_of(at)?;
         // The entry's second line is needed as soon as its first one is.
         self.region.prefetch(at + LINE);
@@ -212,7 +212,7 @@ impl Core {
 
     /// Whether a candidate's words are still what they were.
     #[inline]
-    fn is_same(&self, candidate: &Candidate<'_>) -> Result<bool, BadRegion> {
+    pub(super) fn is_same(&self, candidate: &Candidate<'_>) -> Result<bool, BadRegion> {
         // ORDERING: [entry.refill] [block.cut] Acquire fence: the copy comes before the second look;
         // pairs with the Release fences in `occupy`, `take_spare` and `make_span`.
         fence(Acquire);
