@@ -1,12 +1,15 @@
 //! Loading: the newest whole snapshot, of which nothing is handed out before all of it was seen.
 
-use super::{CLAIM, RedisStore, VERSION, entry, old, save::BATCH};
+use super::save::{BATCH, BATCH_BYTES};
+use super::{CLAIM, RedisStore, VERSION, entry, old};
 use crate::backend::content::Content;
 use crate::backend::{BackendError, Loaded, Sink, text};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use redis::Connection;
 use std::collections::HashMap;
 
+/// A value that is not longer may be read with [`BATCH`] others.
+const MEDIUM: u64 = 32 << 10;
 /// How often a load begins anew when the newest was replaced meanwhile.
 const TRIES: u32 = 100;
 
@@ -18,6 +21,8 @@ struct Head {
     /// Parts of the index of version 1.
     chunks: u64,
     checksum: String,
+    /// Bytes of the longest value, where the saver said so.
+    longest: Option<u64>,
 }
 
 /// Why a version was not read to its end.
@@ -41,6 +46,24 @@ struct Place {
     member: Option<Vec<u8>>,
     /// Of version 1: its number.
     number: u64,
+}
+
+/// Lengths of runs of at most [`BATCH_BYTES`], or of one.
+fn shares(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
+    let (mut shares, mut bytes) = (Vec::new(), 0);
+    for size in sizes {
+        match shares.last_mut() {
+            Some(count) if bytes + size <= BATCH_BYTES => {
+                *count += 1;
+                bytes += size;
+            }
+            _ => {
+                shares.push(1);
+                bytes = size;
+            }
+        }
+    }
+    shares
 }
 
 /// A key, and the name of its entry.
@@ -184,19 +207,45 @@ impl Loading<'_> {
                 let refusal = content.refusal(&head.head, head.entries, &head.checksum);
                 return refusal.map_or(Ok(()), |reason| Err(Failure::Refused(reason)));
             }
-            let mut get = redis::pipe();
-            for (_, name) in &part {
-                get.cmd("HGETALL").arg(name);
-            }
-            let found = self.store.exchange(&mut self.connection, &get)?;
-            for ((key, _), fields) in part.iter().zip(found) {
-                let fields = redis::from_redis_value::<Fields>(fields);
-                let fields = fields.map_err(|error| Failure::Refused(error.to_string()))?;
-                let entry = entry::read(key, fields).map_err(Failure::Refused)?;
-                content.add(&entry);
-                each(&entry)?;
+            let mut rest = &part[..];
+            for count in self.shares(head, &part)? {
+                let (now, later) = rest.split_at(count);
+                for entry in self.entries(now)? {
+                    content.add(&entry);
+                    each(&entry)?;
+                }
+                rest = later;
             }
         }
+    }
+
+    /// Reads these entries at once.
+    fn entries(&mut self, named: &[Named]) -> Result<Vec<SnapshotEntry>, Failure> {
+        let mut get = redis::pipe();
+        for (_, name) in named {
+            get.cmd("HGETALL").arg(name);
+        }
+        let found = self.store.exchange(&mut self.connection, &get)?;
+        let entries = named.iter().zip(found).map(|((key, _), fields)| {
+            let fields = redis::from_redis_value::<Fields>(fields);
+            entry::read(key, fields.map_err(|error| error.to_string())?)
+        });
+        entries.collect::<Result<_, _>>().map_err(Failure::Refused)
+    }
+
+    /// How many of these go together: values may be long, and not many of them are held at a time.
+    fn shares(&mut self, head: &Head, named: &[Named]) -> Result<Vec<usize>, Failure> {
+        // A part of version 1 is of one batch.
+        if head.version == old::VERSION || head.longest.is_some_and(|longest| longest <= MEDIUM) {
+            return Ok(vec![named.len()]);
+        }
+        let mut ask = redis::pipe();
+        for (_, name) in named {
+            ask.cmd("HSTRLEN").arg(name).arg("value");
+        }
+        let sizes = self.store.exchange(&mut self.connection, &ask)?.into_iter();
+        let sizes = sizes.map(|size| redis::from_redis_value(size).unwrap_or(0));
+        Ok(shares(sizes))
     }
 
     /// The keys of the next part, each with the name of its entry; none at the end.
@@ -257,5 +306,6 @@ fn read_head(fields: &HashMap<String, String>) -> Result<Head, String> {
     };
     let checksum = get("checksum").ok_or_else(|| wrong("checksum"))?.to_owned();
     let chunks = if version == old::VERSION { number("chunks")? } else { 0 };
-    Ok(Head { head, version, entries: number("entries")?, chunks, checksum })
+    let longest = get("longest").and_then(|digits| digits.parse().ok());
+    Ok(Head { head, version, entries: number("entries")?, chunks, checksum, longest })
 }

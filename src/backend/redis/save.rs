@@ -10,7 +10,7 @@ use redis::{Cmd, Connection, Value};
 
 /// Entries and bytes that go together.
 pub(super) const BATCH: usize = 500;
-const BATCH_BYTES: usize = 1 << 20;
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// One in so many entries is written although it is there, others each time: so what somebody edited goes.
 pub(super) const RENEWED: u64 = 64;
 
@@ -111,6 +111,8 @@ pub(super) struct Saving<'a> {
     base: Option<String>,
     /// The snapshot that a load has refused, if any.
     doubt: Option<String>,
+    /// Bytes of the longest value.
+    longest: usize,
     pub(super) bytes: u64,
 }
 
@@ -143,7 +145,7 @@ impl<'a> Saving<'a> {
         claim.arg("NX").arg("PX").arg(CLAIM.as_millis() as u64);
         store.said(claim.query::<()>(&mut connection))?;
         let base = current.filter(|_| doubt.is_none());
-        Ok(Self { store, connection, id, sequence, base, doubt, bytes: 0 })
+        Ok(Self { store, connection, id, sequence, base, doubt, longest: 0, bytes: 0 })
     }
 
     /// A script that is a step of this save.
@@ -234,6 +236,7 @@ impl<'a> Saving<'a> {
         let (mut known, mut new) = (Batch::default(), Batch::default());
         while let Some(entry) = entries.next_entry()? {
             let hash = content.add(&entry);
+            self.longest = self.longest.max(entry.value.len());
             let member = entry::member(&entry.key, hash);
             let is_renewed = (hash as u64).wrapping_add(self.sequence).is_multiple_of(RENEWED);
             match &base {
@@ -273,6 +276,7 @@ impl<'a> Saving<'a> {
             ("created", text::time(head.created)),
             ("entries", content.count.to_string()),
             ("checksum", content.seal(head).to_string()),
+            ("longest", self.longest.to_string()),
         ] {
             finish.arg(name).arg(value);
         }
