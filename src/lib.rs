@@ -25,10 +25,6 @@
 
 // Layers, lowest first; an import may only point up this list (tests/tidy.rs). The blank lines keep
 // rustfmt from sorting them.
-#[cfg(test)]
-#[path = "../tests/support/rng.rs"]
-mod rng;
-
 mod sync;
 
 mod hook;
@@ -202,3 +198,7 @@ fn earned(count: u64, what: &str) {
 #[cfg(test)]
 #[cfg(loom)]
 mod loom_tests;
+
+#[cfg(test)]
+#[path = "../tests/support/rng.rs"]
+mod rng;

@@ -161,7 +161,7 @@ impl<'r> RobustLock<'r> {
     }
 
     #[cold]
-    pub(crate) fn lock_contended<E: From<LockError>>(
+    fn lock_contended<E: From<LockError>>(
         self,
         me: u32,
         patience: &Patience,
@@ -233,3 +233,6 @@ impl<'r> RobustLock<'r> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -63,6 +63,8 @@ impl<'a> Growing<'a> {
 
     /// Writes what is left, and waits until all is written.
     pub(super) fn finish(mut self) -> io::Result<()> {
+        // Too late for a thread.
+        self.is_alone = true;
         self.pass_on()?;
         self.behind.take().map_or(Ok(()), Behind::end)
     }

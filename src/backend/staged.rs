@@ -32,9 +32,6 @@ struct Staging<'a> {
 }
 
 impl Sink for Staging<'_> {
-    fn expect(&mut self, entries: u64) {
-        self.look.expect(entries);
-    }
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
         let output = Output::new(self.file, false);
         let writer = output.and_then(|output| Writer::new(output, head));

@@ -7,21 +7,9 @@
 use super::class::{ARRAY, BIG, LIST, class_for};
 use super::*;
 use crate::table::Core;
-use crate::table::testing::{bus, small};
+use crate::table::testing::{bus, heap, put, small, word};
 
 const STRIPE: u64 = 1;
-
-fn heap() -> Core {
-    bus(small(2 << 20)).0
-}
-
-fn word(core: &Core, at: u64) -> u64 {
-    core.region.load(at, Relaxed).unwrap()
-}
-
-fn put(core: &Core, at: u64, value: u64) {
-    core.region.store(at, value, Relaxed).unwrap();
-}
 
 /// An empty span of a class, in no list; its links name nonsense.
 fn span_of(core: &Core, class: u64) -> (u64, Cut) {

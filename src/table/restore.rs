@@ -180,20 +180,20 @@ impl Restoring<'_> {
         Ok(revision)
     }
 
-    fn place_all(&self) -> Result<Placed, RestoreFailure> {
-        let mut placed = Placed::default();
-        for (stripe, filled) in (0..).zip(&self.filled) {
+    fn place_all(&mut self) -> Result<Placed, RestoreFailure> {
+        let (core, mut placed) = (self.core, Placed::default());
+        for (stripe, filled) in (0..).zip(&mut self.filled) {
             let begin = placed.stored.len();
-            match self.core.widen(stripe, filled.len() as u64) {
+            match core.widen(stripe, filled.len() as u64) {
                 // An array that is crowded does as well.
                 Err(HeapError::NoRoom(_)) => {}
                 end => end?,
             }
             let new = loop {
-                match self.place(stripe, filled, &mut placed.stored) {
+                match core.place_filled(stripe, filled, &mut placed.stored) {
                     Err(RestoreFailure::Write(WriteFailure::Double { .. })) => {
                         placed.stored.truncate(begin);
-                        self.core.double(stripe)?;
+                        core.double(stripe)?;
                     }
                     end => break end?,
                 }
@@ -202,34 +202,33 @@ impl Restoring<'_> {
         }
         Ok(placed)
     }
+}
 
+impl Core {
     /// Chooses the slot words of a stripe's entries, bucket after bucket; gives how many of their keys had none.
-    fn place(
+    fn place_filled(
         &self,
         stripe: u64,
-        filled: &[Filled],
+        filled: &mut [Filled],
         stored: &mut Vec<Stored>,
     ) -> Result<i64, RestoreFailure> {
-        let core = self.core;
-        let array = core.array_word(stripe)?;
-        let mut sorted = filled.to_vec();
-        sorted.sort_unstable_by_key(|entry| entry.hash.bucket(array.log2()));
+        let array = self.array_word(stripe)?;
+        let bucket_of = |entry: &Filled| entry.hash.bucket(array.log2());
+        filled.sort_unstable_by_key(bucket_of);
         let taken = RefCell::new(Vec::new());
         let is_taken = |slot| taken.borrow().contains(&slot);
         let mut new = 0;
-        for bucket in sorted
-            .chunk_by(|one, two| one.hash.bucket(array.log2()) == two.hash.bucket(array.log2()))
-        {
+        for bucket in filled.chunk_by(|one, two| bucket_of(one) == bucket_of(two)) {
             // Nobody else looks for room in this chain.
             taken.borrow_mut().clear();
             for (index, Filled { hash, at, old }) in bucket.iter().copied().enumerate() {
                 for other in bucket.iter().take(index).filter(|other| other.hash == hash) {
-                    core.refuse_twins(at, other.at)?;
+                    self.refuse_twins(at, other.at)?;
                 }
                 let site = Site { hash, stripe, may_double: false, taken: &is_taken };
                 let (slot, old) = match old {
-                    entry::NONE => (core.slot_for(&site)?, 0),
-                    old => core.slot_naming(array, hash, old)?,
+                    entry::NONE => (self.slot_for(&site)?, 0),
+                    old => self.slot_naming(array, hash, old)?,
                 };
                 taken.borrow_mut().push(slot);
                 new += i64::from(old == 0);
@@ -238,9 +237,7 @@ impl Restoring<'_> {
         }
         Ok(new)
     }
-}
 
-impl Core {
     /// Refuses two entries of one key.
     fn refuse_twins(&self, one: u64, two: u64) -> Result<(), RestoreFailure> {
         let (one, two) = (self.entry(one)?, self.entry(two)?);

@@ -96,6 +96,21 @@ pub(crate) fn bus(geometry: Geometry) -> (Core, Graveyard) {
     core
 }
 
+/// A small bus of which the words are looked at one by one.
+pub(crate) fn heap() -> Core {
+    bus(small(2 << 20)).0
+}
+
+/// A word as it stands.
+pub(crate) fn word(core: &Core, at: u64) -> u64 {
+    core.region.load(at, Relaxed).unwrap()
+}
+
+/// Puts a word there.
+pub(crate) fn put(core: &Core, at: u64, value: u64) {
+    core.region.store(at, value, Relaxed).unwrap();
+}
+
 /// The same bytes under a new core; everybody else is gone.
 pub(crate) fn over(region: Region, geometry: Geometry) -> (Core, Graveyard) {
     let yard = Graveyard::default();

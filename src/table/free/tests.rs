@@ -1,30 +1,17 @@
-//! What is freed and what is not, exactly; and words of commit, lock and pins that only a death or a
-//! damaged region would show.
+//! What is freed and what is not, exactly; and words of commit and pins that only a death or a damaged
+//! region would show.
 //!
 //! Plants: mutants of these functions, among them a bound of FREE that is one too far, `||` for `&&` in what a
-//! snapshot keeps, a bit of pins that is not taken away, a free lock that is not swapped in.
+//! snapshot keeps, a bit of pins that is not taken away.
 
-use super::super::testing::{bus, small};
+use super::super::testing::{heap, put, word};
 use super::*;
 use crate::heap::State;
 use crate::heap::class::{LIST, class_for};
-use crate::lock::{LockError, LockOutcome, RobustLock};
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES};
 use crate::table::Core;
 
 const STRIPE: u64 = 1;
-
-fn heap() -> Core {
-    bus(small(2 << 20)).0
-}
-
-fn word(core: &Core, at: u64) -> u64 {
-    core.region.load(at, Relaxed).unwrap()
-}
-
-fn put(core: &Core, at: u64, value: u64) {
-    core.region.store(at, value, Relaxed).unwrap();
-}
 
 fn of_stripe(core: &Core, at: u64) -> u64 {
     word(core, core.geometry.stripe(STRIPE) + at)
@@ -213,21 +200,4 @@ fn a_commit_is_of_changes_that_its_list_can_hold() {
         put(&core, header::READY, ready);
         assert!(core.finish().is_err(), "{count} changes up to {ready}");
     }
-}
-
-/// A lock that is free when somebody would wait for it is his, and nobody is said to sleep.
-#[test]
-fn who_finds_a_lock_free_meanwhile_has_it() {
-    let core = heap();
-    let at = core.geometry.stripe(STRIPE) + stripe::LOCK;
-    let lock = RobustLock::at(&core.region, at, "a stripe");
-    assert_eq!(lock.name(), "a stripe");
-    let nobody = |_| Err::<bool, LockError>(LockError::Stalled { owner: 0, what: "none died" });
-    let outcome = lock.lock_contended(4, &core.patience(), nobody).unwrap();
-    assert_eq!(outcome, LockOutcome::Clean);
-    let word = core.region.half(at).unwrap();
-    assert_eq!(word.load(Relaxed), 5, "its owner, and no waiter");
-    word.store(1 << 31, Relaxed);
-    assert_eq!(lock.lock_contended(4, &core.patience(), nobody).unwrap(), LockOutcome::Clean);
-    assert_eq!(word.load(Relaxed), 1 << 31 | 5, "its owner, and who still sleeps");
 }
