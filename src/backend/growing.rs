@@ -3,8 +3,7 @@
 //! 1. The disk begins with what was written while more comes. So the sync at the end has little left to wait for, and a
 //!    snapshot that goes at a rate does so on the disk as well.
 //! 2. A file that gets long is written by a thread of its own from there on, while its maker fetches what comes next. Where no
-//!    thread is to be had, its maker goes on. The thread has the lowest priority: where there are fewer processors than work, who
-//!    writes to the bus goes first.
+//!    thread is to be had, its maker goes on.
 
 use crate::sys::{file, writeback};
 use std::fs::File;
@@ -121,7 +120,6 @@ impl Behind {
         // As many as there are, so that none waits to come back.
         let (back, empty) = sync_channel(WAITING + 2);
         let write = move || {
-            writeback::step_back();
             let mut to = Telling { file: &file, written, told };
             for bytes in to_write {
                 to.write_all(&bytes)?;

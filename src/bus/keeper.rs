@@ -27,6 +27,8 @@ const TURN: Duration = Duration::from_millis(100);
 const CANDIDATE_TURN: Duration = Duration::from_millis(250);
 /// The part of its time that the keeper may spend with what expires: one in so many.
 const EXPIRY_SHARE: u32 = 5;
+/// The same for sweeps: who writes sweeps before the bus is full, and what a snapshot keeps is swept in vain.
+const SWEEP_SHARE: u32 = 10;
 /// How often the files are looked for.
 const FILES: Duration = Duration::from_millis(500);
 /// How soon a failed snapshot is tried again, doubled each time.
@@ -94,6 +96,8 @@ struct Turn {
     files: Instant,
     /// Not before this are expired entries looked for again.
     expiry: Instant,
+    /// Not before this is swept again.
+    sweep: Instant,
     /// Claims of blocks up to the last look at how many are free.
     claims: u64,
     saved: Instant,
@@ -111,6 +115,7 @@ fn run(weak: &Weak<Inner>, stop: &Arc<Stop>) {
         keeper: false,
         files: now,
         expiry: now,
+        sweep: now,
         claims: 0,
         saved: now,
         failed: 0,
@@ -165,9 +170,7 @@ impl Inner {
         region.store(header::HEARTBEAT, self.core.clock.boot(), Release)?;
         self.bury_all(seat.slot)?;
         self.expire_in_time(seat.slot, turn)?;
-        for index in 0..self.core.geometry.stripes {
-            self.tend_stripe(seat.slot, index)?;
-        }
+        self.sweep_in_time(seat.slot, turn)?;
         self.grow_ahead(seat.slot, turn)?;
         if turn.files.elapsed() >= FILES {
             turn.files = Instant::now();
@@ -242,15 +245,21 @@ impl Inner {
         Ok(())
     }
 
-    fn tend_stripe(&self, me: u32, index: u64) -> Result<(), WriteFailure> {
-        let core = &self.core;
-        core.sweep_cleared(me, index)?;
-        let wanted = core.geometry.stripe(index) + stripe::SWEEP_WANTED;
-        if core.region.load(wanted, Relaxed)? != 0 {
-            let guard = core.lock_stripe(index, me, &core.patience())?;
-            core.sweep_retired(index)?;
-            drop(guard);
+    /// Frees what the stripes' rings have no room for, and what was cleared by somebody who died.
+    fn sweep_in_time(&self, me: u32, turn: &mut Turn) -> Result<(), WriteFailure> {
+        let begun = Instant::now();
+        if begun < turn.sweep {
+            return Ok(());
         }
+        let core = &self.core;
+        for index in 0..core.geometry.stripes {
+            core.sweep_cleared(me, index)?;
+            let wanted = core.geometry.stripe(index) + stripe::SWEEP_WANTED;
+            if core.region.load(wanted, Relaxed)? != 0 {
+                core.sweep_in_pieces(me, index)?;
+            }
+        }
+        turn.sweep = Instant::now() + begun.elapsed() * (SWEEP_SHARE - 1);
         Ok(())
     }
 

@@ -98,6 +98,61 @@ impl From<BadRegion> for HeapError {
 /// Spans, each by its first block and that one's word.
 pub(crate) type Spans = Vec<(u64, BlockWord)>;
 
+/// What a block is to a stripe.
+enum Found {
+    /// Free, or another stripe's.
+    Others,
+    /// The first one of a span.
+    Span(BlockWord),
+    /// One of no span.
+    Lost,
+}
+
+/// The spans of a stripe, some at a time. No lock is needed.
+///
+/// 1. It finds each span that is there all the while, and of those that come or go meanwhile some.
+/// 2. For what it steps over was there at one moment: a block that was no first one of this stripe, or a whole span. So no span
+///    that is there all the while lies in what was stepped over, and none is begun in its middle.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    stripe: u64,
+    /// Where the next piece begins.
+    block: u64,
+    is_over: bool,
+}
+
+impl Pieces {
+    pub(crate) fn of(stripe: u64) -> Self {
+        Self { stripe, block: 0, is_over: false }
+    }
+
+    /// Whether all of them were had.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The next spans, `most` at the most.
+    pub(crate) fn next(&mut self, space: &Space, most: usize) -> Result<Spans, BadRegion> {
+        let (mut spans, blocks) = (Spans::new(), space.blocks()?);
+        while self.block < blocks && spans.len() < most {
+            let mut step = 1;
+            if let Found::Span(word) = space.look_at(self.stripe, self.block)? {
+                let length = space.span_blocks(self.block);
+                // ORDERING: [block.cut] Acquire fence: the length comes before the second look at the word; pairs with the
+                // Release fence in `make_span`.
+                fence(Acquire);
+                if space.block_word(self.block)? == word {
+                    spans.push((self.block, word));
+                    step = length?;
+                }
+            }
+            self.block += step;
+        }
+        self.is_over = self.block >= blocks;
+        Ok(spans)
+    }
+}
+
 impl Space {
     #[inline]
     pub(crate) fn block_word(&self, block: u64) -> Result<BlockWord, BadRegion> {
@@ -240,26 +295,37 @@ impl Space {
         self.release(first, 1)
     }
 
-    /// First block and word of each span of `stripe`, and its blocks that belong to no span.
+    /// What a block is to `stripe`.
+    fn look_at(&self, stripe: u64, block: u64) -> Result<Found, BadRegion> {
+        let word = self.block_word(block)?;
+        Ok(match word.state() {
+            State::Free => Found::Others,
+            _ if word.stripe() != stripe => Found::Others,
+            State::Head => Found::Span(word),
+            State::Claimed | State::Tail => Found::Lost,
+        })
+    }
+
+    /// First block and word of each span of `stripe`, and its blocks that belong to no span. Its lock is held.
     pub(crate) fn spans_and_lost(&self, stripe: u64) -> Result<(Spans, Vec<u64>), BadRegion> {
         let (mut spans, mut lost) = (Spans::new(), Vec::new());
         let (mut block, blocks) = (0, self.blocks()?);
         while block < blocks {
-            let word = self.block_word(block)?;
-            if word.state() == State::Free || word.stripe() != stripe {
-                block += 1;
-            } else if word.state() == State::Head {
-                spans.push((block, word));
-                block += self.span_blocks(block)?;
-            } else {
-                lost.push(block);
-                block += 1;
+            let mut step = 1;
+            match self.look_at(stripe, block)? {
+                Found::Others => {}
+                Found::Span(word) => {
+                    spans.push((block, word));
+                    step = self.span_blocks(block)?;
+                }
+                Found::Lost => lost.push(block),
             }
+            block += step;
         }
         Ok((spans, lost))
     }
 
-    /// First block and word of each span of `stripe`.
+    /// First block and word of each span of `stripe`. Its lock is held.
     pub(crate) fn spans(&self, stripe: u64) -> Result<Spans, BadRegion> {
         Ok(self.spans_and_lost(stripe)?.0)
     }

@@ -27,7 +27,7 @@ use crate::region::{BadRegion, Region};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::fence;
 use crate::word::offset_of;
-pub(crate) use block::{BlockWord, HeapError, State};
+pub(crate) use block::{BlockWord, HeapError, Pieces, State};
 use class::{BIG, BIG_TIMED, Cut, TIMED};
 
 /// The place of an entry: its span and its number there.
@@ -388,6 +388,14 @@ impl Space {
             return Ok(Some(Room { at, size: self.room_at(at, block, word)? }));
         }
         Ok(None)
+    }
+
+    /// The spares of a stripe. Its lock is held.
+    pub(crate) fn spares(&self, stripe: u64) -> Result<Vec<u64>, BadRegion> {
+        let counter = self.geometry.stripe(stripe) + stripe::SPARE_COUNT;
+        let count = self.region.load(counter, Relaxed)?.min(SPARE_MAX);
+        let spare = |index| self.region.load(self.spare_slot(stripe, index), Relaxed);
+        (0..count).map(|index| spare(index).map(offset_of)).collect()
     }
 
     /// The most bytes of an entry that may become a spare: all spares of a stripe are at most two

@@ -1,9 +1,10 @@
 //! Blocks that go from one stripe to another, each under its own lock only.
 
-use super::{Image, ROOM, explore, shape};
-use crate::heap::{HeapError, Space};
+use super::{Image, ROOM, explore, race, shape};
+use crate::heap::class::LIST;
+use crate::heap::{HeapError, Pieces, Space};
 use crate::region::geometry::{Geometry, Shape};
-use crate::region::layout::{entry, header};
+use crate::region::layout::{entry, header, span};
 use crate::sync::Ordering::Relaxed;
 use loom::thread;
 
@@ -49,4 +50,36 @@ fn a_block_changes_hands() {
         );
         assert_eq!(here.spans(1).unwrap().len(), 1);
     });
+}
+
+/// Promise "a walk finds each span that is there all the while": before such a span one block ends and becomes the middle of
+/// another span, with bytes that would be a length where it begins.
+/// Plants: no fence between a span's length and the second look at its word; no second look.
+#[test]
+fn a_walk_steps_over_what_was_there() {
+    const LAST: u64 = 2;
+    let geometry = Geometry::new(shape());
+    let at = |block| geometry.block(block) + span::BLOCKS;
+    let image = Image::of(geometry.clone())
+        .stripe(0)
+        .words([header::SIZE], geometry.block(3))
+        .words([0, 1, 2].map(|block| geometry.block_word(block)), 0)
+        .words([0, 1, 2].map(at), 0)
+        .after(|core| {
+            let blocks = [0, 1, LAST].map(|_| core.make_span(0, LIST, 1, 0).unwrap());
+            assert_eq!(blocks, [0, 1, LAST]);
+            core.free_span(0).unwrap();
+        });
+    let middle = at(1);
+    race(
+        ("a_walk_steps_over_what_was_there", 3),
+        image,
+        move |core| {
+            core.free_span(1).unwrap();
+            assert_eq!(core.make_span(0, LIST, 2, 0), Ok(0));
+            core.region.store(middle, 2, Relaxed).unwrap();
+        },
+        |core| Pieces::of(0).next(core, 3).unwrap(),
+        |_, spans| assert!(spans.iter().any(|(first, _)| *first == LAST), "{spans:?}"),
+    );
 }

@@ -3,8 +3,9 @@
 //! 1. While a snapshot {id, R, C} is on, a dead entry with C ≤ born ≤ R < died in a stripe that is
 //!    not done is not freed: it stays occupied, and the bitmaps of occupied entries are the list of
 //!    what there is to read, living and dead.
-//! 2. Each stripe's bitmaps are copied under its lock, with the block words of their spans, and the
-//!    entries read afterwards; a span whose block word changed held nothing that was needed.
+//! 2. A walk takes no lock: what is needed stays where it is until `done`, in a span that is there all
+//!    the while. Of the rest some is found as it comes and goes; what was read of it counts only when the
+//!    span's block word and the entry's `born` are after that what they were before.
 //! 3. `done` := id comes after the reading. It is the id and no flag, so that a stale reader's
 //!    store does no harm.
 //! 4. The image is good when, after all reading, the snapshot is still on with the same id. Who
@@ -14,7 +15,7 @@
 
 pub(crate) mod format;
 
-use crate::heap::{BlockWord, Room};
+use crate::heap::{BlockWord, Pieces, Room};
 use crate::lock::LockError;
 use crate::region::BadRegion;
 use crate::region::layout::{LINE, header, stripe};
@@ -27,6 +28,8 @@ use format::{SnapshotEntry, SnapshotHead};
 
 /// Entries ahead of the one that is read, of which the processor is told.
 const AHEAD: usize = 16;
+/// Spans whose bitmaps are copied at a time.
+const SPANS: usize = 4;
 
 /// A snapshot that is being read.
 #[derive(Debug)]
@@ -37,11 +40,12 @@ pub(crate) struct Walk<'a> {
     cleared: u64,
     pub(crate) head: SnapshotHead,
     stripe: u64,
+    /// What of the stripe is still to be copied.
+    pieces: Pieces,
     spans: Vec<SpanCopy>,
-    reading: bool,
 }
 
-/// A span as it stood under its stripe's lock, less what was read already.
+/// A span as it was found, less what was read already.
 #[derive(Debug)]
 struct SpanCopy {
     of: SpanOf,
@@ -98,7 +102,8 @@ impl<'a> Walk<'a> {
             revision,
             created: core.clock.wall(),
         };
-        Ok(Self { core, me, id, cleared, head, stripe: 0, spans: Vec::new(), reading: false })
+        let pieces = Pieces::of(0);
+        Ok(Self { core, me, id, cleared, head, stripe: 0, pieces, spans: Vec::new() })
     }
 
     fn still_on(&self) -> Result<bool, BadRegion> {
@@ -110,19 +115,26 @@ impl<'a> Walk<'a> {
             && region.load(header::SNAP_ID, Relaxed)? == self.id)
     }
 
-    /// Copies which entries of a stripe are occupied.
-    fn copy_stripe(&mut self) -> Result<(), WalkError> {
+    /// Copies which entries of the stripe's next spans are occupied.
+    fn copy_piece(&mut self) -> Result<(), BadRegion> {
         let core = self.core;
-        let guard = core.lock_stripe(self.stripe, self.me, &core.patience())?;
-        self.spans.clear();
-        for (first, word) in core.spans(self.stripe)? {
-            if word.holds_entries() {
-                let cut = core.cut(first, word)?;
-                let entries = core.occupied_entries(first, &cut)?;
-                self.spans.push(SpanCopy { of: SpanOf { first, word, size: cut.size }, entries });
+        for (first, word) in self.pieces.next(core, SPANS)? {
+            if !word.holds_entries() {
+                continue;
+            }
+            let copied = core.cut(first, word).and_then(|cut| {
+                Ok(SpanCopy {
+                    of: SpanOf { first, word, size: cut.size },
+                    entries: core.occupied_entries(first, &cut)?,
+                })
+            });
+            match copied {
+                Ok(span) => self.spans.push(span),
+                Err(bad) if core.block_word(first)? == word => return Err(bad),
+                // It is not needed: it has ended.
+                Err(_) => {}
             }
         }
-        drop(guard);
         Ok(())
     }
 
@@ -177,7 +189,7 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    /// The next entry of the stripe that was copied. Whether there is one.
+    /// The next entry of the piece that was copied. Whether there is one.
     fn next_copied(&mut self, into: &mut SnapshotEntry) -> Result<bool, WalkError> {
         while let Some(span) = self.spans.last_mut() {
             let Some(at) = span.entries.pop() else {
@@ -206,11 +218,11 @@ impl<'a> Walk<'a> {
             if self.next_copied(into)? {
                 return Ok(true);
             }
-            if self.reading {
+            if self.pieces.is_over() {
                 let done = self.core.geometry.stripe(self.stripe) + stripe::SNAP_DONE;
                 self.core.region.store(done, self.id, Release)?;
                 self.stripe += 1;
-                self.reading = false;
+                self.pieces = Pieces::of(self.stripe);
             }
             if !self.still_on()? {
                 return Err(WalkError::Aborted);
@@ -218,8 +230,7 @@ impl<'a> Walk<'a> {
             if self.stripe == self.core.geometry.stripes {
                 return Ok(false);
             }
-            self.copy_stripe()?;
-            self.reading = true;
+            self.copy_piece()?;
         }
     }
 }
@@ -310,6 +321,22 @@ mod tests {
         assert_eq!(rest(&mut walk).unwrap().len(), 1);
         drop(walk);
         assert!(core.check().is_clean());
+    }
+
+    /// Promise: a walk waits for no writer, and none for it: it reads on while the locks are others'.
+    /// Plant: the bitmaps are copied under the stripe's lock.
+    #[test]
+    fn a_walk_takes_no_stripe() {
+        let (core, _yard) = bus(small(4 << 20));
+        for number in 0..400_u32 {
+            core.write_one(0, &set(&format!("k{number}"), &[7; 60])).unwrap();
+        }
+        let mut walk = Walk::begin(&core, 1, 2).unwrap();
+        let stripes = 0..core.geometry.stripes;
+        let held: Vec<_> =
+            stripes.map(|index| core.lock_stripe(index, 0, &core.patience()).unwrap()).collect();
+        assert_eq!(rest(&mut walk).unwrap().len(), 400);
+        drop(held);
     }
 
     #[test]

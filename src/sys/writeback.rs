@@ -1,5 +1,5 @@
-//! Writing behind: early write-back (`man 2 sync_file_range`), by a thread that lets others go first.
-#![expect(unsafe_code, reason = "sync_file_range and setpriority have no wrapper in nix")]
+//! Early write-back (`man 2 sync_file_range`).
+#![expect(unsafe_code, reason = "sync_file_range has no wrapper in nix")]
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -11,14 +11,5 @@ pub(crate) fn begin(file: &File, from: u64, len: u64) {
     // SAFETY: the descriptor is open as long as `file` is borrowed; no memory is touched.
     unsafe {
         libc::sync_file_range(file.as_raw_fd(), from, len, libc::SYNC_FILE_RANGE_WRITE);
-    }
-}
-
-/// Lets every other thread have a processor before this one (`man 2 setpriority`: of one thread on Linux). Where that is refused it
-/// goes on as it was.
-pub(crate) fn step_back() {
-    // SAFETY: it names no memory.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
     }
 }

@@ -447,8 +447,15 @@ fn snapshots_and_sweeps_survive_every_double_crash() {
         }
         Ok(())
     };
+    let pieces = |core: &Core| {
+        for stripe in 0..core.geometry.stripes {
+            core.sweep_in_pieces(0, stripe)?;
+        }
+        Ok(())
+    };
     let points = crash("snapshot", &worn, &walk, 3)
         + crash("abort a snapshot", &worn, &abort, 1)
-        + crash("sweep", &worn, &sweep, 7);
+        + crash("sweep", &worn, &sweep, 7)
+        + crash("sweep in pieces", &worn, &pieces, 7);
     assert!(points > 500, "{points}");
 }

@@ -11,16 +11,22 @@
 #[cfg(not(loom))]
 mod tests;
 
-use crate::heap::Space;
 use crate::heap::class::is_big;
+use crate::heap::{BlockWord, Pieces, Room, Space};
+use crate::lock::LockError;
 use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, RETIRED_MAX, entry, header, member, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
+use crate::table::Core;
 use std::collections::HashSet;
 
 /// Dead entries in a stripe's ring from which on a writer looks which of them may be used anew.
 pub(crate) const FREE_BATCH: u64 = 16;
+/// Spans that are looked for at a time.
+const SPANS: usize = 16;
+/// Entries ahead of the one that is looked at, of which the processor is told.
+const AHEAD: usize = 8;
 
 /// What must not be freed yet.
 #[derive(Debug)]
@@ -28,6 +34,84 @@ struct Needed {
     pinned: Vec<u64>,
     /// {revision, cleared} of a running snapshot that has not read this stripe.
     kept: Option<(u64, u64)>,
+}
+
+impl Core {
+    /// Frees what [`Space::sweep_retired`] does, less the spares and what the ring names, and takes the stripe's lock only for
+    /// spans in which something is to be freed, one by one: no writer waits for more. Gives the number freed.
+    ///
+    /// What dies meanwhile is for the next sweep, unless the ring names it. Who freed what is listed would have it freed twice.
+    pub(crate) fn sweep_in_pieces(&self, me: u32, stripe: u64) -> Result<u64, LockError> {
+        let (mut pieces, mut freed) = (Pieces::of(stripe), 0);
+        let wanted = self.geometry.stripe(stripe) + stripe::SWEEP_WANTED;
+        let want = |value| {
+            let guard = self.lock_stripe(stripe, me, &self.patience())?;
+            self.region.store(wanted, value, Relaxed)?;
+            drop(guard);
+            Ok::<_, LockError>(())
+        };
+        // Before the first look: whoever wants one more from here on gets it.
+        want(0)?;
+        let mut kept = false;
+        while !pieces.is_over() {
+            for span in pieces.next(self, SPANS)? {
+                let dead = self.dead_in(stripe, span)?;
+                kept |= dead.kept;
+                if dead.entries.is_empty() {
+                    continue;
+                }
+                let guard = self.lock_stripe(stripe, me, &self.patience())?;
+                if self.block_word(span.0)? == span.1 {
+                    let (needed, named) = (self.needed(stripe)?, self.named_dead(stripe)?);
+                    freed += self.sweep_entries(stripe, span, &dead.entries, &needed, &named)?;
+                }
+                drop(guard);
+            }
+        }
+        if kept {
+            want(1)?;
+        }
+        Ok(freed)
+    }
+
+    /// Looks without a lock what in a span might be freed.
+    fn dead_in(&self, stripe: u64, (first, word): (u64, BlockWord)) -> Result<Dead, BadRegion> {
+        let mut dead = Dead::default();
+        if !word.holds_entries() {
+            return Ok(dead);
+        }
+        let mut look = || {
+            let (cut, kept) = (self.cut(first, word)?, self.kept_in(stripe)?);
+            let entries = self.occupied_entries(first, &cut)?;
+            for (index, at) in entries.iter().copied().enumerate() {
+                if let Some(ahead) = entries.get(index + AHEAD) {
+                    self.region.prefetch(*ahead);
+                }
+                if self.entry_in(Room { at, size: cut.size })?.died(Acquire)? == 0 {
+                    continue;
+                }
+                match self.is_kept(at, kept)? {
+                    true => dead.kept = true,
+                    false => dead.entries.push(at),
+                }
+            }
+            Ok(())
+        };
+        match look() {
+            Err(bad) if self.block_word(first)? == word => Err(bad),
+            // Else it has ended.
+            _ => Ok(dead),
+        }
+    }
+}
+
+/// What was found dead in a span.
+#[derive(Debug, Default)]
+struct Dead {
+    /// What no snapshot keeps.
+    entries: Vec<u64>,
+    /// Whether there is more, which a snapshot keeps.
+    kept: bool,
 }
 
 impl Space {
@@ -63,14 +147,18 @@ impl Space {
                 self.pins_of(slot, &mut pinned)?;
             }
         }
+        Ok(Needed { pinned, kept: self.kept_in(stripe)? })
+    }
+
+    /// What a running snapshot keeps of a stripe: {revision, cleared}.
+    fn kept_in(&self, stripe: u64) -> Result<Option<(u64, u64)>, BadRegion> {
         let word = |at| self.region.load(at, Acquire);
         let done = self.geometry.stripe(stripe) + stripe::SNAP_DONE;
         let on = word(header::SNAP_ON)? != 0 && word(done)? != word(header::SNAP_ID)?;
-        let kept = match on {
+        Ok(match on {
             true => Some((word(header::SNAP_REVISION)?, word(header::SNAP_CLEARED)?)),
             false => None,
-        };
-        Ok(Needed { pinned, kept })
+        })
     }
 
     fn pins_of(&self, slot: u64, pinned: &mut Vec<u64>) -> Result<(), BadRegion> {
@@ -91,10 +179,12 @@ impl Space {
 
     /// Whether somebody may still need a dead entry.
     fn is_needed(&self, at: u64, needed: &Needed) -> Result<bool, BadRegion> {
-        if needed.pinned.contains(&at) {
-            return Ok(true);
-        }
-        let Some((revision, cleared)) = needed.kept else { return Ok(false) };
+        Ok(needed.pinned.contains(&at) || self.is_kept(at, needed.kept)?)
+    }
+
+    /// Whether a running snapshot keeps it.
+    fn is_kept(&self, at: u64, kept: Option<(u64, u64)>) -> Result<bool, BadRegion> {
+        let Some((revision, cleared)) = kept else { return Ok(false) };
         let born = self.region.load(at + entry::BORN, Acquire)?;
         let died = self.region.load(at + entry::DIED, Acquire)?;
         let died = if died == 0 { u64::MAX } else { died };
@@ -162,29 +252,59 @@ impl Space {
         let needed = self.needed(stripe)?;
         let mut freed = 0;
         for (first, word) in self.spans(stripe)? {
-            if !word.holds_entries() {
-                continue;
-            }
-            let cut = self.cut(first, word)?;
-            let mut ended = false;
-            for at in self.occupied_entries(first, &cut)? {
-                let entry = self.entry(at)?;
-                if entry.died(Acquire)? == 0 {
-                    continue;
-                }
-                if self.is_needed(at, &needed)? {
-                    self.retire(stripe, at)?;
-                    continue;
-                }
-                self.vacate(&self.place(at)?)?;
-                freed += 1;
-                ended = self.block_word(first)? != word;
-            }
-            if !ended && self.is_empty(first, &cut)? {
-                self.end_span(first, word)?;
+            if word.holds_entries() {
+                let entries = self.occupied_entries(first, &self.cut(first, word)?)?;
+                freed += self.sweep_entries(stripe, (first, word), &entries, &needed, &[])?;
             }
         }
         Ok(freed)
+    }
+
+    /// Frees those entries of a span that are dead and may go, less what is listed, and the span if it is empty then. The
+    /// stripe's lock is held. Gives the number freed.
+    fn sweep_entries(
+        &self,
+        stripe: u64,
+        (first, word): (u64, BlockWord),
+        entries: &[u64],
+        needed: &Needed,
+        listed: &[u64],
+    ) -> Result<u64, BadRegion> {
+        let mut freed = 0;
+        for at in entries.iter().copied() {
+            if self.entry(at)?.died(Acquire)? == 0 || listed.contains(&at) {
+                continue;
+            }
+            let place = self.place(at)?;
+            if !self.is_occupied(&place)? {
+                continue;
+            }
+            if self.is_needed(at, needed)? {
+                self.retire(stripe, at)?;
+                continue;
+            }
+            self.vacate(&place)?;
+            freed += 1;
+            if self.block_word(first)? != word {
+                // It was the last one.
+                return Ok(freed);
+            }
+        }
+        if self.is_empty(first, &self.cut(first, word)?)? {
+            self.end_span(first, word)?;
+        }
+        Ok(freed)
+    }
+
+    /// Entries that the ring or the spares of a stripe name. Its lock is held.
+    fn named_dead(&self, stripe: u64) -> Result<Vec<u64>, BadRegion> {
+        let counter = self.geometry.stripe(stripe) + stripe::RETIRED_COUNT;
+        let count = self.region.load(counter, Relaxed)?.min(RETIRED_MAX);
+        let mut listed = self.spares(stripe)?;
+        for index in 0..count {
+            listed.push(self.region.load(self.ring_slot(stripe, index), Relaxed)?);
+        }
+        Ok(listed)
     }
 
     /// Offsets of a span's occupied entries.

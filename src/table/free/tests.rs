@@ -163,6 +163,50 @@ fn a_sweep_frees_what_is_dead_and_says_how_much() {
     }
 }
 
+/// Promise: a sweep in pieces frees what a whole one does, less what is listed, and that is freed once.
+/// Plants: what the ring names, or a spare, is freed as well; what is pinned; what a snapshot keeps; a sweep that is not wanted
+/// again for that.
+#[test]
+fn a_sweep_in_pieces_leaves_what_is_listed_pinned_or_kept() {
+    let core = heap();
+    let [lost, living, ringed, spare, pinned] = [(); 5].map(|()| dead(&core, 500));
+    put(&core, living + entry::DIED, 0);
+    core.retire(STRIPE, ringed).unwrap();
+    core.put_spare(STRIPE, spare, class_for(500, 14).unwrap()).unwrap();
+    core.may_pin(3).unwrap();
+    put(&core, core.pin_at(3, 0), pinned);
+    put(&core, core.geometry.stripe(STRIPE) + stripe::SWEEP_WANTED, 1);
+    let is_free = || [lost, living, ringed, spare, pinned].map(|at| is_free(&core, at));
+    let is_wanted = || of_stripe(&core, stripe::SWEEP_WANTED);
+    snapshot(&core, 8, false);
+    assert_eq!(core.sweep_in_pieces(0, STRIPE).unwrap(), 0);
+    assert_eq!((is_free(), is_wanted()), ([false; 5], 1), "a snapshot keeps them");
+    snapshot(&core, 8, true);
+    assert_eq!(core.sweep_in_pieces(0, STRIPE).unwrap(), 1);
+    assert_eq!((is_free(), is_wanted()), ([true, false, false, false, false], 0));
+    assert_eq!(of_stripe(&core, stripe::RETIRED_COUNT), 2, "what is pinned is looked at again");
+    core.unpin(core.pin_at(3, 0)).unwrap();
+    core.free_retired(STRIPE, 1).unwrap();
+    assert_eq!(core.sweep_retired(STRIPE).unwrap(), 3);
+    assert_eq!(is_free(), [true, false, true, true, true]);
+}
+
+/// Promise: no writer waits for the keeper's sweep where there is nothing to free.
+/// Plant: the lock is taken for each span.
+#[test]
+fn a_look_for_the_dead_takes_no_lock() {
+    let core = heap();
+    let alive = dead(&core, 500);
+    put(&core, alive + entry::DIED, 0);
+    let first = core.place(alive).unwrap().block;
+    let span = (first, core.block_word(first).unwrap());
+    let _writer = core.lock_stripe(STRIPE, 1, &core.patience()).unwrap();
+    let found = core.dead_in(STRIPE, span).unwrap();
+    assert_eq!((found.entries, found.kept), (vec![], false));
+    put(&core, alive + entry::DIED, 9);
+    assert_eq!(core.dead_in(STRIPE, span).unwrap().entries, [alive]);
+}
+
 #[test]
 fn a_bit_beyond_the_last_entry_is_none() {
     let core = heap();

@@ -181,6 +181,7 @@ fn write(stage: &Stage, core: &Core, me: u32) -> Result<(), WriteFailure> {
         _ => {
             let stripe = random.gen_range(0..core.geometry.stripes);
             core.sweep_cleared(me, stripe)?;
+            core.sweep_in_pieces(me, stripe)?;
             let guard = core.lock_stripe(stripe, me, &core.patience())?;
             core.sweep_retired(stripe)?;
             if random.gen_bool(0.7) {

@@ -3,6 +3,9 @@
 use super::{Entry, FREE, Plant, ROOM, STRIPES, Snapshot, State, places};
 use membus_model::Steps;
 
+/// Places of a stripe that are copied before they are read.
+const PIECE: usize = ROOM / 2;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 enum At {
     #[default]
@@ -12,8 +15,7 @@ enum At {
     Revision,
     Cleared,
     On,
-    LockStripe,
-    CopyStripe,
+    Copy,
     ReadBorn,
     ReadDied,
     ReadValue,
@@ -30,10 +32,14 @@ pub(super) struct Keeper {
     revision: u8,
     cleared: u8,
     stripe: u8,
-    /// Places that were copied and are still to be read.
-    places: [u8; ROOM],
+    /// Whether the first piece of the stripe was read.
+    second: bool,
+    /// Places of the piece that were looked at.
+    looked: u8,
+    /// Places of the piece that were copied and are still to be read.
+    places: [u8; PIECE],
     /// Their block words.
-    generations: [u8; ROOM],
+    generations: [u8; PIECE],
     count: u8,
     /// What it has read of an entry.
     seen: Entry,
@@ -100,7 +106,7 @@ impl Snapshot {
                 "stores the clear that counts"
             }
             _ => {
-                (next.words.on, q.at, next.commit_lock) = (true, At::LockStripe, FREE);
+                (next.words.on, q.at, next.commit_lock) = (true, At::Copy, FREE);
                 "says that the snapshot runs, and unlocks the commit"
             }
         };
@@ -111,22 +117,23 @@ impl Snapshot {
     fn walk(&self, state: &State, who: usize, steps: &mut Steps<State>) {
         let (mut next, k) = (*state, state.keeper[who]);
         let stripe = usize::from(k.stripe);
-        let early = self.breaks(Plant::DoneWhenCopied);
+        let early = self.breaks(Plant::DoneWhenCopied) && k.second
+            || self.breaks(Plant::DoneByPiece) && !k.second;
         let q = &mut next.keeper[who];
         let what = match k.at {
-            At::LockStripe if state.stripe_lock[stripe] != FREE => return,
-            At::LockStripe => {
-                (next.stripe_lock[stripe], q.at) = (8 + who as u8, At::CopyStripe);
-                "locks a stripe"
-            }
-            At::CopyStripe => {
-                self.copy(state, stripe, q);
-                q.at = At::ReadBorn;
-                next.stripe_lock[stripe] = FREE;
-                if early {
-                    next.done[stripe] = k.id;
+            At::Copy => {
+                self.copy_place(state, stripe, q);
+                if usize::from(q.looked) == PIECE {
+                    (q.looked, q.at) = (0, At::ReadBorn);
+                    if early {
+                        next.done[stripe] = k.id;
+                    }
                 }
-                "copies the stripe's places and unlocks it"
+                "looks whether a place is occupied"
+            }
+            At::ReadBorn if k.count == 0 && !k.second => {
+                (q.second, q.at) = (true, At::Copy);
+                "has read the stripe's first piece"
             }
             At::ReadBorn if k.count == 0 => {
                 q.at = At::Done;
@@ -160,22 +167,24 @@ impl Snapshot {
             }
             _ => {
                 next.done[stripe] = k.id;
-                q.stripe += 1;
-                q.at = if stripe + 1 == STRIPES { At::End } else { At::LockStripe };
+                (q.stripe, q.second) = (k.stripe + 1, false);
+                q.at = if stripe + 1 == STRIPES { At::End } else { At::Copy };
                 "says that the stripe is done"
             }
         };
         steps.go(WHO[who], what, next);
     }
 
-    fn copy(&self, state: &State, stripe: usize, keeper: &mut Keeper) {
-        for place in places(stripe) {
-            let named = state.slot[stripe] == place as u8 || !self.breaks(Plant::SlotWordsOnly);
-            if state.entry[place].occupied && named {
-                keeper.places[usize::from(keeper.count)] = place as u8;
-                keeper.generations[usize::from(keeper.count)] = state.generation[place];
-                keeper.count += 1;
-            }
+    /// Looks at the piece's next place. No lock is held.
+    fn copy_place(&self, state: &State, stripe: usize, keeper: &mut Keeper) {
+        let first = if keeper.second { PIECE } else { 0 };
+        let place = places(stripe).start + first + usize::from(keeper.looked);
+        keeper.looked += 1;
+        let named = state.slot[stripe] == place as u8 || !self.breaks(Plant::SlotWordsOnly);
+        if state.entry[place].occupied && named {
+            keeper.places[usize::from(keeper.count)] = place as u8;
+            keeper.generations[usize::from(keeper.count)] = state.generation[place];
+            keeper.count += 1;
         }
     }
 
