@@ -98,16 +98,6 @@ impl From<BadRegion> for HeapError {
 /// Spans, each by its first block and that one's word.
 pub(crate) type Spans = Vec<(u64, BlockWord)>;
 
-/// What a block is to a stripe.
-enum Found {
-    /// Free, or another stripe's.
-    Others,
-    /// The first one of a span.
-    Span(BlockWord),
-    /// One of no span.
-    Lost,
-}
-
 /// The spans of a stripe, some at a time. No lock is needed.
 ///
 /// 1. It finds each span that is there all the while, and of those that come or go meanwhile some.
@@ -135,18 +125,15 @@ impl Pieces {
     pub(crate) fn next(&mut self, space: &Space, most: usize) -> Result<Spans, BadRegion> {
         let (mut spans, blocks) = (Spans::new(), space.blocks()?);
         while self.block < blocks && spans.len() < most {
-            let mut step = 1;
-            if let Found::Span(word) = space.look_at(self.stripe, self.block)? {
-                let length = space.span_blocks(self.block);
-                // ORDERING: [block.cut] Acquire fence: the length comes before the second look at the word; pairs with the
-                // Release fence in `make_span`.
-                fence(Acquire);
-                if space.block_word(self.block)? == word {
-                    spans.push((self.block, word));
-                    step = length?;
-                }
+            let span = (self.block, space.block_word(self.block)?);
+            let mut length = None;
+            if span.1.state() == State::Head && span.1.stripe() == self.stripe {
+                length = space.look_in(span, || space.span_blocks(span.0))?;
             }
-            self.block += step;
+            if length.is_some() {
+                spans.push(span);
+            }
+            self.block += length.unwrap_or(1);
         }
         self.is_over = self.block >= blocks;
         Ok(spans)
@@ -295,15 +282,17 @@ impl Space {
         self.release(first, 1)
     }
 
-    /// What a block is to `stripe`.
-    fn look_at(&self, stripe: u64, block: u64) -> Result<Found, BadRegion> {
-        let word = self.block_word(block)?;
-        Ok(match word.state() {
-            State::Free => Found::Others,
-            _ if word.stripe() != stripe => Found::Others,
-            State::Head => Found::Span(word),
-            State::Claimed | State::Tail => Found::Lost,
-        })
+    /// What `look` finds in a span, without a lock; `None`: the span ended meanwhile, so that anything may have been found.
+    pub(crate) fn look_in<T>(
+        &self,
+        (first, word): (u64, BlockWord),
+        look: impl FnOnce() -> Result<T, BadRegion>,
+    ) -> Result<Option<T>, BadRegion> {
+        let found = look();
+        // ORDERING: [block.cut] Acquire fence: what was found comes before the second look at the word; pairs with the Release
+        // fence in `make_span`.
+        fence(Acquire);
+        if self.block_word(first)? == word { found.map(Some) } else { Ok(None) }
     }
 
     /// First block and word of each span of `stripe`, and its blocks that belong to no span. Its lock is held.
@@ -311,23 +300,23 @@ impl Space {
         let (mut spans, mut lost) = (Spans::new(), Vec::new());
         let (mut block, blocks) = (0, self.blocks()?);
         while block < blocks {
-            let mut step = 1;
-            match self.look_at(stripe, block)? {
-                Found::Others => {}
-                Found::Span(word) => {
-                    spans.push((block, word));
-                    step = self.span_blocks(block)?;
-                }
-                Found::Lost => lost.push(block),
+            let word = self.block_word(block)?;
+            if word.state() == State::Free || word.stripe() != stripe {
+                block += 1;
+            } else if word.state() == State::Head {
+                spans.push((block, word));
+                block += self.span_blocks(block)?;
+            } else {
+                lost.push(block);
+                block += 1;
             }
-            block += step;
         }
         Ok((spans, lost))
     }
 
     /// First block and word of each span of `stripe`. Its lock is held.
     pub(crate) fn spans(&self, stripe: u64) -> Result<Spans, BadRegion> {
-        Ok(self.spans_and_lost(stripe)?.0)
+        Pieces::of(stripe).next(self, usize::MAX)
     }
 
     /// Free blocks, and the longest run of them.

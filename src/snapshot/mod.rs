@@ -122,18 +122,13 @@ impl<'a> Walk<'a> {
             if !word.holds_entries() {
                 continue;
             }
-            let copied = core.cut(first, word).and_then(|cut| {
-                Ok(SpanCopy {
-                    of: SpanOf { first, word, size: cut.size },
-                    entries: core.occupied_entries(first, &cut)?,
-                })
-            });
-            match copied {
-                Ok(span) => self.spans.push(span),
-                Err(bad) if core.block_word(first)? == word => return Err(bad),
-                // It is not needed: it has ended.
-                Err(_) => {}
-            }
+            let copied = core.look_in((first, word), || {
+                let cut = core.cut(first, word)?;
+                let of = SpanOf { first, word, size: cut.size };
+                Ok(SpanCopy { of, entries: core.occupied_entries(first, &cut)? })
+            })?;
+            // One that has ended is not needed.
+            self.spans.extend(copied);
         }
         Ok(())
     }

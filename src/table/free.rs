@@ -12,7 +12,7 @@
 mod tests;
 
 use crate::heap::class::is_big;
-use crate::heap::{BlockWord, Pieces, Room, Space};
+use crate::heap::{BlockWord, Pieces, Space};
 use crate::lock::LockError;
 use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, RETIRED_MAX, entry, header, member, stripe};
@@ -23,6 +23,8 @@ use std::collections::HashSet;
 
 /// Dead entries in a stripe's ring from which on a writer looks which of them may be used anew.
 pub(crate) const FREE_BATCH: u64 = 16;
+/// Value of `sweep_wanted` while a sweep in pieces goes on, and after one that did not come to its end.
+const SWEEPING: u64 = 2;
 /// Spans that are looked for at a time.
 const SPANS: usize = 16;
 /// Entries ahead of the one that is looked at, of which the processor is told.
@@ -38,24 +40,22 @@ struct Needed {
 
 impl Core {
     /// Frees what [`Space::sweep_retired`] does, less the spares and what the ring names, and takes the stripe's lock only for
-    /// spans in which something is to be freed, one by one: no writer waits for more. Gives the number freed.
+    /// spans in which something is dead, one by one: no writer waits for more. Gives the number freed.
     ///
     /// What dies meanwhile is for the next sweep, unless the ring names it. Who freed what is listed would have it freed twice.
     pub(crate) fn sweep_in_pieces(&self, me: u32, stripe: u64) -> Result<u64, LockError> {
-        let (mut pieces, mut freed) = (Pieces::of(stripe), 0);
+        let (mut pieces, mut freed, mut kept) = (Pieces::of(stripe), 0, false);
         let wanted = self.geometry.stripe(stripe) + stripe::SWEEP_WANTED;
-        let want = |value| {
-            let guard = self.lock_stripe(stripe, me, &self.patience())?;
-            self.region.store(wanted, value, Relaxed)?;
-            drop(guard);
-            Ok::<_, LockError>(())
-        };
-        // Before the first look: whoever wants one more from here on gets it.
-        want(0)?;
-        let mut kept = false;
+        let guard = self.lock_stripe(stripe, me, &self.patience())?;
+        // Still wanted, should it not come to its end.
+        self.region.store(wanted, SWEEPING, Relaxed)?;
+        drop(guard);
         while !pieces.is_over() {
             for span in pieces.next(self, SPANS)? {
-                let dead = self.dead_in(stripe, span)?;
+                // One that has ended holds nothing.
+                let Some(dead) = self.look_in(span, || self.dead_in(stripe, span))? else {
+                    continue;
+                };
                 kept |= dead.kept;
                 if dead.entries.is_empty() {
                     continue;
@@ -68,40 +68,13 @@ impl Core {
                 drop(guard);
             }
         }
-        if kept {
-            want(1)?;
+        let guard = self.lock_stripe(stripe, me, &self.patience())?;
+        // Whoever wanted one more since it began gets it.
+        if kept || self.region.load(wanted, Relaxed)? == SWEEPING {
+            self.region.store(wanted, u64::from(kept), Relaxed)?;
         }
+        drop(guard);
         Ok(freed)
-    }
-
-    /// Looks without a lock what in a span might be freed.
-    fn dead_in(&self, stripe: u64, (first, word): (u64, BlockWord)) -> Result<Dead, BadRegion> {
-        let mut dead = Dead::default();
-        if !word.holds_entries() {
-            return Ok(dead);
-        }
-        let mut look = || {
-            let (cut, kept) = (self.cut(first, word)?, self.kept_in(stripe)?);
-            let entries = self.occupied_entries(first, &cut)?;
-            for (index, at) in entries.iter().copied().enumerate() {
-                if let Some(ahead) = entries.get(index + AHEAD) {
-                    self.region.prefetch(*ahead);
-                }
-                if self.entry_in(Room { at, size: cut.size })?.died(Acquire)? == 0 {
-                    continue;
-                }
-                match self.is_kept(at, kept)? {
-                    true => dead.kept = true,
-                    false => dead.entries.push(at),
-                }
-            }
-            Ok(())
-        };
-        match look() {
-            Err(bad) if self.block_word(first)? == word => Err(bad),
-            // Else it has ended.
-            _ => Ok(dead),
-        }
     }
 }
 
@@ -115,6 +88,29 @@ struct Dead {
 }
 
 impl Space {
+    /// What in a span might be freed. Without the stripe's lock that is a guess.
+    fn dead_in(&self, stripe: u64, (first, word): (u64, BlockWord)) -> Result<Dead, BadRegion> {
+        let mut dead = Dead::default();
+        if !word.holds_entries() {
+            return Ok(dead);
+        }
+        let (cut, kept) = (self.cut(first, word)?, self.kept_in(stripe)?);
+        let entries = self.occupied_entries(first, &cut)?;
+        for (index, at) in entries.iter().copied().enumerate() {
+            if let Some(ahead) = entries.get(index + AHEAD) {
+                self.region.prefetch(*ahead);
+            }
+            if self.region.load(at + entry::DIED, Acquire)? == 0 {
+                continue;
+            }
+            match self.is_kept(at, kept)? {
+                true => dead.kept = true,
+                false => dead.entries.push(at),
+            }
+        }
+        Ok(dead)
+    }
+
     fn ring_slot(&self, stripe: u64, index: u64) -> u64 {
         self.geometry.stripe(stripe) + stripe::RETIRED + 8 * index
     }
@@ -260,7 +256,7 @@ impl Space {
         Ok(freed)
     }
 
-    /// Frees those entries of a span that are dead and may go, less what is listed, and the span if it is empty then. The
+    /// Frees those entries of a span that are dead and may go, less what is named, and the span if it is empty then. The
     /// stripe's lock is held. Gives the number freed.
     fn sweep_entries(
         &self,
@@ -268,11 +264,11 @@ impl Space {
         (first, word): (u64, BlockWord),
         entries: &[u64],
         needed: &Needed,
-        listed: &[u64],
+        named: &[u64],
     ) -> Result<u64, BadRegion> {
         let mut freed = 0;
         for at in entries.iter().copied() {
-            if self.entry(at)?.died(Acquire)? == 0 || listed.contains(&at) {
+            if self.entry(at)?.died(Acquire)? == 0 || named.contains(&at) {
                 continue;
             }
             let place = self.place(at)?;
@@ -300,11 +296,11 @@ impl Space {
     fn named_dead(&self, stripe: u64) -> Result<Vec<u64>, BadRegion> {
         let counter = self.geometry.stripe(stripe) + stripe::RETIRED_COUNT;
         let count = self.region.load(counter, Relaxed)?.min(RETIRED_MAX);
-        let mut listed = self.spares(stripe)?;
+        let mut named = self.spares(stripe)?;
         for index in 0..count {
-            listed.push(self.region.load(self.ring_slot(stripe, index), Relaxed)?);
+            named.push(self.region.load(self.ring_slot(stripe, index), Relaxed)?);
         }
-        Ok(listed)
+        Ok(named)
     }
 
     /// Offsets of a span's occupied entries.

@@ -8,7 +8,8 @@ use super::super::testing::{heap, put, word};
 use super::*;
 use crate::heap::State;
 use crate::heap::class::{LIST, class_for};
-use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES};
+use crate::hook;
+use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, span};
 use crate::table::Core;
 
 const STRIPE: u64 = 1;
@@ -189,6 +190,45 @@ fn a_sweep_in_pieces_leaves_what_is_listed_pinned_or_kept() {
     core.free_retired(STRIPE, 1).unwrap();
     assert_eq!(core.sweep_retired(STRIPE).unwrap(), 3);
     assert_eq!(is_free(), [true, false, true, true, true]);
+}
+
+/// Promise: a sweep in pieces that does not come to its end, by a death or for a lock, is wanted still.
+/// Plant: it is not wanted any more from its beginning on.
+#[test]
+fn a_sweep_in_pieces_that_is_cut_is_wanted_still() {
+    let prepared = || {
+        let core = heap();
+        let dead = [500, 2000, 9000].map(|size| dead(&core, size));
+        put(&core, core.geometry.stripe(STRIPE) + stripe::SWEEP_WANTED, 1);
+        (core, dead)
+    };
+    let (core, _) = prepared();
+    let (steps, freed) = hook::count(|| core.sweep_in_pieces(0, STRIPE).unwrap());
+    assert_eq!((freed, of_stripe(&core, stripe::SWEEP_WANTED)), (3, 0));
+    for step in 0..steps {
+        let (core, dead) = prepared();
+        let end = hook::dying_after(step, || core.sweep_in_pieces(0, STRIPE));
+        let is_left = dead.iter().any(|at| !is_free(&core, *at));
+        let is_wanted = of_stripe(&core, stripe::SWEEP_WANTED) != 0;
+        assert!(end.is_none() && (is_wanted || !is_left), "after {step} of {steps} steps");
+    }
+}
+
+/// Promise: what is found without a lock in a span that ends meanwhile is not believed, be it an error.
+/// Plants: the span's word is not looked at again; an error is told without a look.
+#[test]
+fn what_is_found_in_a_span_that_ends_does_not_count() {
+    let core = heap();
+    let at = dead(&core, 100_000);
+    let span = core.place(at).map(|place| (place.block, core.block_word(place.block).unwrap()));
+    let span = span.unwrap();
+    assert_eq!(core.look_in(span, || core.span_blocks(span.0)), Ok(Some(7)));
+    let end = || {
+        core.vacate(&core.place(at)?)?;
+        put(&core, core.geometry.block(span.0) + span::BLOCKS, u64::MAX);
+        core.span_blocks(span.0)
+    };
+    assert_eq!(core.look_in(span, end), Ok(None));
 }
 
 /// Promise: no writer waits for the keeper's sweep where there is nothing to free.

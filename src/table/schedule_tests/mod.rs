@@ -22,13 +22,14 @@ mod history;
 
 use super::entry::Note;
 use super::restore::RestoreFailure;
-use super::testing::{Graveyard, Memo, small};
+use super::testing::{Graveyard, Memo, heap, put, small};
 use super::wish::{Action, Condition, Done, Wish, WriteFailure};
 use super::{Clock, Core};
+use crate::heap::class::LIST;
 use crate::heap::{HeapError, Space};
 use crate::hook;
 use crate::lock::{LockError, Probe};
-use crate::region::layout::header;
+use crate::region::layout::{header, span};
 use crate::region::{Memory, Region};
 use crate::snapshot::{Walk, WalkError};
 use crate::snapshot_entry::SnapshotEntry;
@@ -407,15 +408,19 @@ fn end(stage: &Stage) {
     stage.history.lock().unwrap().verify(&core);
 }
 
-fn run(scheduler: impl Scheduler + 'static) -> History {
-    let (image, sum) = (image(), Arc::new(Mutex::new(History::default())));
-    let total = Arc::clone(&sum);
+fn runner(scheduler: impl Scheduler + 'static) -> shuttle::Runner<impl Scheduler> {
     let mut config = shuttle::Config::default();
     config.stack_size = 256 << 10;
     config.silence_warnings = true;
     config.failure_persistence = shuttle::FailurePersistence::None;
     config.max_steps = shuttle::MaxSteps::FailAfter(1_000_000);
-    let runner = shuttle::Runner::new(scheduler, config);
+    shuttle::Runner::new(scheduler, config)
+}
+
+fn run(scheduler: impl Scheduler + 'static) -> History {
+    let (image, sum) = (image(), Arc::new(Mutex::new(History::default())));
+    let total = Arc::clone(&sum);
+    let runner = runner(scheduler);
     hook::scheduled(|| {
         runner.run(move || {
             let stage = Arc::new(Stage {
@@ -466,4 +471,37 @@ fn random_schedules_tell_one_history() {
         println!("{schedules} schedules, {name}: {done}");
         crate::earned(schedules as u64, "schedules");
     }
+}
+
+/// Promise: what comes and goes does no harm to a walk. The span of a big entry, which is not needed, ends while it is looked at,
+/// and bytes stand there that would be a length beyond the region.
+/// Plants: a walk that believes what it found in a span without a second look at the span's word; an enumeration that so steps
+/// over a span. Schedules at random see neither: all steps of the other thread have to come between two of the walk.
+#[test]
+fn a_big_span_ends_beside_a_walk() {
+    let prepare = || {
+        let core = heap();
+        let big = || core.allocate(0, 100_000, false).unwrap().at;
+        let (before, at) = (big(), big());
+        core.vacate(&core.place(before).unwrap()).unwrap();
+        (core, at)
+    };
+    let end = |core: &Core, at| {
+        let (place, length) = (core.place(at).unwrap(), 9);
+        core.vacate(&place).unwrap();
+        let first = core.make_span(0, LIST, length, 0).unwrap();
+        assert!((first + 1..first + length).contains(&place.block), "it is in the middle");
+        put(core, core.geometry.block(place.block) + span::BLOCKS, u64::MAX);
+    };
+    hook::scheduled(|| {
+        runner(PctScheduler::new_from_seed(1, 3, 2_000)).run(move || {
+            let (core, at) = prepare();
+            let here = Arc::new(core);
+            let there = Arc::clone(&here);
+            let other = shuttle::thread::spawn(move || end(&there, at));
+            let mut walk = Walk::begin(&here, 1, 2).unwrap();
+            assert_eq!(walk.next_into(&mut SnapshotEntry::default()), Ok(false));
+            other.join().unwrap();
+        })
+    });
 }
