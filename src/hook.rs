@@ -103,14 +103,15 @@ mod armed {
 #[cfg(all(test, not(loom)))]
 mod schedule {
     use super::armed::LEFT;
+    use shuttle::sync::atomic::AtomicBool;
     use std::cell::Cell;
 
     thread_local! {
         static SCHEDULED: Cell<bool> = const { Cell::new(false) };
+        /// Nobody stores to it: shuttle turns at each load, whose order is nothing to it. Each thread's schedules have their own:
+        /// shuttle's atomics are not made for more than one thread of the system.
+        static GATE: AtomicBool = const { AtomicBool::new(false) };
     }
-
-    /// Nobody stores to it: shuttle turns at each load.
-    static GATE: shuttle::sync::atomic::AtomicBool = shuttle::sync::atomic::AtomicBool::new(false);
 
     /// The death that is ahead of a thread is its own: it is put aside while others go first.
     fn aside(turn: impl FnOnce()) {
@@ -121,7 +122,7 @@ mod schedule {
 
     pub(crate) fn turn() {
         if SCHEDULED.get() && LEFT.get() != Some(0) {
-            aside(|| _ = GATE.load(std::sync::atomic::Ordering::Relaxed));
+            aside(|| _ = GATE.with(|gate| gate.load(std::sync::atomic::Ordering::SeqCst)));
         }
     }
 

@@ -24,6 +24,7 @@
 //! | --- | --- | --- |
 //! | `MEMBUS_IT_SEED` | the seed of a randomised test, as it told it | a fresh one |
 //! | `MEMBUS_IT_KILLS` | processes killed under load | 300 |
+//! | `MEMBUS_IT_SOAK_SECONDS` | how long one bus is worked on and killed at | 8 |
 //! | `MEMBUS_IT_LOCK_KILLS` | processes killed that hold locks or wait for them | 60 |
 //! | `MEMBUS_IT_SLEEPS` | sleeps of watches | 20,000 |
 //! | `MEMBUS_IT_OPERATIONS` | operations whose order is checked | 600,000 |

@@ -2,5 +2,6 @@
 
 pub(crate) mod load;
 mod oracle;
+mod soak;
 pub(crate) mod takeover;
 mod under_load;

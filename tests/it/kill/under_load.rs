@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Processes at a time.
-const PLACES: usize = 4;
+pub(super) const PLACES: usize = 4;
 /// Kills on one bus; then a new one grows.
 const KILLS_A_BUS: u64 = 50;
 /// A bound for keys that only an attaching member removes, not for speed: where a keeper lives 250 ms are
@@ -23,36 +23,40 @@ const BURIAL: Duration = Duration::from_secs(2);
 
 /// How one bus is used.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+pub(super) struct Plan {
     /// The test keeps the bus, and is not killed; else the processes do.
-    keeps: bool,
+    pub(super) keeps: bool,
     /// Clears, and no sums; else sums, and no clears.
-    clears: bool,
+    pub(super) clears: bool,
+    /// Places whose processes are killed: the first ones.
+    pub(super) mortal: usize,
+    /// Microseconds from one kill to the next at most.
+    pub(super) load: u64,
 }
 
 /// What was found over all buses.
 #[derive(Default)]
-struct Totals {
-    kills: u64,
+pub(super) struct Totals {
+    pub(super) kills: u64,
     burials: Vec<Duration>,
     waits: Vec<Duration>,
-    changes: u64,
+    pub(super) changes: u64,
     in_doubt: u64,
     happened: u64,
     grown: u64,
 }
 
-struct Stage {
+pub(super) struct Stage {
     plan: Plan,
-    place: Place,
-    bus: Bus,
+    pub(super) place: Place,
+    pub(super) bus: Bus,
     members: File,
-    cast: Vec<(Actor, u64)>,
+    pub(super) cast: Vec<(Actor, u64)>,
     oracle: Oracle,
 }
 
 impl Stage {
-    fn begin(plan: Plan, rng: &mut Rng) -> Self {
+    pub(super) fn begin(plan: Plan, rng: &mut Rng) -> Self {
         let place = Place::new();
         let options = place.small().log_size(256 << 10).keeper(plan.keeps);
         let options = options.snapshot_every(Duration::from_millis(50));
@@ -136,15 +140,17 @@ impl Stage {
         }
     }
 
-    fn round(&mut self, rng: &mut Rng, totals: &mut Totals) {
+    /// Lets them work for a while, kills one or two, and compares; `look` sees what is there when nobody writes.
+    pub(super) fn round(&mut self, rng: &mut Rng, totals: &mut Totals, look: impl FnOnce(&Self)) {
         let begun = Instant::now();
-        let load = rng.micros(20_000);
+        let load = rng.micros(self.plan.load);
         while begun.elapsed() < load {
             self.listen();
             std::thread::sleep(Duration::from_micros(50).min(load));
         }
-        let first = rng.below(PLACES as u64) as usize;
-        let second = (first + 1 + rng.below(3) as usize) % PLACES;
+        let mortal = self.plan.mortal;
+        let first = rng.below(mortal as u64) as usize;
+        let second = (first + 1 + rng.below(mortal as u64 - 1) as usize) % mortal;
         let victims = if rng.once_in(6) { vec![first, second] } else { vec![first] };
         let released = self.kill(&victims);
         totals.kills += victims.len() as u64;
@@ -158,13 +164,15 @@ impl Stage {
         self.pause(&victims);
         self.oracle.compare(&self.bus);
         assert_whole(&self.bus);
+        look(self);
         for victim in victims {
             self.cast[victim] = self.start(victim, rng);
         }
         self.go_on();
     }
 
-    fn end(mut self, totals: &mut Totals) {
+    /// Lets the living leave, and compares; `look` sees what is there then.
+    pub(super) fn end(mut self, totals: &mut Totals, look: impl FnOnce(&Self)) {
         for (index, process) in std::mem::take(&mut self.cast).into_iter().enumerate() {
             for line in process.0.end() {
                 self.oracle.hear(index, &line);
@@ -187,6 +195,7 @@ impl Stage {
         totals.in_doubt += self.oracle.in_doubt;
         totals.happened += self.oracle.happened;
         totals.waits.append(&mut self.oracle.waits);
+        look(&self);
         self.bus.close().unwrap();
         assert_report(|| membus::check(self.place.bus()).unwrap());
     }
@@ -212,13 +221,14 @@ fn killed_at_any_moment_under_load() {
         if totals.kills >= wanted {
             break;
         }
-        let plan = Plan { keeps: bus % 2 == 0, clears: bus / 2 % 2 == 1 };
+        let (keeps, clears) = (bus % 2 == 0, bus / 2 % 2 == 1);
+        let plan = Plan { keeps, clears, mortal: PLACES, load: 20_000 };
         let mut stage = Stage::begin(plan, &mut rng);
         let until = (totals.kills + KILLS_A_BUS).min(wanted);
         while totals.kills < until {
-            stage.round(&mut rng, &mut totals);
+            stage.round(&mut rng, &mut totals, |_| {});
         }
-        stage.end(&mut totals);
+        stage.end(&mut totals, |_| {});
     }
     let Totals { kills, changes, in_doubt, happened, grown, .. } = totals;
     earned(kills, "kills under load");
