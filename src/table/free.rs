@@ -23,7 +23,8 @@ use std::collections::HashSet;
 
 /// Dead entries in a stripe's ring from which on a writer looks which of them may be used anew.
 pub(crate) const FREE_BATCH: u64 = 16;
-/// Value of `sweep_wanted` while a sweep in pieces goes on, and after one that did not come to its end.
+/// Value of `sweep_wanted` while a sweep in pieces of member 0 goes on, and after one that did not come to its end; each member has
+/// one: should two sweep, since one was thought to be dead, neither ends the other's.
 const SWEEPING: u64 = 2;
 /// Spans that are looked for at a time.
 const SPANS: usize = 16;
@@ -46,9 +47,10 @@ impl Core {
     pub(crate) fn sweep_in_pieces(&self, me: u32, stripe: u64) -> Result<u64, LockError> {
         let (mut pieces, mut freed, mut kept) = (Pieces::of(stripe), 0, false);
         let wanted = self.geometry.stripe(stripe) + stripe::SWEEP_WANTED;
+        let sweeping = SWEEPING + u64::from(me);
         let guard = self.lock_stripe(stripe, me, &self.patience())?;
         // Still wanted, should it not come to its end.
-        self.region.store(wanted, SWEEPING, Relaxed)?;
+        self.region.store(wanted, sweeping, Relaxed)?;
         drop(guard);
         while !pieces.is_over() {
             for span in pieces.next(self, SPANS)? {
@@ -70,7 +72,7 @@ impl Core {
         }
         let guard = self.lock_stripe(stripe, me, &self.patience())?;
         // Whoever wanted one more since it began gets it.
-        if kept || self.region.load(wanted, Relaxed)? == SWEEPING {
+        if kept || self.region.load(wanted, Relaxed)? == sweeping {
             self.region.store(wanted, u64::from(kept), Relaxed)?;
         }
         drop(guard);
