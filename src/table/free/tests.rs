@@ -166,11 +166,12 @@ fn a_sweep_frees_what_is_dead_and_says_how_much() {
 
 /// Promise: a sweep in pieces frees what a whole one does, less what is listed, and that is freed once.
 /// Plants: what the ring names, or a spare, is freed as well; what is pinned; what a snapshot keeps; a sweep that is not wanted
-/// again for that.
+/// again for that, or whose want the next span takes back.
 #[test]
 fn a_sweep_in_pieces_leaves_what_is_listed_pinned_or_kept() {
     let core = heap();
     let [lost, living, ringed, spare, pinned] = [(); 5].map(|()| dead(&core, 500));
+    let elsewhere = dead(&core, 2000);
     put(&core, living + entry::DIED, 0);
     core.retire(STRIPE, ringed).unwrap();
     core.put_spare(STRIPE, spare, class_for(500, 14).unwrap()).unwrap();
@@ -183,7 +184,8 @@ fn a_sweep_in_pieces_leaves_what_is_listed_pinned_or_kept() {
     assert_eq!(core.sweep_in_pieces(0, STRIPE).unwrap(), 0);
     assert_eq!((is_free(), is_wanted()), ([false; 5], 1), "a snapshot keeps them");
     snapshot(&core, 8, true);
-    assert_eq!(core.sweep_in_pieces(0, STRIPE).unwrap(), 1);
+    assert!(!self::is_free(&core, elsewhere));
+    assert_eq!(core.sweep_in_pieces(0, STRIPE).unwrap(), 2);
     assert_eq!((is_free(), is_wanted()), ([true, false, false, false, false], 0));
     assert_eq!(of_stripe(&core, stripe::RETIRED_COUNT), 2, "what is pinned is looked at again");
     core.unpin(core.pin_at(3, 0)).unwrap();
@@ -196,6 +198,7 @@ fn a_sweep_in_pieces_leaves_what_is_listed_pinned_or_kept() {
 /// Plant: it is not wanted any more from its beginning on.
 #[test]
 fn a_sweep_in_pieces_that_is_cut_is_wanted_still() {
+    const ME: u32 = 5;
     let prepared = || {
         let core = heap();
         let dead = [500, 2000, 9000].map(|size| dead(&core, size));
@@ -203,11 +206,11 @@ fn a_sweep_in_pieces_that_is_cut_is_wanted_still() {
         (core, dead)
     };
     let (core, _) = prepared();
-    let (steps, freed) = hook::count(|| core.sweep_in_pieces(0, STRIPE).unwrap());
+    let (steps, freed) = hook::count(|| core.sweep_in_pieces(ME, STRIPE).unwrap());
     assert_eq!((freed, of_stripe(&core, stripe::SWEEP_WANTED)), (3, 0));
     for step in 0..steps {
         let (core, dead) = prepared();
-        let end = hook::dying_after(step, || core.sweep_in_pieces(0, STRIPE));
+        let end = hook::dying_after(step, || core.sweep_in_pieces(ME, STRIPE));
         let is_left = dead.iter().any(|at| !is_free(&core, *at));
         let is_wanted = of_stripe(&core, stripe::SWEEP_WANTED) != 0;
         assert!(end.is_none() && (is_wanted || !is_left), "after {step} of {steps} steps");
