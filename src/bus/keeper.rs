@@ -109,19 +109,25 @@ struct Turn {
     journal: Option<JournalThread>,
 }
 
+impl Turn {
+    fn first() -> Self {
+        let now = Instant::now();
+        Self {
+            keeper: false,
+            files: now,
+            expiry: now,
+            sweep: now,
+            claims: 0,
+            saved: now,
+            failed: 0,
+            saver: None,
+            journal: None,
+        }
+    }
+}
+
 fn run(weak: &Weak<Inner>, stop: &Arc<Stop>) {
-    let now = Instant::now();
-    let mut turn = Turn {
-        keeper: false,
-        files: now,
-        expiry: now,
-        sweep: now,
-        claims: 0,
-        saved: now,
-        failed: 0,
-        saver: None,
-        journal: None,
-    };
+    let mut turn = Turn::first();
     while let Some(pause) = turn_until(weak, stop, &mut turn) {
         let wanted = stop.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let (wanted, _) = stop
@@ -297,5 +303,28 @@ impl Inner {
             self.ring_all()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::bus::testing::Place;
+
+    /// Promise: the keeper sweeps the stripes that want it, as soon as sweeps may take time again.
+    /// Plants: before that; never; the stripes that do not want it.
+    #[test]
+    fn what_wants_a_sweep_gets_it_in_time() {
+        let place = Place::new();
+        let bus = place.make();
+        let core = &bus.inner.core;
+        let wanted = core.geometry.stripe(1) + stripe::SWEEP_WANTED;
+        core.region.store(wanted, 1, Relaxed).unwrap();
+        let mut turn = Turn::first();
+        for (due, left) in [(Instant::now() + Duration::from_secs(3600), 1), (turn.sweep, 0)] {
+            turn.sweep = due;
+            bus.inner.sweep_in_time(0, &mut turn).unwrap();
+            assert_eq!(core.region.load(wanted, Relaxed).unwrap(), left);
+        }
     }
 }
