@@ -16,7 +16,8 @@ const PRODUCERS: usize = 2;
 /// Most items that a producer lets be there.
 const LIMIT: u64 = 50;
 
-/// Puts the items that it is told to, from one on: `put ITEM` each time that one was put.
+/// Puts the items that it is told to, from one on: `put ITEM` each time that one was put. Then it waits for its end: one that is
+/// to be killed has not ended before.
 pub(crate) fn producer(part: &Part) {
     let bus = part.attach();
     let mut queue = bus.queue("q").unwrap().limit(LIMIT);
@@ -26,6 +27,7 @@ pub(crate) fn producer(part: &Part) {
         part.say(&format!("put {item}"));
     }
     part.say("done");
+    while part.hear().is_some() {}
 }
 
 /// Works items off until it is told to end: `begin ITEM`, then `end ITEM ATTEMPT` when that was
@@ -146,15 +148,9 @@ impl Stage {
 
     /// Kills one and takes what it had said; another one takes its place.
     fn replace(&mut self, at: usize, rng: &mut Rng) {
-        let lines = match self.cast[at].has_ended() {
-            true => self.cast[at].rest(),
-            false => {
-                self.cast[at].kill();
-                self.kills += u64::from(at < CONSUMERS);
-                self.cast[at].rest()
-            }
-        };
-        lines.iter().for_each(|line| self.oracle.hear(at, line));
+        self.cast[at].kill();
+        self.kills += u64::from(at < CONSUMERS);
+        self.cast[at].rest().iter().for_each(|line| self.oracle.hear(at, line));
         self.oracle.left(at);
         if let Some(producer) = at.checked_sub(CONSUMERS) {
             // Behind the item that it may have put and not said.
