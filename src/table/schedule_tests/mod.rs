@@ -412,7 +412,7 @@ fn runner(scheduler: impl Scheduler + 'static) -> shuttle::Runner<impl Scheduler
     let mut config = shuttle::Config::default();
     config.stack_size = 256 << 10;
     config.silence_warnings = true;
-    config.failure_persistence = shuttle::FailurePersistence::None;
+    config.failure_persistence = shuttle::FailurePersistence::Print;
     config.max_steps = shuttle::MaxSteps::FailAfter(1_000_000);
     shuttle::Runner::new(scheduler, config)
 }

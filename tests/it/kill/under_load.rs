@@ -28,10 +28,22 @@ pub(super) struct Plan {
     pub(super) keeps: bool,
     /// Clears, and no sums; else sums, and no clears.
     pub(super) clears: bool,
-    /// Places whose processes are killed: the first ones.
+    /// Places whose processes are killed: the first ones. Where some are not, these alone keep the bus.
     pub(super) mortal: usize,
     /// Microseconds from one kill to the next at most.
     pub(super) load: u64,
+}
+
+impl Plan {
+    /// Whether the process of this place may be keeper.
+    fn may_keep(self, place: usize) -> bool {
+        !self.keeps && (self.mortal == PLACES || place >= self.mortal)
+    }
+
+    /// Whether somebody keeps the bus who is not killed.
+    fn is_kept(self) -> bool {
+        self.keeps || self.mortal < PLACES
+    }
 }
 
 /// What was found over all buses.
@@ -78,7 +90,7 @@ impl Stage {
         if self.plan.clears {
             casting = casting.with("clears", 1);
         }
-        if !self.plan.keeps {
+        if self.plan.may_keep(index) {
             casting = casting.with("keeper", 1);
         }
         let process = casting.start();
@@ -154,7 +166,7 @@ impl Stage {
         let victims = if rng.once_in(6) { vec![first, second] } else { vec![first] };
         let released = self.kill(&victims);
         totals.kills += victims.len() as u64;
-        if self.plan.keeps && rng.once_in(2) {
+        if self.plan.is_kept() && rng.once_in(2) {
             eventually("the end of what vanishes with the dead", || {
                 self.listen();
                 victims.iter().all(|v| !Oracle::is_left(&self.bus, *v)).then_some(())
