@@ -107,7 +107,8 @@ mod schedule {
     use std::cell::Cell;
 
     thread_local! {
-        static SCHEDULED: Cell<bool> = const { Cell::new(false) };
+        /// Turns in which whoever goes on does so unasked; `None` where nothing is scheduled.
+        static UNASKED: Cell<Option<u64>> = const { Cell::new(None) };
         /// Nobody stores to it: shuttle turns at each load, whose order is nothing to it. Each thread's schedules have their own:
         /// shuttle's atomics are not made for more than one thread of the system.
         static GATE: AtomicBool = const { AtomicBool::new(false) };
@@ -121,23 +122,38 @@ mod schedule {
     }
 
     pub(crate) fn turn() {
-        if SCHEDULED.get() && LEFT.get() != Some(0) {
-            aside(|| _ = GATE.with(|gate| gate.load(std::sync::atomic::Ordering::SeqCst)));
+        match UNASKED.get() {
+            None => {}
+            Some(0) if LEFT.get() == Some(0) => {}
+            Some(0) => {
+                aside(|| _ = GATE.with(|gate| gate.load(std::sync::atomic::Ordering::SeqCst)))
+            }
+            Some(turns) => UNASKED.set(Some(turns - 1)),
         }
     }
 
     pub(crate) fn give_way() -> bool {
-        if SCHEDULED.get() {
+        if UNASKED.get().is_some() {
             aside(shuttle::thread::yield_now);
         }
-        SCHEDULED.get()
+        UNASKED.get().is_some()
+    }
+
+    /// A scheduler that would choose the same thread for so many turns need not be asked at each: that is most of what they cost.
+    pub(crate) fn unasked(turns: u64) {
+        UNASKED.set(Some(turns));
+    }
+
+    /// Turns that are left until the scheduler is asked.
+    pub(crate) fn left_unasked() -> u64 {
+        UNASKED.get().unwrap_or(0)
     }
 
     /// Runs what shuttle schedules.
     pub(crate) fn scheduled<T>(run: impl FnOnce() -> T) -> T {
-        SCHEDULED.set(true);
+        UNASKED.set(Some(0));
         let value = run();
-        SCHEDULED.set(false);
+        UNASKED.set(None);
         value
     }
 }

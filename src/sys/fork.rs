@@ -142,8 +142,10 @@ impl Private {
 
 #[cfg(test)]
 impl Private {
-    /// Gives the description up, as the death of its process would.
+    /// Gives the description up, as the death of its process would; also where a test beside this one starts a program at
+    /// that moment, whose process has all descriptors until it executes it.
     pub(crate) fn die(&self) {
+        super::lock::unlock_all(&self.file).unwrap();
         let nothing = NOTHING.get().map_or(-1, |(nothing, _)| nothing.as_raw_fd());
         // SAFETY: both are open; the owner goes on holding an open descriptor.
         unsafe { libc::dup3(nothing, self.file.as_raw_fd(), libc::O_CLOEXEC) };
@@ -162,5 +164,26 @@ impl Drop for Private {
         let number = self.file.as_raw_fd();
         list().retain(|other| *other != number);
         drop(held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::lock::try_lock_byte;
+
+    /// Seen to fail in a crash test, "members: 3", while a server was started beside it.
+    /// Plant: a death that drops the descriptor alone.
+    #[test]
+    fn a_death_frees_what_a_program_that_starts_has_a_copy_of() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let open = || File::options().read(true).write(true).open(path.path()).unwrap();
+        let dying = Private::new(open(), &NoFork::begin()).unwrap();
+        assert!(try_lock_byte(&dying, 7).unwrap());
+        let starting = dying.file.try_clone().unwrap();
+        assert!(!try_lock_byte(&open(), 7).unwrap(), "it lives");
+        dying.die();
+        assert!(try_lock_byte(&open(), 7).unwrap(), "it is dead");
+        drop(starting);
     }
 }

@@ -5,8 +5,7 @@
 //! end the log must tell one history which all that was answered agrees with ([`history`]), the region
 //! must hold what that history ends with, and nothing may be wrong or left.
 //!
-//! Size: `MEMBUS_SCHEDULES` (20,000); a failure names the schedule, which `shuttle::replay` repeats,
-//! and the seed of the run (`MEMBUS_SEED`).
+//! Size: `MEMBUS_SCHEDULES` (20,000), of `MEMBUS_SEED`; a failure names its schedule, and `MEMBUS_PLAN` repeats that one.
 //!
 //! Plants, each seen to fail here: no repair after a takeover, no `release_lost`, no `died := head`, spares
 //! that a repair keeps, `READY` before the changes, no store of the head, the head before the changes, slots
@@ -19,6 +18,7 @@
 //! that is not locked, entries that stay filled when it is given up.
 
 mod history;
+mod turns;
 
 use super::entry::Note;
 use super::restore::RestoreFailure;
@@ -39,9 +39,9 @@ use crate::table::read::ReadFailure;
 use crate::table::wish::{KIND_BYTES, KIND_COUNTER};
 use history::{History, Saw};
 use shuttle::rand::Rng;
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use turns::{Plan, Turns};
 
 /// Keys of values, then one that is a counter.
 const KEYS: u64 = 4;
@@ -408,19 +408,20 @@ fn end(stage: &Stage) {
     stage.history.lock().unwrap().verify(&core);
 }
 
-fn runner(scheduler: impl Scheduler + 'static) -> shuttle::Runner<impl Scheduler> {
+fn runner(turns: Turns) -> shuttle::Runner<Turns> {
     let mut config = shuttle::Config::default();
     config.stack_size = 256 << 10;
     config.silence_warnings = true;
-    config.failure_persistence = shuttle::FailurePersistence::Print;
+    // A plan says more than the steps, of which there are many.
+    config.failure_persistence = shuttle::FailurePersistence::None;
     config.max_steps = shuttle::MaxSteps::FailAfter(1_000_000);
-    shuttle::Runner::new(scheduler, config)
+    shuttle::Runner::new(turns, config)
 }
 
-fn run(scheduler: impl Scheduler + 'static) -> History {
+fn run(turns: Turns) -> History {
     let (image, sum) = (image(), Arc::new(Mutex::new(History::default())));
     let total = Arc::clone(&sum);
-    let runner = runner(scheduler);
+    let runner = runner(turns);
     hook::scheduled(|| {
         runner.run(move || {
             let stage = Arc::new(Stage {
@@ -459,19 +460,28 @@ fn parameter(name: &str, default: u64) -> u64 {
 
 #[test]
 fn random_schedules_tell_one_history() {
-    let schedules = parameter("MEMBUS_SCHEDULES", 20_000) as usize / 4;
+    if let Ok(plan) = std::env::var("MEMBUS_PLAN") {
+        println!("MEMBUS_PLAN={plan:?}: {}", run(Turns::new(plan.parse().unwrap(), 1)));
+        return;
+    }
+    // From few changes to one at each turn: what takes three steps of one thread between two of another is found by few, what takes
+    // many threads at once by many.
+    let kinds = [0, 3, 10, 30, 100, 300, 1_000, 3_000];
+    let schedules = parameter("MEMBUS_SCHEDULES", 20_000) / kinds.len() as u64;
     let seed = parameter("MEMBUS_SEED", 1);
     println!("MEMBUS_SEED={seed}");
     std::thread::scope(|scope| {
-        let random = scope.spawn(move || run(RandomScheduler::new_from_seed(seed, schedules)));
-        let by_priority = [3, 10, 40].map(|changes| {
-            let run = move || run(PctScheduler::new_from_seed(seed, changes, schedules));
-            (format!("{changes} changes of priority"), scope.spawn(run))
+        let runs = kinds.map(|changes| {
+            let plan = Plan { changes, seed: seed.wrapping_add(changes), length: 1_000 };
+            let kind = match changes {
+                0 => "a choice at each turn".to_owned(),
+                _ => format!("{changes} changes of priority"),
+            };
+            (kind, scope.spawn(move || run(Turns::new(plan, schedules))))
         });
-        for (name, runs) in [("random".to_owned(), random)].into_iter().chain(by_priority) {
-            let done = runs.join().unwrap();
-            println!("{schedules} schedules, {name}: {done}");
-            crate::earned(schedules as u64, "schedules");
+        for (kind, runs) in runs {
+            println!("{schedules} schedules, {kind}: {}", runs.join().unwrap());
+            crate::earned(schedules, "schedules");
         }
     });
 }
@@ -497,7 +507,7 @@ fn a_big_span_ends_beside_a_walk() {
         put(core, core.geometry.block(place.block) + span::BLOCKS, u64::MAX);
     };
     hook::scheduled(|| {
-        runner(PctScheduler::new_from_seed(1, 3, 2_000)).run(move || {
+        runner(Turns::new(Plan { changes: 3, seed: 1, length: 100 }, 2_000)).run(move || {
             let (core, at) = prepare();
             let here = Arc::new(core);
             let there = Arc::clone(&here);
