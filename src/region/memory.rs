@@ -63,6 +63,20 @@ mod imp {
             }
         }
 
+        /// The bytes as they stand, in words of their own. Nobody stores meanwhile.
+        #[cfg(test)]
+        pub(crate) fn copy(&self) -> std::sync::Arc<[AtomicU64]> {
+            let mut words = std::sync::Arc::new_uninit_slice(self.mapped as usize / 8);
+            let room: &mut [std::mem::MaybeUninit<AtomicU64>] =
+                std::sync::Arc::get_mut(&mut words).unwrap();
+            // SAFETY: both are so many bytes, those of `room` are new, and a word of it is laid out as one of these.
+            unsafe {
+                room.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(self.base, 8 * room.len());
+            }
+            // SAFETY: each word was stored to; what `mapped` has beyond whole words, no word here has.
+            unsafe { words.assume_init() }
+        }
+
         pub(crate) fn writable(&self) -> bool {
             self.writable
         }

@@ -95,6 +95,12 @@ impl Region {
         Self { memory }
     }
 
+    /// All words as they stand. Nobody stores meanwhile.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn copy(&self) -> std::sync::Arc<[AtomicU64]> {
+        self.memory.copy()
+    }
+
     /// Whether this process may store to it.
     pub(crate) fn writable(&self) -> bool {
         self.memory.writable()

@@ -10,8 +10,8 @@ use crate::lock::{Liveness, Probe};
 use crate::region::geometry::{Geometry, Shape};
 use crate::region::layout::header;
 use crate::region::{Memory, Region};
-use crate::sync::Ordering::{Relaxed, Release};
-use crate::sync::{AtomicU64, fence};
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::Relaxed;
 use crate::table::entry::Note;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
@@ -126,10 +126,7 @@ pub(crate) fn over(region: Region, geometry: Geometry) -> (Core, Graveyard) {
 
 /// A copy of a bus as its bytes stand, with the clock of the original.
 pub(crate) fn copy(core: &Core) -> (Core, Graveyard) {
-    fence(Release);
-    let words = (0..core.geometry.max_capacity / 8)
-        .map(|index| AtomicU64::new(core.region.load(8 * index, Relaxed).unwrap()))
-        .collect();
+    let words = core.region.copy();
     let (mut new, yard) = over(Region::new(Memory::heap(words)), core.geometry.clone());
     new.clock = Clock::fixed(core.clock.boot());
     (new, yard)

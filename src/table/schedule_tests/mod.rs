@@ -95,14 +95,14 @@ impl Stage {
 
 const BYTES: u64 = 640 << 10;
 
-/// The bytes that every schedule begins with: some keys, one of them a counter.
-fn image() -> Vec<u64> {
+/// What every schedule begins with: some keys, one of them a counter.
+fn first() -> Core {
     let (core, _yard) = super::testing::bus(small(BYTES));
     for number in 0..2 {
         core.write_one(0, &set(&key(number), &value(number + 1), number + 1, 0)).unwrap();
     }
     core.write_one(0, &add(&key(COUNTER), 3)).unwrap();
-    (0..BYTES / 8).map(|index| core.region.load(8 * index, Relaxed).unwrap()).collect()
+    core
 }
 
 fn set<'a>(key: &'a str, value: &'a [u8], id: u64, deadline: u64) -> Wish<'a> {
@@ -419,13 +419,13 @@ fn runner(turns: Turns) -> shuttle::Runner<Turns> {
 }
 
 fn run(turns: Turns) -> History {
-    let (image, sum) = (image(), Arc::new(Mutex::new(History::default())));
+    let (first, sum) = (first(), Arc::new(Mutex::new(History::default())));
     let total = Arc::clone(&sum);
     let runner = runner(turns);
     hook::scheduled(|| {
         runner.run(move || {
             let stage = Arc::new(Stage {
-                words: image.iter().map(|word| AtomicU64::new(*word)).collect(),
+                words: first.region.copy(),
                 yard: Graveyard::default(),
                 clock: Clock::fixed(1_000_000),
                 next_id: AtomicU64::new(100),
