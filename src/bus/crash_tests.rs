@@ -43,12 +43,10 @@ impl Workshop {
     fn bus(&self, copy: u32) -> PathBuf {
         self.place.path().join(format!("bus{copy}"))
     }
-    /// Small enough to be copied thousands of times.
     fn options(&self, copy: u32) -> Options {
         let state = self.place.path().join(format!("state{copy}"));
         let images = Persist::Image(self.place.path().join(format!("images{copy}")));
-        let options = Bus::options().keeper(false).state(state).persist(images);
-        options.max_capacity(4 << 20).capacity(0).log_size(8192).deadline(Duration::from_secs(30))
+        tiny().state(state).persist(images).deadline(Duration::from_secs(30))
     }
     /// A bus with the bytes of the first one.
     fn copy(&mut self) -> u32 {
@@ -60,7 +58,7 @@ impl Workshop {
             std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
         }
         for name in ["region", "members"] {
-            std::fs::copy(from.join(name), to.join(name)).unwrap();
+            write_what_is_not_zero(&to.join(name), &std::fs::read(from.join(name)).unwrap(), 0o600);
         }
         self.copies
     }
@@ -71,6 +69,59 @@ impl Workshop {
         std::fs::remove_dir_all(self.bus(copy)).unwrap();
         for left in ["state", "images"] {
             drop(std::fs::remove_dir_all(self.place.path().join(format!("{left}{copy}"))));
+        }
+    }
+}
+
+/// A bus that is small enough to be made and copied thousands of times.
+fn tiny() -> Options {
+    let options = Options { slots: (64, 64), ..Bus::options() };
+    options.keeper(false).max_capacity(4 << 20).capacity(0).log_size(8192)
+}
+
+/// Writes a file of which most pages hold nothing: those are left out, for they would take most of the time.
+fn write_what_is_not_zero(path: &Path, bytes: &[u8], mode: u32) {
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    let file = std::fs::File::options().write(true).create_new(true).mode(mode).open(path).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    for (page, bytes) in bytes.chunks(4096).enumerate() {
+        if bytes.iter().any(|byte| *byte != 0) {
+            file.write_all_at(bytes, 4096 * page as u64).unwrap();
+        }
+    }
+}
+
+/// What a directory holds: paths from outside in, with modes, and bytes of what is a file.
+struct Contents(Vec<(PathBuf, u32, Option<Vec<u8>>)>);
+
+impl Contents {
+    fn of(directory: &Path) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let (mut found, mut left) = (Vec::new(), vec![directory.to_owned()]);
+        while let Some(directory) = left.pop() {
+            for path in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+                let metadata = std::fs::symlink_metadata(&path).unwrap();
+                let bytes = metadata.is_file().then(|| std::fs::read(&path).unwrap());
+                assert!(metadata.is_dir() || metadata.is_file(), "{}", path.display());
+                left.extend(metadata.is_dir().then(|| path.clone()));
+                found.push((path, metadata.permissions().mode() & 0o777, bytes));
+            }
+        }
+        Self(found)
+    }
+
+    /// Makes a directory hold just this.
+    fn restore(&self, directory: &Path) {
+        use std::os::unix::fs::DirBuilderExt;
+        for path in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+                .unwrap();
+        }
+        for (path, mode, bytes) in &self.0 {
+            match bytes {
+                Some(bytes) => write_what_is_not_zero(path, bytes, *mode),
+                None => std::fs::DirBuilder::new().mode(*mode).create(path).unwrap(),
+            }
         }
     }
 }
@@ -442,27 +493,26 @@ fn a_clear_and_its_event_are_seen_together_whenever_its_maker_dies() {
     assert!(seen.iter().all(|times| *times > 1), "{seen:?}");
 }
 
-/// Runs `operation` on files, lets it die after every step, and a second time; then `whole` must find
-/// all well. `prepare` makes what the operation begins with.
+/// Runs `operation` on the files of the workshop, lets it die after every step, and a second time; then `whole` must find all well.
 fn crash_files(
     name: &str,
     stride: u64,
-    prepare: impl Fn() -> Workshop,
+    shop: &Workshop,
     operation: impl Fn(&Workshop),
     whole: impl Fn(&Workshop, &str),
 ) -> u64 {
-    let shop = prepare();
-    let (steps, ()) = hook::count(|| operation(&shop));
+    let before = Contents::of(shop.place.path());
+    let (steps, ()) = hook::count(|| operation(shop));
     let mut points = 0;
     for n in 0..steps {
         let seconds = (0..steps).filter(|m| (m + n).is_multiple_of(stride)).map(Some);
         for second in std::iter::once(None).chain(seconds) {
-            let shop = prepare();
-            let _end = hook::dying_after(n, || operation(&shop));
+            before.restore(shop.place.path());
+            let _end = hook::dying_after(n, || operation(shop));
             if let Some(m) = second {
-                let _end = hook::dying_after(m, || operation(&shop));
+                let _end = hook::dying_after(m, || operation(shop));
             }
-            whole(&shop, &format!("{name}, deaths after {n} and {second:?}"));
+            whole(shop, &format!("{name}, deaths after {n} and {second:?}"));
             points += 1;
         }
     }
@@ -493,42 +543,34 @@ fn creating_survives_every_double_crash() {
         Err(error) => panic!("{error}"),
     };
     let whole = |shop: &Workshop, what: &str| assert_eq!(shop.open(what).len().unwrap(), 0);
-    assert!(crash_files("create", 11, Workshop::empty, create, whole) > 300);
+    assert!(crash_files("create", 11, &Workshop::empty(), create, whole) > 300);
 }
 
 #[test]
 fn rebuilding_survives_every_double_crash() {
-    let lost = || {
-        let shop = Workshop::new(|bus| {
-            fill(bus);
-            bus.snapshot().unwrap();
-        });
-        std::fs::remove_dir_all(shop.bus(0)).unwrap();
-        shop
-    };
+    let lost = Workshop::new(|bus| {
+        fill(bus);
+        bus.snapshot().unwrap();
+    });
+    std::fs::remove_dir_all(lost.bus(0)).unwrap();
     let rebuild = |shop: &Workshop| drop(shop.options(0).open_at(shop.bus(0)).unwrap());
     let whole = |shop: &Workshop, what: &str| {
         let bus = shop.open(what);
         assert_eq!(bus.len().unwrap(), 21, "{what}");
         assert_eq!(bus.get_bytes("k7").unwrap(), Some(vec![7; 40]), "{what}");
     };
-    assert!(crash_files("rebuild", 31, lost, rebuild, whole) > 500);
+    assert!(crash_files("rebuild", 31, &lost, rebuild, whole) > 500);
 }
 
 #[test]
 fn destroying_survives_every_double_crash() {
     // Snapshots go where nobody said, so they go with the bus.
-    let options = |shop: &Workshop| {
-        let options = Bus::options().keeper(false).state(shop.place.path().join("state"));
-        options.max_capacity(4 << 20).capacity(0).log_size(8192)
-    };
-    let prepare = || {
-        let shop = Workshop::empty();
-        let bus = options(&shop).create_at(shop.bus(0)).unwrap();
-        fill(&bus);
-        bus.snapshot().unwrap();
-        shop
-    };
+    let options = |shop: &Workshop| tiny().state(shop.place.path().join("state"));
+    let shop = Workshop::empty();
+    let bus = options(&shop).create_at(shop.bus(0)).unwrap();
+    fill(&bus);
+    bus.snapshot().unwrap();
+    drop(bus);
     let destroy = |shop: &Workshop| match options(shop).destroy_at(shop.bus(0), false) {
         Ok(()) | Err(OpenError::Absent { .. }) => {}
         Err(error) => panic!("{error}"),
@@ -546,5 +588,5 @@ fn destroying_survives_every_double_crash() {
         let kept = std::fs::read_dir(shop.place.path().join("state")).unwrap().count();
         assert_eq!(kept, 0, "{what}: something is kept");
     };
-    assert!(crash_files("destroy", 1, prepare, destroy, whole) > 100);
+    assert!(crash_files("destroy", 1, &shop, destroy, whole) > 100);
 }

@@ -33,6 +33,8 @@ pub struct Options {
     /// `Some(None)`: no journal is asked for.
     pub(crate) journal: Option<Option<JournalSync>>,
     pub(crate) durability: Option<Durability>,
+    /// Slots of members and of watches that a new region has.
+    pub(crate) slots: (u64, u64),
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             backend: None,
             journal: None,
             durability: None,
+            slots: (limits::MEMBERS_MAX, limits::WATCHES_MAX),
         }
     }
 }
