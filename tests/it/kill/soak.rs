@@ -46,9 +46,13 @@ fn median(moments: &[Use], name: &str) -> u64 {
 }
 
 /// What one use may come to in the last quarter, when it was so much in the second: a quarter more, and what varies from moment to
-/// moment.
+/// moment. A region never shrinks: it is as large as its busiest moment made it, which in a short soak is still to come.
 fn bound(name: &str, early: u64) -> u64 {
-    early + early / 4 + if name.starts_with("bytes") { 512 << 10 } else { 2 }
+    match name {
+        "bytes of the region" => 2 * early + (4 << 20),
+        _ if name.starts_with("bytes") => early + early / 4 + (512 << 10),
+        _ => early + early / 4 + 2,
+    }
 }
 
 /// Whether a bus is left with nothing but what an empty one has: its array, some spans, no hole in what is free.
