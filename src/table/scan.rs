@@ -154,7 +154,7 @@ mod tests {
     }
 
     /// Promise (scans): a slot's key is told, and no other in its place: the room that it named may be another key's by now. Found
-    /// by `random_schedules_tell_one_history`, MEMBUS_SEED=1795950451: one schedule in some hundred thousand.
+    /// by `random_schedules_tell_one_history`, MEMBUS_SEED=1795950451 at commit d059a37: one in some hundred thousand.
     /// Plant: no look at the slot after the copy.
     #[test]
     fn a_key_that_has_the_room_of_another_is_not_told_in_its_place() {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     /// Promise (scans): a key is told when its entry was the same throughout, whatever its slot word says: a key may have
-    /// left its room and come back while it was read. Found by `random_schedules_tell_one_history`, MEMBUS_SEED=1.
+    /// left its room and come back while it was read. Found by `random_schedules_tell_one_history`, MEMBUS_SEED=1 at that time.
     /// Plant: no look at `born`: a room that is being filled tells what stands there.
     #[test]
     fn an_entry_that_did_not_stay_is_not_told() {
