@@ -69,11 +69,12 @@ mod imp {
             let mut words = std::sync::Arc::new_uninit_slice(self.mapped as usize / 8);
             let room: &mut [std::mem::MaybeUninit<AtomicU64>] =
                 std::sync::Arc::get_mut(&mut words).unwrap();
-            // SAFETY: both are so many bytes, those of `room` are new, and a word of it is laid out as one of these.
+            // SAFETY: `base` has that many bytes, to which nobody stores now; so has `room`, which is new, and may begin anywhere
+            // that a word of eight bytes may.
             unsafe {
                 room.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(self.base, 8 * room.len());
             }
-            // SAFETY: each word was stored to; what `mapped` has beyond whole words, no word here has.
+            // SAFETY: each of its words was stored to, and any eight bytes are a word.
             unsafe { words.assume_init() }
         }
 

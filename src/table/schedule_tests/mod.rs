@@ -39,6 +39,7 @@ use crate::table::read::ReadFailure;
 use crate::table::wish::{KIND_BYTES, KIND_COUNTER};
 use history::{History, Saw};
 use shuttle::rand::Rng;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use turns::{Plan, Turns};
@@ -484,6 +485,19 @@ fn random_schedules_tell_one_history() {
             crate::earned(schedules, "schedules");
         }
     });
+}
+
+/// What a failure prints is of use: the same numbers make the same schedules, others make others.
+/// Plants: turns left unasked by the run before; a plan's seed that nobody uses.
+#[test]
+fn a_plan_is_repeated() {
+    for changes in [0, 30] {
+        let plan = |seed| Plan { changes, seed, length: 5_000 };
+        let told = |seed, schedules| run(Turns::new(plan(seed), schedules)).to_string();
+        assert_eq!(told(5, 9), told(5, 9), "{changes} changes");
+        let others: BTreeSet<_> = (0..9).map(|seed| told(seed, 1)).collect();
+        assert!(others.len() > 3, "{changes} changes: {others:?}");
+    }
 }
 
 /// Promise: what comes and goes does no harm to a walk. The span of a big entry, which is not needed, ends while it is looked at,
