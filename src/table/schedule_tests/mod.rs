@@ -488,7 +488,7 @@ fn random_schedules_tell_one_history() {
 }
 
 /// What a failure prints is of use: the same numbers make the same schedules, others make others.
-/// Plants: turns left unasked by the run before; a plan's seed that nobody uses.
+/// Plant: a plan's seed that nobody uses.
 #[test]
 fn a_plan_is_repeated() {
     for changes in [0, 30] {
