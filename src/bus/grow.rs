@@ -13,14 +13,15 @@ const GROWTH_MAX: u64 = 16 << 20;
 
 impl Inner {
     /// Frees what is retired, in every stripe.
-    pub(crate) fn sweep(&self, me: u32) -> Result<(), WriteFailure> {
-        for stripe in 0..self.core.geometry.stripes {
-            self.core.sweep_cleared(me, stripe)?;
-            let guard = self.core.lock_stripe(stripe, me, &self.core.patience())?;
-            self.core.sweep_retired(stripe)?;
+    pub(crate) fn sweep(&self, me: u32) -> Result<u64, WriteFailure> {
+        let core = &self.core;
+        core.in_each_stripe(|stripe, patience| {
+            core.sweep_cleared(me, stripe, patience)?;
+            let guard = core.lock_stripe(stripe, me, patience)?;
+            let freed = core.sweep_retired(stripe)?;
             drop(guard);
-        }
-        Ok(())
+            Ok(freed)
+        })
     }
 
     /// Makes the file longer by at least so many blocks. No stripe and no commit lock is held.

@@ -5,12 +5,15 @@
 //! dies, the kernel drops the lock, and the next member that looks takes over. Nothing depends on
 //! it for being right, only for being soon.
 
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
+
 use super::Inner;
 use super::files::KEEPER_BYTE;
 use super::going::Going;
 use super::journal::keep::JournalThread;
 use super::persist::SnapshotInfo;
-use crate::doorbell::Sort;
 use crate::error::{OpenError, SnapshotError};
 use crate::lock::LockError;
 use crate::region::layout::{header, stripe};
@@ -174,15 +177,15 @@ impl Inner {
         }
         region.store(header::KEEPER, u64::from(seat.slot) + 1, Release)?;
         region.store(header::HEARTBEAT, self.core.clock.boot(), Release)?;
-        self.bury_all(seat.slot)?;
-        self.expire_in_time(seat.slot, turn)?;
-        self.sweep_in_time(seat.slot, turn)?;
-        self.grow_ahead(seat.slot, turn)?;
-        if turn.files.elapsed() >= FILES {
-            turn.files = Instant::now();
-            self.look_for_files()?;
-        }
-        Ok(())
+        // What a stopped member holds up in one of them is no reason to leave the others.
+        let ends = [
+            self.bury_all(seat.slot).map(drop).map_err(WriteFailure::from),
+            self.expire_in_time(seat.slot, turn),
+            self.sweep_in_time(seat.slot, turn),
+            self.grow_ahead(seat.slot, turn),
+            self.look_for_files(turn).map_err(WriteFailure::from),
+        ];
+        ends.into_iter().collect()
     }
 
     /// Begins a snapshot when its time has come, or its number of changes; after a failure sooner than by the
@@ -239,15 +242,11 @@ impl Inner {
         if begun < turn.expiry {
             return Ok(());
         }
-        let mut expired = 0;
-        for index in 0..self.core.geometry.stripes {
-            expired += self.core.expire_stripe(me, index)?;
-        }
+        let core = &self.core;
+        let expired =
+            core.in_each_stripe(|index, patience| core.expire_stripe(me, index, patience))?;
         turn.expiry = Instant::now() + begun.elapsed() * (EXPIRY_SHARE - 1);
-        if expired > 0 {
-            self.ring_watches(Sort::Keys, None);
-            self.ring_watches(Sort::Locks, None);
-        }
+        self.ring_expired(expired);
         Ok(())
     }
 
@@ -258,13 +257,14 @@ impl Inner {
             return Ok(());
         }
         let core = &self.core;
-        for index in 0..core.geometry.stripes {
-            core.sweep_cleared(me, index)?;
+        core.in_each_stripe(|index, patience| {
+            core.sweep_cleared(me, index, patience)?;
             let wanted = core.geometry.stripe(index) + stripe::SWEEP_WANTED;
-            if core.region.load(wanted, Relaxed)? != 0 {
-                core.sweep_in_pieces(me, index)?;
+            if core.region.load(wanted, Relaxed)? == 0 {
+                return Ok(0);
             }
-        }
+            Ok(core.sweep_in_pieces(me, index, patience)?)
+        })?;
         turn.sweep = Instant::now() + begun.elapsed() * (SWEEP_SHARE - 1);
         Ok(())
     }
@@ -286,7 +286,11 @@ impl Inner {
     }
 
     /// When the files were unlinked under us: says so to every handle.
-    fn look_for_files(&self) -> Result<(), LockError> {
+    fn look_for_files(&self, turn: &mut Turn) -> Result<(), LockError> {
+        if turn.files.elapsed() < FILES {
+            return Ok(());
+        }
+        turn.files = Instant::now();
         let here = crate::sys::file::stat(&self.region);
         let there = crate::sys::file::stat_path(&self.path.join("region"));
         let gone = match (here, there) {
@@ -303,28 +307,5 @@ impl Inner {
             self.ring_all()?;
         }
         Ok(())
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::bus::testing::Place;
-
-    /// Promise: the keeper sweeps the stripes that want it, as soon as sweeps may take time again.
-    /// Plants: before that; never; the stripes that do not want it.
-    #[test]
-    fn what_wants_a_sweep_gets_it_in_time() {
-        let place = Place::new();
-        let bus = place.make();
-        let core = &bus.inner.core;
-        let wanted = core.geometry.stripe(1) + stripe::SWEEP_WANTED;
-        core.region.store(wanted, 1, Relaxed).unwrap();
-        let mut turn = Turn::first();
-        for (due, left) in [(Instant::now() + Duration::from_secs(3600), 1), (turn.sweep, 0)] {
-            turn.sweep = due;
-            bus.inner.sweep_in_time(0, &mut turn).unwrap();
-            assert_eq!(core.region.load(wanted, Relaxed).unwrap(), left);
-        }
     }
 }

@@ -107,27 +107,44 @@ impl Inner {
         }
         let begun = Instant::now();
         self.bury_all(me)?;
-        for index in 0..self.core.geometry.stripes {
+        let core = &self.core;
+        let expired = core.in_each_stripe(|index, patience| {
             if begun.elapsed() > TEND_MAX {
-                break;
+                return Ok(0);
             }
-            self.core.expire_stripe(me, index)?;
-        }
+            core.expire_stripe(me, index, patience)
+        })?;
+        self.ring_expired(expired);
         Ok(())
     }
 
-    /// Buries everybody who died. Gives how many.
+    /// Wakes whom it concerns that so many keys or locks expired.
+    pub(crate) fn ring_expired(&self, count: u64) {
+        if count > 0 {
+            self.ring_watches(Sort::Keys, None);
+            self.ring_watches(Sort::Locks, None);
+        }
+    }
+
+    /// Buries everybody who died. Gives how many. One whose burial has to wait for a stopped member is passed over, and
+    /// told of in the end; a second one is not waited for.
     pub(crate) fn bury_all(&self, me: u32) -> Result<u64, LockError> {
         let core = &self.core;
         let high = core.region.load(header::MEMBERS_HIGH, Acquire)?.min(core.geometry.members_max);
-        let mut buried = 0;
+        let (mut buried, mut stalled) = (0, None);
         for slot in (0..high as u32).filter(|slot| *slot != me) {
             let at = self.member_at(u64::from(slot));
-            if core.region.load(at + member::STATE, Acquire)? != 0 {
-                buried += u64::from(self.bury(slot, me, member::ENDED_DIED)?);
+            if core.region.load(at + member::STATE, Acquire)? == 0 {
+                continue;
+            }
+            match self.bury(slot, me, member::ENDED_DIED) {
+                Err(stall @ LockError::Stalled { .. }) if stalled.is_none() => {
+                    stalled = Some(stall)
+                }
+                end => buried += u64::from(end?),
             }
         }
-        Ok(buried)
+        stalled.map_or(Ok(buried), Err)
     }
 }
 

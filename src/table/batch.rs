@@ -135,24 +135,28 @@ impl Core {
         Ok(head + 1)
     }
 
-    /// Makes every entry absent by one store, then sweeps the stripes.
+    /// Makes every entry absent by one store, then sweeps the stripes; those whose lock is not to be had are left to the
+    /// keeper, or to who needs the room.
     pub(crate) fn clear(&self, me: u32, time: u64, who: &[u8]) -> Result<u64, WriteFailure> {
         let record = record_of_all(RecordKind::Clear, time, who, &[]);
         let revision = self.write_record(me, record, true)?;
-        for index in 0..self.geometry.stripes {
-            self.sweep_cleared(me, index)?;
-        }
+        self.in_each_stripe(|index, patience| self.sweep_cleared(me, index, patience))?;
         Ok(revision)
     }
 
-    /// Retires what the last clear made absent in one stripe.
-    pub(crate) fn sweep_cleared(&self, me: u32, index: u64) -> Result<(), WriteFailure> {
+    /// Retires what the last clear made absent in one stripe; gives how many entries.
+    pub(crate) fn sweep_cleared(
+        &self,
+        me: u32,
+        index: u64,
+        patience: &Patience,
+    ) -> Result<u64, WriteFailure> {
         let base = self.geometry.stripe(index);
         let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
         if self.region.load(base + stripe::SWEPT_TO, Relaxed)? >= cleared {
-            return Ok(());
+            return Ok(0);
         }
-        let guard = self.lock_stripe(index, me, &self.patience())?;
+        let guard = self.lock_stripe(index, me, patience)?;
         let mut gone = Vec::new();
         self.each_slot(self.array_word(index)?, |slot, word| {
             let entry = self.entry(offset_of(word))?;
@@ -161,6 +165,7 @@ impl Core {
             }
             Ok(())
         })?;
+        let count = gone.len() as u64;
         for (slot, at) in gone {
             // The slot first: what has died is named by none. A death between leaves an entry
             // without a name, which the repair lets die.
@@ -173,6 +178,6 @@ impl Core {
         self.region.store(base + stripe::SWEPT_TO, cleared, Relaxed)?;
         self.sweep_retired(index)?;
         drop(guard);
-        Ok(())
+        Ok(count)
     }
 }

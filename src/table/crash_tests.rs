@@ -91,7 +91,7 @@ fn verify(core: &Core, allowed: &[State], between: bool, what: &str) {
     assert!(report.is_clean(), "{what}: {report:?}");
     assert_eq!(report.locks_held, 0, "{what}");
     for stripe in 0..core.geometry.stripes {
-        core.sweep_cleared(3, stripe).unwrap();
+        core.sweep_cleared(3, stripe, &core.patience()).unwrap();
         let guard = core.lock_stripe(stripe, 3, &core.patience()).unwrap();
         core.sweep_retired(stripe).unwrap();
         drop(guard);
@@ -298,7 +298,7 @@ fn what_expires_or_is_owned_survives_every_double_crash() {
     let expire = |core: &Core| {
         core.clock.advance(1000);
         for stripe in 0..core.geometry.stripes {
-            core.expire_stripe(0, stripe)?;
+            core.expire_stripe(0, stripe, &core.patience())?;
         }
         Ok(())
     };
@@ -449,7 +449,7 @@ fn snapshots_and_sweeps_survive_every_double_crash() {
     };
     let pieces = |core: &Core| {
         for stripe in 0..core.geometry.stripes {
-            core.sweep_in_pieces(0, stripe)?;
+            core.sweep_in_pieces(0, stripe, &core.patience())?;
         }
         Ok(())
     };

@@ -10,6 +10,7 @@ use super::Core;
 use super::entry::{Entry, Header};
 use super::wish::{Action, Condition, Wish, WriteFailure};
 use crate::heap::{Space, State, class};
+use crate::lock::Patience;
 use crate::region::BadRegion;
 use crate::region::layout::{header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
@@ -73,14 +74,19 @@ impl Space {
 
 impl Core {
     /// Logs and lets go what has expired in one stripe. Gives how many.
-    pub(crate) fn expire_stripe(&self, me: u32, index: u64) -> Result<u64, WriteFailure> {
+    pub(crate) fn expire_stripe(
+        &self,
+        me: u32,
+        index: u64,
+        patience: &Patience,
+    ) -> Result<u64, WriteFailure> {
         let at = self.geometry.stripe(index) + stripe::DEADLINE;
         let now = self.clock.boot();
         let earliest = self.region.load(at, Relaxed)?;
         if earliest == 0 || earliest > now {
             return Ok(0);
         }
-        let guard = self.lock_stripe(index, me, &self.patience())?;
+        let guard = self.lock_stripe(index, me, patience)?;
         let (mut due, mut next) = (Vec::new(), 0);
         self.each_timed(index, |entry, header| {
             let deadline = entry.deadline(header)?;

@@ -13,7 +13,7 @@ mod tests;
 
 use crate::heap::class::is_big;
 use crate::heap::{BlockWord, Pieces, Space};
-use crate::lock::LockError;
+use crate::lock::{LockError, Patience};
 use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, RETIRED_MAX, entry, header, member, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -44,11 +44,16 @@ impl Core {
     /// spans in which something is dead, one by one: no writer waits for more. Gives the number freed.
     ///
     /// What dies meanwhile is for the next sweep, unless the ring names it. Who freed what is listed would have it freed twice.
-    pub(crate) fn sweep_in_pieces(&self, me: u32, stripe: u64) -> Result<u64, LockError> {
+    pub(crate) fn sweep_in_pieces(
+        &self,
+        me: u32,
+        stripe: u64,
+        patience: &Patience,
+    ) -> Result<u64, LockError> {
         let (mut pieces, mut freed, mut kept) = (Pieces::of(stripe), 0, false);
         let wanted = self.geometry.stripe(stripe) + stripe::SWEEP_WANTED;
         let sweeping = SWEEPING + u64::from(me);
-        let guard = self.lock_stripe(stripe, me, &self.patience())?;
+        let guard = self.lock_stripe(stripe, me, patience)?;
         // Still wanted, should it not come to its end.
         self.region.store(wanted, sweeping, Relaxed)?;
         drop(guard);

@@ -7,6 +7,7 @@
 //! 4. A guard that is dropped while its thread panics repairs before it unlocks.
 
 use super::Core;
+use super::wish::WriteFailure;
 use crate::lock::{LockError, LockOutcome, Patience, Probe, RobustLock};
 use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, header, member, stripe};
@@ -64,6 +65,25 @@ impl Core {
     #[inline]
     pub(crate) fn patience(&self) -> Patience {
         Patience::new(self.patience)
+    }
+
+    /// Does something in every stripe and adds up what it gives. One whose lock is not to be had is passed over: who
+    /// stands still must not hold up what there is to do in the others. All that waits for such locks is twice the
+    /// patience of one.
+    pub(crate) fn in_each_stripe(
+        &self,
+        mut work: impl FnMut(u64, &Patience) -> Result<u64, WriteFailure>,
+    ) -> Result<u64, WriteFailure> {
+        let (mut sum, mut most) = (0, self.patience);
+        for index in 0..self.geometry.stripes {
+            match work(index, &Patience::new(most)) {
+                Err(WriteFailure::Lock(LockError::Stalled { .. })) => {
+                    most = self.patience / u32::try_from(self.geometry.stripes).unwrap_or(u32::MAX);
+                }
+                end => sum += end?,
+            }
+        }
+        Ok(sum)
     }
 
     /// LOCK(commit).

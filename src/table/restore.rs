@@ -152,9 +152,7 @@ impl Restoring<'_> {
         let revision = committed?;
         core.settle_placed(&placed)?;
         drop(self);
-        for stripe in 0..core.geometry.stripes {
-            core.sweep_cleared(me, stripe)?;
-        }
+        core.in_each_stripe(|stripe, patience| core.sweep_cleared(me, stripe, patience))?;
         Ok(revision)
     }
 

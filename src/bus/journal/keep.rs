@@ -369,7 +369,8 @@ impl Inner {
                 std::thread::sleep(left.min(Duration::from_millis(50)));
                 continue;
             }
-            futex::wait(ask, 0, left);
+            // Who asked may have died before the wake-up, and those after it find it asked already.
+            futex::wait(ask, 0, left.min(IDLE));
         }
     }
 }

@@ -553,3 +553,19 @@ fn a_group_goes_on_to_what_replaced_a_value() {
     let end = Collector::after(0).collect(&kept.bus().inner, then).unwrap();
     assert_eq!(end, Collected::Group(kept.head()));
 }
+
+/// Promise: who dies between its request and the wake-up hurries nobody, and costs the others a moment alone.
+/// Plant: a keeper that sleeps for its whole interval.
+#[test]
+fn a_request_without_a_wake_up_is_found() {
+    let place = Place::new();
+    let sync = JournalSync::Every(Duration::from_secs(60));
+    let options = place.options().keeper(true).journal(sync).durability(Durability::Synced);
+    let bus = options.open_at(place.bus()).unwrap();
+    bus.set("k", &1).unwrap();
+    // It sleeps by now, or at least it may.
+    std::thread::sleep(Duration::from_millis(50));
+    // ORDERING: nothing is told by it here.
+    bus.inner.core.region.half(header::JOURNAL_ASK).unwrap().store(1, Relaxed);
+    bus.set("k", &2).unwrap();
+}

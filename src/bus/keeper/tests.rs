@@ -1,0 +1,148 @@
+use super::*;
+use crate::bus::Bus;
+use crate::bus::read::ReadBus;
+use crate::bus::testing::Place;
+use crate::lock::LockError;
+use crate::word::{Hash, Name};
+use crate::{Cursor, Watch};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+
+/// Promise: the keeper sweeps the stripes that want it, as soon as sweeps may take time again.
+/// Plants: before that; never; the stripes that do not want it.
+#[test]
+fn what_wants_a_sweep_gets_it_in_time() {
+    let place = Place::new();
+    let bus = place.make();
+    let core = &bus.inner.core;
+    let wanted = core.geometry.stripe(1) + stripe::SWEEP_WANTED;
+    core.region.store(wanted, 1, Relaxed).unwrap();
+    let mut turn = Turn::first();
+    for (due, left) in [(Instant::now() + Duration::from_secs(3600), 1), (turn.sweep, 0)] {
+        turn.sweep = due;
+        bus.inner.sweep_in_time(0, &mut turn).unwrap();
+        assert_eq!(core.region.load(wanted, Relaxed).unwrap(), left);
+    }
+}
+
+/// A bus with keys in every stripe, which a member who stands still has attached first, and a handle that is not patient.
+fn stalled() -> (Place, Bus, Bus) {
+    let place = Place::new();
+    let stopped = place.make();
+    let bus = place.options().deadline(Duration::from_millis(30)).attach_at(place.bus()).unwrap();
+    for number in 0..1000 {
+        stopped.put(format!("k{number}")).ttl(Duration::from_millis(1)).set(&number).unwrap();
+        stopped.set(format!("stays{number}"), &number).unwrap();
+    }
+    (place, stopped, bus)
+}
+
+/// Runs `work` of the other handle while the stopped one holds this stripe's lock.
+fn beside<T>(stopped: &Bus, stripe: u64, work: impl FnOnce() -> T) -> T {
+    let core = &stopped.inner.core;
+    let guard = core.lock_stripe(stripe, stopped.inner.writer().unwrap(), &core.patience());
+    let end = work();
+    drop(guard.unwrap());
+    end
+}
+
+/// A watch that has seen everything, and says so.
+fn asleep(bus: &Bus) -> Watch {
+    let mut watch = bus.watch_from("", Cursor::NOW).unwrap();
+    while watch.try_recv().unwrap().is_some() {}
+    watch
+}
+
+fn is_rung(watch: &Watch) -> bool {
+    let mut polled = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).unwrap() == 1
+}
+
+fn stripe_of(bus: &Bus, key: &[u8]) -> u64 {
+    let geometry = &bus.inner.core.geometry;
+    Hash::of(Name::from(key), geometry.seed).stripe(geometry.stripes)
+}
+
+/// Promise: a clear that is committed is told as done, and rings, whatever holds up the sweep behind it; and that sweeps the
+/// other stripes.
+/// Plants: a sweep whose stall is the clear's; one that ends there.
+#[test]
+fn a_clear_is_done_where_a_member_stands_still() {
+    let (_place, stopped, bus) = stalled();
+    let watch = asleep(&bus);
+    let revision = beside(&stopped, 1, || bus.clear()).unwrap();
+    assert!(is_rung(&watch));
+    assert!(bus.keys("").unwrap().is_empty());
+    let core = &bus.inner.core;
+    let swept = |index| {
+        let at = core.geometry.stripe(index) + stripe::SWEPT_TO;
+        core.region.load(at, Relaxed).unwrap() == revision.get()
+    };
+    let left = || (0..core.geometry.stripes).filter(|index| !swept(*index)).collect::<Vec<_>>();
+    assert_eq!(left(), [1]);
+    let me = bus.inner.writer().unwrap();
+    bus.inner.sweep_in_time(me, &mut Turn::first()).unwrap();
+    assert!(left().is_empty(), "{:?}", left());
+    assert!(bus.check().is_clean());
+}
+
+/// Promise: a member who stands still with a stripe's lock holds up the keeper's work in that stripe alone.
+/// Plants: a stall that ends the turn's expiry, or its sweep.
+#[test]
+fn the_keeper_goes_on_beside_who_stands_still() {
+    let (_place, stopped, bus) = stalled();
+    std::thread::sleep(Duration::from_millis(2));
+    let (core, me) = (&bus.inner.core, bus.inner.writer().unwrap());
+    let held = stripe_of(&bus, b"k0");
+    for index in 0..core.geometry.stripes {
+        core.region.store(core.geometry.stripe(index) + stripe::SWEEP_WANTED, 1, Relaxed).unwrap();
+    }
+    let waiting = |at: u64| {
+        let word = |index| core.region.load(core.geometry.stripe(index) + at, Relaxed).unwrap();
+        (0..core.geometry.stripes).filter(|index| word(*index) != 0).collect::<Vec<_>>()
+    };
+    beside(&stopped, held, || {
+        // The first finds what is due, the second nothing more.
+        for _ in 0..2 {
+            bus.inner.expire_in_time(me, &mut Turn::first()).unwrap();
+        }
+        bus.inner.sweep_in_time(me, &mut Turn::first()).unwrap();
+    });
+    assert_eq!(
+        (waiting(stripe::DEADLINE), waiting(stripe::SWEEP_WANTED)),
+        (vec![held], vec![held])
+    );
+    bus.inner.expire_in_time(me, &mut Turn::first()).unwrap();
+    assert_eq!(bus.keys("").unwrap().len(), 1000);
+}
+
+/// Promise: the dead are buried, but for those whose keys stand behind the lock of who stands still.
+/// Plant: the first one that has to wait ends it.
+#[test]
+fn others_are_buried_beside_one_that_waits() {
+    let (place, stopped, bus) = stalled();
+    let (waits, goes) = (place.options(), place.options());
+    let (waits, goes) =
+        (waits.attach_at(place.bus()).unwrap(), goes.attach_at(place.bus()).unwrap());
+    waits.put("mine").ephemeral().set(&1).unwrap();
+    for dead in [waits, goes] {
+        dead.inner.seat().unwrap().die();
+    }
+    let me = bus.inner.writer().unwrap();
+    let end = beside(&stopped, stripe_of(&bus, b"mine"), || bus.inner.bury_all(me));
+    assert!(matches!(end, Err(LockError::Stalled { owner: 0, .. })), "{end:?}");
+    assert_eq!(bus.members().unwrap().len(), 3);
+    assert_eq!(bus.inner.bury_all(me), Ok(1));
+    assert_eq!(bus.members().unwrap().len(), 2);
+}
+
+/// Promise: what who comes or goes takes away in the keeper's stead is told.
+/// Plant: no ring.
+#[test]
+fn what_is_tended_is_told() {
+    let (_place, stopped, bus) = stalled();
+    std::thread::sleep(Duration::from_millis(2));
+    let watch = asleep(&bus);
+    stopped.inner.tend_unkept().unwrap();
+    assert!(is_rung(&watch));
+}
