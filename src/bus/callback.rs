@@ -75,7 +75,7 @@ struct Shared {
     changed: Condvar,
     alarm: Alarm,
     /// The process that has the thread.
-    process: u32,
+    process: u64,
 }
 
 impl Shared {
@@ -83,16 +83,22 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this is a forked child's copy: it has no thread, and perhaps a lock that one of its parent's held.
+    fn is_forked(&self) -> bool {
+        self.process != crate::sys::fork::lineage()
+    }
+
     fn end(&self) -> Unsubscribed {
+        if self.is_forked() {
+            return Unsubscribed::Done;
+        }
         self.state().wanted_end = true;
         self.alarm.cancel();
         if INSIDE.get() {
             return Unsubscribed::Inside;
         }
-        if self.process == crate::sys::process::pid() {
-            let waited = self.changed.wait_while(self.state(), |state| !state.ended);
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
-        }
+        let waited = self.changed.wait_while(self.state(), |state| !state.ended);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
         Unsubscribed::Done
     }
 
@@ -205,7 +211,9 @@ impl Subscription {
     }
 
     fn end(&self) -> Unsubscribed {
-        let _known = self.inner.callbacks.remove(self.id);
+        if !self.shared.is_forked() {
+            let _known = self.inner.callbacks.remove(self.id);
+        }
         self.shared.end()
     }
 }
@@ -264,7 +272,7 @@ impl Bus {
             state: Mutex::default(),
             changed: Condvar::new(),
             alarm: subscriber.sleeper().alarm(),
-            process: crate::sys::process::pid(),
+            process: crate::sys::fork::lineage(),
         });
         let of_thread = Arc::clone(&shared);
         let run = move || {

@@ -10,6 +10,7 @@ use super::files::{
 use crate::error::OpenError;
 use crate::region::layout::header;
 use crate::sync::Ordering::Release;
+use crate::sys::directory::Directory;
 use crate::sys::file;
 use crate::sys::lock::{locked_range, try_lock_byte, try_lock_range};
 use crate::sys::socket::Ringer;
@@ -31,7 +32,7 @@ pub(crate) fn destroy(state: &Path, path: &Path, force: bool) -> Result<(), Open
         return absent();
     }
     // Also for one that is lost: nobody builds it anew meanwhile.
-    let _lock = lock_directory(path, 0o600)?;
+    let _lock = lock_directory(path, 0o600, CREATE_PATIENCE)?;
     if !is_there() && !is_kept()? {
         // Somebody else was faster, or died when all else was done.
         remove(path)?;
@@ -52,7 +53,7 @@ pub(crate) fn destroy(state: &Path, path: &Path, force: bool) -> Result<(), Open
             .ask_journal()
             .map_err(|source| OpenError::Bad { path: path.join("region"), source })?;
         // Whoever sleeps learns of it; a bell that can't be rung is looked at by its watch itself.
-        if let (Ok(bells), Ok(ringer)) = (file::open_directory(&path.join("bell")), Ringer::new()) {
+        if let (Ok(bells), Ok(ringer)) = (Directory::open(&path.join("bell")), Ringer::new()) {
             let _rung = space.ring_all(&|name| ringer.ring(&bells, name));
         }
     }

@@ -14,7 +14,9 @@ use crate::region::geometry::Geometry;
 use crate::region::layout::{HEADER_SIZE, header};
 use crate::region::{Extent, Memory, Region};
 use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sys::directory::Directory;
 use crate::sys::file::{self, Kind};
+use crate::sys::fork::{NoFork, Private};
 use crate::sys::lock::try_lock_byte;
 use crate::sys::map::Mapping;
 use crate::sys::{clock, process};
@@ -69,19 +71,35 @@ impl Extent for FileExtent {
 }
 
 /// The lock that creators and destroyers take, in a directory that is made for files with `mode`.
-pub(crate) fn lock_directory(path: &Path, mode: u32) -> Result<File, OpenError> {
+///
+/// It is waited for no longer than `patience`: another one may be building a large bus anew, or be stopped.
+pub(crate) fn lock_directory(
+    path: &Path,
+    mode: u32,
+    patience: Duration,
+) -> Result<Private, OpenError> {
     let at = path.join("lock");
     let begun = Instant::now();
-    while begun.elapsed() <= CREATE_PATIENCE {
+    loop {
         make_directory(path, mode)?;
+        // A child that is forked meanwhile must not hold it on.
+        let no_fork = NoFork::begin();
         let lock = match file::open_file(&at, OFlag::O_RDWR | OFlag::O_CREAT, 0o600) {
             // Whoever destroyed the bus meanwhile took the directory away.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            lock => lock.map_err(io("opening", &at))?,
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && begun.elapsed() <= patience =>
+            {
+                continue;
+            }
+            lock => {
+                lock.and_then(|lock| Private::new(lock, &no_fork)).map_err(io("opening", &at))?
+            }
         };
+        drop(no_fork);
         while !try_lock_byte(&lock, 0).map_err(io("locking", &at))? {
-            if begun.elapsed() > CREATE_PATIENCE {
-                break;
+            if begun.elapsed() > patience {
+                let what = "another process that creates or destroys the bus";
+                return Err(OpenError::Busy { path: at, what, waited: begun.elapsed() });
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -91,8 +109,6 @@ pub(crate) fn lock_directory(path: &Path, mode: u32) -> Result<File, OpenError> 
             return Ok(lock);
         }
     }
-    let what = "another process that creates or destroys the bus";
-    Err(OpenError::Busy { path: at, what, waited: begun.elapsed() })
 }
 
 /// Whether there is a region.
@@ -222,10 +238,15 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
 }
 
 /// Opens the members file, and checks that it belongs to the region.
-pub(crate) fn open_members(path: &Path, geometry: &Geometry) -> Result<File, OpenError> {
+pub(crate) fn open_members(
+    directory: &Directory,
+    path: &Path,
+    geometry: &Geometry,
+) -> Result<File, OpenError> {
     use std::os::unix::fs::FileExt;
     let at = path.join("members");
-    let file = file::open_file(&at, OFlag::O_RDWR, 0).map_err(absent_or("opening", &at, path))?;
+    let file = directory.open_file("members", OFlag::O_RDWR);
+    let file = file.map_err(absent_or("opening", &at, path))?;
     let mut id = [0; 16];
     let read = file.read_exact_at(&mut id, 0);
     let (found, expected) = (read.map_or(0, |()| u128::from_le_bytes(id)), geometry.bus_id);
@@ -233,4 +254,25 @@ pub(crate) fn open_members(path: &Path, geometry: &Geometry) -> Result<File, Ope
         return Err(OpenError::BusId { path: at, found, expected });
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::testing::Place;
+
+    /// Promise: one process at a time creates or destroys a bus, however long it takes.
+    /// Plant: whoever has waited long enough goes on as if it had the lock.
+    #[test]
+    fn who_waits_in_vain_has_not_the_lock() {
+        let place = Place::new();
+        let lock = |patience| lock_directory(&place.bus(), 0o600, patience);
+        let held = lock(Duration::ZERO).unwrap();
+        for patience in [Duration::ZERO, Duration::from_millis(5)] {
+            let end = lock(patience);
+            assert!(matches!(end, Err(OpenError::Busy { .. })), "{end:?}");
+        }
+        drop(held);
+        lock(Duration::ZERO).unwrap();
+    }
 }

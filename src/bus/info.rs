@@ -82,8 +82,7 @@ impl Inner {
 
     /// The same, and why there is no telling.
     pub(crate) fn byte_is_locked(&self, byte: u64) -> std::io::Result<bool> {
-        let at = self.path.join("members");
-        let file = crate::sys::file::open_file(&at, OFlag::O_RDONLY, 0)?;
+        let file = self.directory.open_file("members", OFlag::O_RDONLY)?;
         crate::sys::lock::byte_is_locked(&file, byte)
     }
 

@@ -16,10 +16,12 @@ use super::journal::keep::JournalThread;
 use super::persist::SnapshotInfo;
 use crate::error::{OpenError, SnapshotError};
 use crate::lock::LockError;
-use crate::region::layout::{header, stripe};
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sys::lock::try_lock_byte;
+use crate::region::BadRegion;
+use crate::region::layout::{header, member, stripe};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sys::lock::{try_lock_byte, unlock_byte};
 use crate::table::wish::WriteFailure;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,17 +44,26 @@ const SPARE_BLOCKS: u64 = 64;
 /// Tells a thread to end.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
-    wanted: Mutex<bool>,
+    wanted: AtomicBool,
+    /// Held by who sets the word, and from a look at it to the sleep.
+    asleep: Mutex<()>,
     changed: Condvar,
 }
 
 impl Stop {
     pub(super) fn is_wanted(&self) -> bool {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.load(Relaxed)
     }
     pub(super) fn want(&self) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let asleep = self.asleep.lock();
+        self.wanted.store(true, Relaxed);
+        drop(asleep);
         self.changed.notify_all();
+    }
+    /// Sleeps until it is wanted, or so long.
+    fn sleep(&self, pause: Duration) {
+        let asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let _woken = self.changed.wait_timeout_while(asleep, pause, |()| !self.is_wanted());
     }
 }
 
@@ -61,7 +72,7 @@ impl Stop {
 pub(crate) struct KeeperThread {
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
-    process: u32,
+    process: u64,
 }
 
 impl KeeperThread {
@@ -75,16 +86,18 @@ impl KeeperThread {
             path: inner.path.clone(),
             source,
         })?;
-        Ok(Self { stop, thread: Some(thread), process: crate::sys::process::pid() })
+        Ok(Self { stop, thread: Some(thread), process: crate::sys::fork::lineage() })
     }
 }
 
 impl Drop for KeeperThread {
     fn drop(&mut self) {
+        // A forked child has the handle, but not the thread, and perhaps a lock that it held.
+        if self.process != crate::sys::fork::lineage() {
+            return;
+        }
         self.stop.want();
-        // A forked child has the handle but not the thread.
         if let Some(thread) = self.thread.take()
-            && self.process == crate::sys::process::pid()
             && thread.thread().id() != std::thread::current().id()
         {
             let _ended = thread.join();
@@ -132,18 +145,19 @@ impl Turn {
 fn run(weak: &Weak<Inner>, stop: &Arc<Stop>) {
     let mut turn = Turn::first();
     while let Some(pause) = turn_until(weak, stop, &mut turn) {
-        let wanted = stop.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let (wanted, _) = stop
-            .changed
-            .wait_timeout_while(wanted, pause, |wanted| !*wanted)
-            .unwrap_or_else(PoisonError::into_inner);
-        if *wanted {
+        stop.sleep(pause);
+        if stop.is_wanted() {
             break;
         }
     }
     // It has been told to give up, or its bus is gone.
     if let Some(saver) = turn.saver {
         let _ended = saver.join();
+    }
+    drop(turn.journal);
+    // A watch or a lock may hold the member for long still.
+    if let Some(inner) = weak.upgrade() {
+        let _end = inner.leave_office(turn.keeper);
     }
 }
 
@@ -166,6 +180,20 @@ fn turn_until(weak: &Weak<Inner>, stop: &Arc<Stop>, turn: &mut Turn) -> Option<D
 }
 
 impl Inner {
+    /// Says that this member will not be keeper any more, so that another one may.
+    fn leave_office(&self, was_keeper: bool) -> Result<(), BadRegion> {
+        let (Some(seat), region) = (self.seat(), &self.core.region) else { return Ok(()) };
+        let state = self.member_at(u64::from(seat.slot)) + member::STATE;
+        let _before =
+            region.exchange(state, member::STATE_MAY_KEEP, member::STATE_IN_USE, AcqRel)?;
+        if was_keeper {
+            let _before = region.exchange(header::KEEPER, u64::from(seat.slot) + 1, 0, AcqRel)?;
+            // What can't be unlocked is locked until the member ends.
+            let _end = unlock_byte(&seat.file, KEEPER_BYTE);
+        }
+        Ok(())
+    }
+
     fn keeper_turn(&self, turn: &mut Turn) -> Result<(), WriteFailure> {
         let Some(seat) = self.seat() else { return Ok(()) };
         let region = &self.core.region;
@@ -291,14 +319,7 @@ impl Inner {
             return Ok(());
         }
         turn.files = Instant::now();
-        let here = crate::sys::file::stat(&self.region);
-        let there = crate::sys::file::stat_path(&self.path.join("region"));
-        let gone = match (here, there) {
-            (Ok(here), Ok(there)) => !here.is_same(&there),
-            (_, Err(error)) => error.kind() == std::io::ErrorKind::NotFound,
-            _ => false,
-        };
-        if gone {
+        if self.files_are_gone() {
             // The state is still mapped: it is saved before anybody is told.
             if self.saving.backend.is_some() && self.unsaved() > 0 {
                 let _saved = self.take_snapshot(&mut Going::until(0, &|| false));

@@ -44,7 +44,7 @@ impl Inner {
     /// watch members. Gives whether there was a burial.
     pub(crate) fn bury(&self, dead: u32, me: u32, ended: u64) -> Result<bool, LockError> {
         let core = &self.core;
-        let Some(seat) = self.seat() else { return Ok(false) };
+        let Some(seat) = self.newest_seat() else { return Ok(false) };
         let mut probe = seat.undertaker.begin();
         if dead != me && !probe.acquire(dead) {
             return Ok(false);
@@ -57,7 +57,7 @@ impl Inner {
         core.abort_snapshot_of(me, owner)?;
         core.watches_of(owner, &mut |name| {
             // A socket that stays is bound over by the slot's next watch.
-            let _gone = crate::sys::file::unlink(&self.path.join("bell").join(name.to_string()));
+            let _gone = self.bells.as_ref().map(|bells| bells.unlink(&name.to_string()));
         })?;
         if core.region.load(at + member::EPHEMERAL, Acquire)? != 0 {
             core.delete_owned(me, owner).map_err(|failure| match failure {

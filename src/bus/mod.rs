@@ -64,7 +64,7 @@ pub(crate) mod write;
 use crate::error::{OpenError, WriteError};
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Relaxed};
-use crate::sys::lock::unlock_all;
+use crate::sys::directory::Directory;
 use crate::sys::socket::Ringer;
 use crate::table::Core;
 use callback::Callbacks;
@@ -74,7 +74,6 @@ use options::Options;
 use persist::Saving;
 use seat::Seats;
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,7 +87,10 @@ pub(crate) struct Inner {
     /// Whether the handle may host the keeper.
     pub(crate) may_keep: bool,
     pub(crate) region: File,
-    pub(crate) bells: OwnedFd,
+    /// What `path` named when it was opened.
+    pub(crate) directory: Directory,
+    /// A reader has none.
+    pub(crate) bells: Option<Directory>,
     pub(crate) ringer: Ringer,
     /// A reader has none.
     pub(crate) seats: Option<Arc<Seats>>,
@@ -113,8 +115,7 @@ impl Inner {
         let Some(seats) = &self.seats else {
             return Err(WriteError::Gone { path: self.path.clone() });
         };
-        let seat = seats.current();
-        if !seat.is_forked() {
+        if let Some(seat) = seats.current() {
             return Ok(seat.slot);
         }
         self.sit_down_anew(seats).map_err(|error| WriteError::Forked { source: Box::new(error) })
@@ -215,7 +216,5 @@ impl Drop for Inner {
             let _end = self.tend_unkept();
         }
         let _end = self.bury(seat.slot, seat.slot, member::ENDED_LEFT);
-        // A child that another thread is starting has a copy of the description until its `exec`.
-        let _end = unlock_all(&seat.file);
     }
 }

@@ -17,6 +17,7 @@ use crate::error::OpenError;
 use crate::region::geometry::Geometry;
 use crate::region::layout::header;
 use crate::sync::Ordering::Relaxed;
+use crate::sys::directory::Directory;
 use crate::sys::file;
 use crate::sys::socket::Ringer;
 use crate::table::{Core, Nobody};
@@ -39,14 +40,14 @@ impl Options {
     /// # Errors
     /// [`OpenError::InUse`] while members live, unless `force`.
     pub fn destroy(&self, name: &str, force: bool) -> Result<(), OpenError> {
-        destroy::destroy(&self.state_directory(), &self.path(name)?, force)
+        destroy::destroy(&self.state_directory(), &absolute(&self.path(name)?)?, force)
     }
     /// Like [`destroy`](Self::destroy), by path.
     ///
     /// # Errors
     /// As there.
     pub fn destroy_at(&self, path: impl AsRef<Path>, force: bool) -> Result<(), OpenError> {
-        destroy::destroy(&self.state_directory(), path.as_ref(), force)
+        destroy::destroy(&self.state_directory(), &absolute(path.as_ref())?, force)
     }
 
     /// Where the bus with this name is: in the [`directory`](Self::directory) of all buses, else in
@@ -118,9 +119,15 @@ impl Options {
     }
 }
 
+/// What it is called wherever the process goes.
+fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
+    std::path::absolute(path).map_err(io("resolving the path", path))
+}
+
 /// Opens a bus as `intent` allows.
 fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError> {
     options.check()?;
+    let path = &absolute(path)?;
     if intent == Intent::Create {
         create(options, path, intent)?;
     }
@@ -139,7 +146,7 @@ fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError
 
 /// Creates a bus, unless somebody was faster.
 fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenError> {
-    let _lock = lock_directory(path, options.mode.unwrap_or(0o600))?;
+    let _lock = lock_directory(path, options.mode.unwrap_or(0o600), CREATE_PATIENCE)?;
     if !make_way(options, path)? {
         return match intent {
             Intent::Create => Err(OpenError::Exists { path: path.to_owned() }),
@@ -202,11 +209,12 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     differs(options, path, &space.geometry)?;
     let saving = Saving::of(options, path)?;
     let bell = path.join("bell");
-    let bells = file::open_directory(&bell).map_err(absent_or("opening", &bell, path))?;
-    let seats = Seats::take(path, &space)?;
+    let bells = Directory::open(&bell).map_err(absent_or("opening", &bell, path))?;
+    let directory = Directory::open(path).map_err(absent_or("opening", path, path))?;
+    let seats = Seats::take(&directory, path, &space)?;
     // Whoever unlinks the files does not wait for us: nobody joins a bus that is gone.
-    let now = path.join("region");
-    let now = file::stat_path(&now).map_err(absent_or("looking at", &now, path))?;
+    let now = directory.stat("region");
+    let now = now.map_err(absent_or("looking at", &path.join("region"), path))?;
     let bad = |source| OpenError::Bad { path: path.join("region"), source };
     if !now.is_same(&stat) || space.region.load(header::DESTROYED, Relaxed).map_err(bad)? != 0 {
         return Err(OpenError::Absent { path: path.to_owned() });
@@ -219,14 +227,15 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         label: options.label.clone().unwrap_or_default(),
         may_keep: options.keeper && saving.can_keep(),
         region,
-        bells,
+        directory,
+        bells: Some(bells),
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
         seats: Some(Arc::clone(&seats)),
         counting: Counting::of_member(options.metrics),
         saving,
         callbacks: Callbacks::default(),
     };
-    inner.sit_down(seats.current())?;
+    inner.sit_down(seats.first(), inner.may_keep)?;
     if !inner.may_keep {
         // Nobody needs it to succeed.
         let _end = inner.tend_unkept();
@@ -242,6 +251,7 @@ fn name_of(path: &Path) -> String {
 
 /// Opens what is there for reading alone.
 pub(crate) fn read_only(options: &Options, path: &Path) -> Result<Inner, OpenError> {
+    let path = &absolute(path)?;
     let (space, region, _) = map(path, false)?;
     Ok(Inner {
         core: Core::new(space, Box::new(Nobody), options.deadline),
@@ -250,7 +260,8 @@ pub(crate) fn read_only(options: &Options, path: &Path) -> Result<Inner, OpenErr
         label: String::new(),
         may_keep: false,
         region,
-        bells: file::open_directory(path).map_err(io("opening", path))?,
+        directory: Directory::open(path).map_err(io("opening", path))?,
+        bells: None,
         ringer: Ringer::new().map_err(io("making a socket for", path))?,
         seats: None,
         counting: Counting::of_reader().map_err(io("drawing an id for", path))?,

@@ -26,7 +26,7 @@ use crate::table::load::LoadError;
 use crate::table::{Core, Nobody};
 use crate::types::limits::{KEY_MAX, LABEL_MAX};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far above the old revisions a rebuilt bus goes on, so that no cursor or condition of a lost
@@ -53,10 +53,6 @@ pub(crate) struct Saving {
     pub(super) replaced: PathBuf,
     /// Where backups go that have a name and no place.
     pub(super) backups: PathBuf,
-    /// Snapshots of one handle, one at a time.
-    pub(super) one: Mutex<()>,
-    /// How many threads wait for it.
-    pub(super) awaited: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) journaling: Journaling,
 }
@@ -94,8 +90,6 @@ impl Saving {
             rate: 0,
             replaced: PathBuf::new(),
             backups: PathBuf::new(),
-            one: Mutex::default(),
-            awaited: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             journaling: Journaling::none(),
         }

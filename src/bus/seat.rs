@@ -4,9 +4,14 @@
 //! 1. A seat belongs to the process that took it. A forked child finds that the seat is not its own
 //!    by one load, and takes another one before its first write; pins, locks and watches of its
 //!    parent it leaves alone.
-//! 2. What names a slot is mended before the slot is used (`docs/design.md`, ATTACH).
+//! 2. What names a slot is mended before the slot is used (`docs/design.md`, Attach): the threads of a forked child wait
+//!    for the one of them that takes a seat. Only who mends the slot probes through it before.
 //!
 //! A death leaves the slot to its next user or to a burial.
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 
 use super::Inner;
 use super::counters::Counter;
@@ -20,12 +25,13 @@ use crate::member::Prober;
 use crate::region::layout::{header, member};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sys::directory::Directory;
 use crate::sys::fork::{NoFork, Private, leave_all};
-use crate::sys::lock::{locked_range, try_lock_byte};
+use crate::sys::lock::{locked_range, try_lock_byte, unlock_all};
 use crate::sys::map::WipeOnFork;
 use crate::sys::{clock, process};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A member slot, and how its user proves to be alive.
@@ -40,6 +46,10 @@ pub(crate) struct Seat {
     /// Holds the bytes of the dead while they are buried: a description of its own, so that locks
     /// can be probed meanwhile.
     pub(crate) undertaker: Prober<Private>,
+    /// Snapshots of one handle, one at a time. Not the handle's: a forked child would have it as its parent's thread held it.
+    pub(super) one: Mutex<()>,
+    /// How many threads wait for it.
+    pub(super) awaited: AtomicU64,
     /// Hazard slots of the member that are in use, a bit each.
     pub(crate) pins: AtomicU64,
     /// Where its threads count.
@@ -47,9 +57,18 @@ pub(crate) struct Seat {
     /// Where these stand in the region.
     pub(crate) lanes_at: u64,
     fork: WipeOnFork,
-    /// The seat of a forked child.
+    /// One of the three below.
+    stage: AtomicU64,
+    /// The seat of a forked child, or the one after this was given up.
     heir: OnceLock<Box<Seat>>,
 }
+
+/// What names the slot is being mended.
+const SITTING: u64 = 0;
+/// In use.
+const SEATED: u64 = 1;
+/// The slot could not be had after all.
+const GIVEN_UP: u64 = 2;
 
 /// How entries name a member.
 pub(crate) fn owner_word(slot: u32, generation: u64) -> u64 {
@@ -85,9 +104,14 @@ fn free_slot(file: &Private, path: &Path, space: &Space) -> Result<u64, OpenErro
 
 impl Seat {
     /// Takes a free slot's byte. The slot is not used yet.
-    fn take(path: &Path, space: &Space, held: &NoFork) -> Result<Self, OpenError> {
+    fn take(
+        directory: &Directory,
+        path: &Path,
+        space: &Space,
+        held: &NoFork,
+    ) -> Result<Self, OpenError> {
         let members = || {
-            let file = open_members(path, &space.geometry)?;
+            let file = open_members(directory, path, &space.geometry)?;
             Private::new(file, held).map_err(io("opening the members of", path))
         };
         let file = members()?;
@@ -101,10 +125,13 @@ impl Seat {
             file,
             prober: Prober::new(members()?),
             undertaker: Prober::new(members()?),
+            one: Mutex::default(),
+            awaited: AtomicU64::new(0),
             pins: AtomicU64::new(0),
             lanes_at: space.geometry.member(slot) + member::LANES,
             lanes: Lanes::new().map_err(io("drawing an id for", path))?,
             fork: WipeOnFork::new().map_err(io("preparing for forks of", path))?,
+            stage: AtomicU64::new(SITTING),
             heir: OnceLock::new(),
         })
     }
@@ -128,6 +155,22 @@ impl Seat {
     pub(crate) fn is_forked(&self) -> bool {
         self.fork.is_child()
     }
+
+    /// Whether it is this process's, and in this stage.
+    fn is(&self, stage: u64) -> bool {
+        // ORDERING: [seat.stage] Acquire; pairs with the Release store in `sit_down`. Not for loom to show: a word of the
+        // process.
+        !self.is_forked() && self.stage.load(Acquire) == stage
+    }
+
+    /// The last of those that followed it, or itself.
+    fn last(&self) -> &Seat {
+        let mut seat = self;
+        while let Some(heir) = seat.heir.get() {
+            seat = heir;
+        }
+        seat
+    }
 }
 
 /// The seat of a handle, and those of its forked copies.
@@ -137,34 +180,41 @@ pub(crate) struct Seats {
 }
 
 impl Seats {
-    pub(crate) fn take(path: &Path, space: &Space) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn take(
+        directory: &Directory,
+        path: &Path,
+        space: &Space,
+    ) -> Result<Arc<Self>, OpenError> {
         let held = NoFork::begin();
-        Ok(Arc::new(Self { first: Seat::take(path, space, &held)? }))
+        Ok(Arc::new(Self { first: Seat::take(directory, path, space, &held)? }))
     }
 
-    /// The seat of a forked child, if it has taken one.
+    /// The seat that a handle was opened with.
+    pub(crate) fn first(&self) -> &Seat {
+        &self.first
+    }
+
+    /// The seat that a forked child sits on.
     #[cold]
     fn heir(&self) -> Option<&Seat> {
-        Some(self.current()).filter(|seat| !seat.is_forked())
+        Some(self.first.last()).filter(|seat| seat.is(SEATED))
     }
 
-    /// This process's seat; in a forked child that has none yet, the parent's.
-    #[inline]
-    pub(crate) fn current(&self) -> &Seat {
-        let mut seat = &self.first;
-        while seat.is_forked() {
-            match seat.heir.get() {
-                Some(heir) => seat = heir,
-                None => break,
-            }
-        }
-        seat
+    /// This process's seat: none in a forked child that has none yet.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<&Seat> {
+        if self.first.is_forked() { self.heir() } else { Some(&self.first) }
+    }
+
+    /// The same, or the one that is being taken.
+    fn newest(&self) -> Option<&Seat> {
+        Some(self.first.last()).filter(|seat| seat.is(SITTING) || seat.is(SEATED))
     }
 }
 
 impl Liveness for Arc<Seats> {
     fn probe(&self) -> Option<Box<dyn Probe + '_>> {
-        Some(Box::new(self.current().prober.try_begin()?))
+        Some(Box::new(self.newest()?.prober.try_begin()?))
     }
 }
 
@@ -172,29 +222,36 @@ impl Inner {
     /// This process's seat: none for a reader, and none in a forked child that did not write yet.
     #[inline(always)]
     pub(crate) fn seat(&self) -> Option<&Seat> {
-        let seats = self.seats.as_ref()?;
-        if seats.first.is_forked() { seats.heir() } else { Some(&seats.first) }
+        self.seats.as_ref()?.current()
     }
 
-    /// Takes a seat in a forked child.
+    /// The same, also while it is being taken: for what its slot's last user left.
+    pub(super) fn newest_seat(&self) -> Option<&Seat> {
+        self.seats.as_ref()?.newest()
+    }
+
+    /// Takes a seat in a forked child. Its other threads wait until this one sits, or has given up; so do forks.
     #[cold]
     pub(crate) fn sit_down_anew(&self, seats: &Seats) -> Result<u32, OpenError> {
         let held = NoFork::begin();
-        let parent = seats.current();
-        if !parent.is_forked() {
-            return Ok(parent.slot);
+        if let Some(seat) = seats.heir() {
+            return Ok(seat.slot);
         }
         leave_all(&held);
-        let seat = Box::new(Seat::take(&self.path, &self.core.space, &held)?);
+        let seat = Seat::take(&self.directory, &self.path, &self.core.space, &held)?;
         // Set before it sits down: who mends the slot probes through the new descriptions.
-        let seat = parent.heir.get_or_init(|| seat);
-        drop(held);
-        self.sit_down(seat)?;
+        let seat = seats.first.last().heir.get_or_init(|| Box::new(seat));
+        if let Err(error) = self.sit_down(seat, false) {
+            // The next write takes another one. Who finds the bytes free finds a slot that nobody mended to the end.
+            seat.stage.store(GIVEN_UP, Release);
+            let _end = unlock_all(&seat.file);
+            return Err(error);
+        }
         Ok(seat.slot)
     }
 
-    /// ATTACH: mends what names the slot, then uses it. Its byte is held.
-    pub(crate) fn sit_down(&self, seat: &Seat) -> Result<(), OpenError> {
+    /// ATTACH: mends what names the slot, then uses it. Its byte is held. `may_keep`: there is a thread for it.
+    pub(crate) fn sit_down(&self, seat: &Seat, may_keep: bool) -> Result<(), OpenError> {
         let (core, path, slot) = (&self.core, self.path.join("region"), seat.slot);
         let bad = |source| OpenError::Bad { path: path.clone(), source };
         let high = u64::from(slot) + 1;
@@ -213,9 +270,6 @@ impl Inner {
                 waited: core.patience,
             },
         })?;
-        if found {
-            self.count(Counter::Burials);
-        }
         // From here on the slot's user lives: its predecessor is buried.
         let life = LIFE_BYTES + u64::from(slot);
         let locked = try_lock_byte(&seat.file, life);
@@ -233,8 +287,13 @@ impl Inner {
         if !self.label.is_empty() {
             core.region.write(at + member::LABEL, self.label.as_bytes()).map_err(bad)?;
         }
-        let state = if self.may_keep { member::STATE_MAY_KEEP } else { member::STATE_IN_USE };
+        let state = if may_keep { member::STATE_MAY_KEEP } else { member::STATE_IN_USE };
         put(member::STATE, state)?;
+        // ORDERING: [seat.stage] Release; pairs with the Acquire load in `is`. Not for loom to show: a word of the process.
+        seat.stage.store(SEATED, Release);
+        if found {
+            self.count(Counter::Burials);
+        }
         self.ring_watches(Sort::Members, Some(b""));
         Ok(())
     }

@@ -79,17 +79,15 @@ impl Sleeper {
     }
 
     fn register(inner: &Arc<Inner>, sort: Sort, filter: &[u8]) -> Result<Waker, WatchError> {
-        if inner.seats.is_none() {
-            return Ok(Waker::Timer(Timer::new()?));
-        }
+        let Some(bells) = &inner.bells else { return Ok(Waker::Timer(Timer::new()?)) };
         inner.writer()?;
         let Some(seat) = inner.seat() else { return Ok(Waker::Timer(Timer::new()?)) };
         let nonce = crate::sys::process::random()?;
         let owner = seat.owner();
         let taken = inner.core.watch_take(owner, nonce, (sort, filter)).map_err(ReadError::from)?;
         let index = taken.ok_or(WatchError::TooMany { limit: WATCHES_MAX })?;
-        let bell =
-            Doorbell::bind(&inner.bells, BellName { index, nonce }, &inner.path.join("bell"));
+        let mode = inner.core.geometry.mode as u32;
+        let bell = Doorbell::bind(bells, BellName { index, nonce }, mode);
         match bell {
             Ok(bell) => Ok(Waker::Bell { bell, index, owner }),
             Err(error) => {
@@ -241,7 +239,7 @@ impl Drop for Sleeper {
         if let Waker::Bell { bell, index, .. } = &self.waker
             && self.is_ours()
         {
-            bell.remove();
+            self.inner.bells.iter().for_each(|bells| bell.remove(bells));
             // A damaged table keeps the slot until the member is buried.
             let _given = self.inner.core.watch_give(*index);
         }

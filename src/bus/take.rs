@@ -62,9 +62,9 @@ impl Inner {
     ) -> Result<T, SnapshotError> {
         let me = self.writer()?;
         let Some(seat) = self.seat() else { return Err(SnapshotError::NoBackend) };
-        self.saving.awaited.fetch_add(1, Relaxed);
-        let _one = self.saving.one.lock().unwrap_or_else(PoisonError::into_inner);
-        self.saving.awaited.fetch_sub(1, Relaxed);
+        seat.awaited.fetch_add(1, Relaxed);
+        let _one = seat.one.lock().unwrap_or_else(PoisonError::into_inner);
+        seat.awaited.fetch_sub(1, Relaxed);
         let fail = |source| {
             let at = self.path.join("members").display().to_string();
             SnapshotError::Io { at, source }
@@ -101,7 +101,8 @@ impl Inner {
 
     /// Whether somebody waits for the end of the snapshot that this member takes.
     pub(super) fn is_snapshot_awaited(&self) -> bool {
-        self.saving.awaited.load(Relaxed) > 0 || self.is_locked(AWAITED_BYTE)
+        let awaited = |seat: &Seat| seat.awaited.load(Relaxed) > 0;
+        self.seat().is_some_and(awaited) || self.is_locked(AWAITED_BYTE)
     }
 
     /// Saves to a backend, which may be another one than the bus's.

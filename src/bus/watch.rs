@@ -26,7 +26,9 @@ pub struct Watch {
 impl Inner {
     pub(crate) fn ring(&self, name: BellName) {
         self.count(Counter::Bells);
-        self.ringer.ring(&self.bells, name);
+        if let Some(bells) = &self.bells {
+            self.ringer.ring(bells, name);
+        }
     }
 
     /// After a commit: wakes the sleeping watches that a key concerns; `None`: all of this sort.

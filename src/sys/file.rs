@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, lstat};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// What a path or a descriptor is.
@@ -80,7 +80,7 @@ impl From<FileStat> for Stat {
     }
 }
 
-fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
+pub(super) fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> io::Result<T> {
     loop {
         match call() {
             Err(Errno::EINTR) => {}
@@ -100,12 +100,6 @@ pub(crate) fn open_file(path: &Path, flags: OFlag, mode: u32) -> io::Result<File
         note(|| Deed::Open { path: path.to_owned(), inode: inode(&file), truncates });
     }
     Ok(file)
-}
-
-/// Opens a directory, to name things below it.
-pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    gate(Call::Open)?;
-    again(|| open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY, Mode::empty()))
 }
 
 /// What a descriptor is.
@@ -151,7 +145,8 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     }
     #[cfg(test)]
     note(|| Deed::MakeDirectory { path: path.to_owned() });
-    set_mode(&open_directory(path)?, mode)
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+    set_mode(&again(|| open(path, flags, Mode::empty()))?, mode)
 }
 
 /// Makes a directory and those above it, for this user alone. What is there stays as it is; its name is on the

@@ -12,8 +12,8 @@
 
 use super::map::WipeOnFork;
 use super::seam::{Call, gate};
-use crate::sync::AtomicU32;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicU32, AtomicU64};
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
@@ -30,6 +30,9 @@ static PRIVATE: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 /// and what tells whether this process did that already.
 static NOTHING: OnceLock<(File, WipeOnFork)> = OnceLock::new();
 
+/// How many forks lie between the first process that used membus and this one.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
 /// No fork by another thread of this process happens as long as this lives.
 #[derive(Debug)]
 pub(crate) struct NoFork(PhantomData<*const ()>);
@@ -37,6 +40,8 @@ pub(crate) struct NoFork(PhantomData<*const ()>);
 impl NoFork {
     pub(crate) fn begin() -> Self {
         hold();
+        // Before anything is opened. Who registers a descriptor is told what failed.
+        let _prepared = prepare();
         Self(PhantomData)
     }
 }
@@ -92,10 +97,20 @@ extern "C" fn in_child() {
     release();
 }
 
+/// Which process this is, of those that were forked off one another: it differs from what a parent was told, and from what
+/// this one was told before it was forked.
+pub(crate) fn lineage() -> u64 {
+    if NOTHING.get().is_some_and(|(_, mark)| mark.is_child()) {
+        leave_all(&NoFork::begin());
+    }
+    FORKS.load(Relaxed)
+}
+
 /// In a child, once: points what it shares with its parent elsewhere.
 fn leave() {
     let Some((nothing, mark)) = NOTHING.get().filter(|(_, mark)| mark.is_child()) else { return };
     mark.set();
+    FORKS.fetch_add(1, Relaxed);
     for number in list().drain(..) {
         // SAFETY: both numbers are open descriptors: `NOTHING` lives for ever, and a registered one
         // until it is taken from the list. What the second one stood for is only given up, in this
@@ -109,26 +124,37 @@ pub(crate) fn leave_all(_held: &NoFork) {
     leave();
 }
 
+/// Registers the handlers, once. Who calls it holds [`BUSY`].
 fn prepare() -> io::Result<()> {
     if NOTHING.get().is_some() {
         return Ok(());
     }
-    let nothing = File::open("/dev/null")?;
-    if NOTHING.set((nothing, WipeOnFork::new()?)).is_ok() {
-        // SAFETY: the handlers are plain functions that live as long as the program.
-        let refused =
-            unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
-        if refused != 0 {
-            return Err(io::Error::from_raw_os_error(refused));
-        }
+    let (nothing, mark) = (File::open("/dev/null")?, WipeOnFork::new()?);
+    // SAFETY: the handlers are plain functions that live as long as the program.
+    let refused = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    if refused != 0 {
+        return Err(io::Error::from_raw_os_error(refused));
     }
+    let _first = NOTHING.set((nothing, mark));
     Ok(())
 }
 
-/// A file whose description no forked child shares.
+/// A file whose description no forked child shares. Its locks end with it.
 #[derive(Debug)]
 pub(crate) struct Private {
     file: File,
+    /// Behind the file, which is closed first: no fork finds it off the list and open.
+    closing: Option<Closing>,
+}
+
+/// [`NoFork`] in a drop: that can't be kept where a value may go from thread to thread.
+#[derive(Debug)]
+struct Closing;
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        release();
+    }
 }
 
 impl Private {
@@ -136,7 +162,7 @@ impl Private {
         gate(Call::Open)?;
         prepare()?;
         list().push(file.as_raw_fd());
-        Ok(Self { file })
+        Ok(Self { file, closing: None })
     }
 }
 
@@ -160,10 +186,14 @@ impl AsFd for Private {
 
 impl Drop for Private {
     fn drop(&mut self) {
-        let held = NoFork::begin();
+        hold();
+        self.closing = Some(Closing);
+        // In a child whose fork ran no handler the locks are its parent's.
+        leave();
         let number = self.file.as_raw_fd();
         list().retain(|other| *other != number);
-        drop(held);
+        // A program that another thread is starting has a copy of the description until it executes.
+        let _end = super::lock::unlock_all(&self.file);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here knows a region. Unsafe code stands in the files that say so.
 
 pub(crate) mod clock;
+pub(crate) mod directory;
 pub(crate) mod file;
 #[cfg(not(loom))]
 pub(crate) mod fork;

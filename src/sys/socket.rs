@@ -3,6 +3,7 @@
 //! Names go through `/proc/self/fd/N`, so that a path longer than the 108 bytes of a socket
 //! address does no harm. What a datagram holds is never looked at.
 
+use super::directory::Directory;
 use super::seam::{Call, gate};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -10,15 +11,11 @@ use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
-
-fn below(directory: &OwnedFd, name: BellName) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
-}
+use std::time::{Duration, Instant};
 
 /// Which watch a doorbell is of: the number of its slot, and a random one, so that no later watch in
 /// this slot has the same.
@@ -42,18 +39,19 @@ pub(crate) const SELF_LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Doorbell {
     socket: UnixDatagram,
     name: BellName,
-    path: PathBuf,
 }
 
 impl Doorbell {
-    /// Binds `name` in a directory; what an earlier life left under it goes.
-    pub(crate) fn bind(directory: &OwnedFd, name: BellName, path: &Path) -> io::Result<Self> {
+    /// Binds `name` in a directory, for whoever may write by these permissions; what an earlier life left under it goes.
+    pub(crate) fn bind(directory: &Directory, name: BellName, mode: u32) -> io::Result<Self> {
         gate(Call::Socket)?;
-        let at = below(directory, name);
-        super::file::unlink(&at)?;
-        let socket = UnixDatagram::bind(&at)?;
+        let file = name.to_string();
+        directory.unlink(&file)?;
+        let socket = UnixDatagram::bind(directory.below(&file))?;
         socket.set_read_timeout(Some(SELF_LOOK))?;
-        Ok(Self { socket, name, path: path.join(name.to_string()) })
+        // Who may not write to a socket can't ring it.
+        directory.set_mode_of_socket(&file, mode)?;
+        Ok(Self { socket, name })
     }
 
     /// Takes everything that waits.
@@ -69,10 +67,10 @@ impl Doorbell {
         }
     }
 
-    /// Removes its name, when the process that bound it is done with it.
-    pub(crate) fn remove(&self) {
+    /// Removes its name from its directory, when the process that bound it is done with it.
+    pub(crate) fn remove(&self, directory: &Directory) {
         // The directory may be gone with the bus.
-        drop(super::file::unlink(&self.path));
+        drop(directory.unlink(&self.name.to_string()));
     }
 
     /// Under which name it is rung.
@@ -88,8 +86,13 @@ impl Doorbell {
         }
         // One call instead of two for who waits for ever.
         gate(Call::Receive)?;
+        let begun = Instant::now();
         match recv(self.socket.as_raw_fd(), &mut [0; 8], MsgFlags::empty()) {
             Ok(_) => Ok(true),
+            // An event loop may have set the descriptor not to wait (`O_NONBLOCK`).
+            Err(Errno::EAGAIN) if begun.elapsed() < SELF_LOOK / 2 => {
+                readable(self.socket.as_fd(), SELF_LOOK)
+            }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
@@ -191,13 +194,13 @@ impl Ringer {
 
     /// Rings once. A full queue has been rung already, a dead socket needs no ring: both are
     /// success, as is everything else, since the watch's flag is the truth.
-    pub(crate) fn ring(&self, directory: &OwnedFd, name: BellName) {
+    pub(crate) fn ring(&self, directory: &Directory, name: BellName) {
         let line = self.lines.get(name.index as usize % CONNECTED);
         let line = line.and_then(|line| line.try_lock().ok());
         if line.is_some_and(|mut line| line.ring(directory, name)) {
             return;
         }
-        let to = below(directory, name);
+        let to = directory.below(&name.to_string());
         // Rings that nobody took yet count against their sender, some hundred of them: those of a
         // stopped process would keep it from ringing anybody else. A new sender has none.
         if let Err(error) = send_to(&self.socket, &to)
@@ -210,7 +213,7 @@ impl Ringer {
 
 impl Line {
     /// Rings if this line leads there, or is made to: whether it did.
-    fn ring(&mut self, directory: &OwnedFd, name: BellName) -> bool {
+    fn ring(&mut self, directory: &Directory, name: BellName) -> bool {
         if self.to.as_ref().is_none_or(|(to, _)| *to != name) {
             self.passed += 1;
             if self.to.is_some() && self.passed < PATIENCE {
@@ -232,9 +235,9 @@ fn was_rung(sent: io::Result<usize>) -> bool {
     sent.map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |_| true)
 }
 
-fn connected(directory: &OwnedFd, name: BellName) -> io::Result<UnixDatagram> {
+fn connected(directory: &Directory, name: BellName) -> io::Result<UnixDatagram> {
     let socket = unbound()?;
-    socket.connect(below(directory, name))?;
+    socket.connect(directory.below(&name.to_string()))?;
     Ok(socket)
 }
 
@@ -254,19 +257,19 @@ mod tests {
 
     struct Door {
         directory: tempfile::TempDir,
-        opened: OwnedFd,
+        opened: Directory,
     }
 
     impl Door {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
-            let opened = super::super::file::open_directory(directory.path()).unwrap();
+            let opened = Directory::open(directory.path()).unwrap();
             Self { directory, opened }
         }
 
         fn bell(&self, index: u64, nonce: u64) -> Doorbell {
             let name = BellName { index, nonce };
-            Doorbell::bind(&self.opened, name, self.directory.path()).unwrap()
+            Doorbell::bind(&self.opened, name, 0o600).unwrap()
         }
 
         /// Rings it: whether the bell shows it.
@@ -349,5 +352,45 @@ mod tests {
             }
             assert!(waiter.join().unwrap());
         });
+    }
+
+    /// Promise: who waits on a doorbell sleeps, also when an event loop has set its descriptor not to wait.
+    /// Plant: no second way to wait: it is back at once, and again, and again.
+    #[test]
+    fn a_descriptor_that_does_not_wait_is_waited_for() {
+        let door = Door::new();
+        let bell = door.bell(1, 1);
+        bell.socket.set_nonblocking(true).unwrap();
+        let begun = Instant::now();
+        assert!(!bell.wait(SELF_LOOK).unwrap());
+        assert!(begun.elapsed() >= SELF_LOOK);
+    }
+
+    /// Promise: whoever may write to the bus may ring its watches. With a usual umask (0o022).
+    /// Plants: the mode that the umask leaves; the mode of what somebody put in the socket's place.
+    #[test]
+    fn a_bell_has_the_mode_of_the_bus() {
+        use std::os::unix::fs::MetadataExt;
+        let door = Door::new();
+        let mode = |name: &str| door.directory.path().join(name).metadata().unwrap().mode() & 0o777;
+        for (index, wanted) in [(1, 0o600), (2, 0o660), (3, 0o666), (4, 0o640)] {
+            let name = BellName { index, nonce: 1 };
+            let bell = Doorbell::bind(&door.opened, name, wanted).unwrap();
+            assert_eq!(mode(&bell.name().to_string()), wanted);
+        }
+        let ours = door.directory.path().join("ours");
+        std::fs::write(&ours, b"").unwrap();
+        let before = mode("ours");
+        std::os::unix::fs::symlink(&ours, door.directory.path().join("link")).unwrap();
+        for name in ["ours", "link"] {
+            door.opened.set_mode_of_socket(name, 0o666).unwrap();
+        }
+        std::fs::hard_link(
+            door.directory.path().join(door.bell(5, 1).name().to_string()),
+            door.directory.path().join("second"),
+        )
+        .unwrap();
+        door.opened.set_mode_of_socket("second", 0o666).unwrap();
+        assert_eq!((mode("ours"), mode("second")), (before, 0o600));
     }
 }

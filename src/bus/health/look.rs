@@ -43,11 +43,9 @@ impl Inner {
         Look { is_gone, metrics, dead: if is_gone { 0 } else { dead }, sitting }
     }
 
-    /// Whether the region's file is no longer where it was.
+    /// Whether the region's file is no longer in its directory, wherever that is by now.
     pub(in crate::bus) fn files_are_gone(&self) -> bool {
-        let here = crate::sys::file::stat(&self.region);
-        let there = crate::sys::file::stat_path(&self.path.join("region"));
-        match (here, there) {
+        match (crate::sys::file::stat(&self.region), self.directory.stat("region")) {
             (Ok(here), Ok(there)) => !here.is_same(&there),
             (_, Err(error)) => error.kind() == std::io::ErrorKind::NotFound,
             _ => false,

@@ -146,3 +146,29 @@ fn what_is_tended_is_told() {
     stopped.inner.tend_unkept().unwrap();
     assert!(is_rung(&watch));
 }
+
+/// Promise: who can't be keeper any more does not seem to be, whatever it is still held by: another one takes over, and
+/// whoever closes the last handle that may keep saves.
+/// Plants: the byte stays locked; the state stays; the word stays.
+#[test]
+fn a_keeper_that_ends_gives_its_office_up() {
+    let place = Place::new();
+    let first = place.options().keeper(true).create_at(place.bus()).unwrap();
+    let until = |is_true: &dyn Fn() -> bool| {
+        (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            is_true()
+        })
+    };
+    assert!(until(&|| first.info().unwrap().keeper == Some(0)));
+    let watch = first.watch("").unwrap();
+    drop(first);
+    let second = place.options().attach_at(place.bus()).unwrap();
+    assert!(!second.inner.is_locked(KEEPER_BYTE));
+    let word = |at| second.inner.core.region.load(at, Acquire).unwrap();
+    let state = second.inner.member_at(0) + member::STATE;
+    assert_eq!((word(header::KEEPER), word(state)), (0, member::STATE_IN_USE));
+    let third = place.options().keeper(true).attach_at(place.bus()).unwrap();
+    assert!(until(&|| third.info().unwrap().keeper == Some(2)), "nobody keeps the bus");
+    drop(watch);
+}

@@ -126,7 +126,7 @@ pub struct Campaign {
     shared: Arc<Shared>,
     candidate: Option<JoinHandle<()>>,
     herald: std::thread::ThreadId,
-    process: u32,
+    process: u64,
 }
 
 impl Campaign {
@@ -140,7 +140,7 @@ impl Campaign {
     /// The present leadership.
     #[must_use]
     pub fn leadership(&self) -> Option<Leadership> {
-        if self.process != crate::sys::process::pid() {
+        if self.process != crate::sys::fork::lineage() {
             return None;
         }
         let state = self.shared.state();
@@ -164,7 +164,7 @@ impl Campaign {
 impl Drop for Campaign {
     fn drop(&mut self) {
         // A forked child has the handle, but not the threads, and perhaps a lock that one of them held.
-        if self.process != crate::sys::process::pid() {
+        if self.process != crate::sys::fork::lineage() {
             return;
         }
         self.shared.resign();
@@ -312,7 +312,7 @@ impl Election {
             let _ended = callbacks.join();
         };
         let candidate = Some(named("membus-candidate").spawn(run).map_err(fail)?);
-        let process = crate::sys::process::pid();
+        let process = crate::sys::fork::lineage();
         Ok(Campaign { inner, shared, candidate, herald, process })
     }
 }

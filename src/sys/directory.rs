@@ -1,0 +1,67 @@
+//! A directory by its descriptor, and what stands in it: the same one whatever becomes of paths, by `chdir`, `chroot` or
+//! another name (`man 2 openat`).
+
+use super::file::{Kind, Stat, again};
+use super::seam::{Call, gate};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct Directory(OwnedFd);
+
+impl Directory {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        gate(Call::Open)?;
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+        again(|| open(path, flags, Mode::empty())).map(Self)
+    }
+
+    /// A path by which a call that takes no directory's descriptor finds a name in it, however long the directory's own is.
+    pub(crate) fn below(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.0.as_raw_fd()))
+    }
+
+    /// Opens a file as [`open_file`](super::file::open_file) does.
+    pub(crate) fn open_file(&self, name: &str, flags: OFlag) -> io::Result<File> {
+        gate(Call::Open)?;
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        again(|| openat(&self.0, name, flags, Mode::empty())).map(File::from)
+    }
+
+    /// What a name is, without following a link.
+    pub(crate) fn stat(&self, name: &str) -> io::Result<Stat> {
+        gate(Call::Stat)?;
+        Ok(fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.into())
+    }
+
+    /// Sets the permissions of a socket of this user that was just bound, whatever the umask says. Others who may write to
+    /// the directory may have put something else in its place: that stays as it is, and so does what has another name.
+    pub(crate) fn set_mode_of_socket(&self, name: &str, mode: u32) -> io::Result<()> {
+        let file = self.open_file(name, OFlag::O_PATH)?;
+        let stat = super::file::stat(&file)?;
+        if stat.kind != Kind::Socket || stat.uid != super::process::uid() || stat.links != 1 {
+            return Ok(());
+        }
+        gate(Call::Mode)?;
+        // A descriptor by which nothing is read is followed to the file itself (`man 2 open`, O_PATH).
+        let at = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let mode = Mode::from_bits_truncate(mode & 0o777);
+        again(|| fchmodat(AT_FDCWD, &at, mode, FchmodatFlags::FollowSymlink))
+    }
+
+    /// Removes a file; one that is not there is gone as well.
+    pub(crate) fn unlink(&self, name: &str) -> io::Result<()> {
+        gate(Call::Unlink)?;
+        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
