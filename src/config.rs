@@ -13,7 +13,8 @@ pub use redis::RedisPlace;
 pub(crate) use redis::RedisServer;
 
 use crate::error::OpenError;
-use crate::sys::{file, process};
+use crate::sys::file::{self, Kind};
+use crate::sys::process;
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -59,16 +60,59 @@ pub(crate) fn state_directory() -> PathBuf {
     let given = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = given("XDG_STATE_HOME").filter(|path| path.is_absolute());
     let base = base.or_else(|| given("HOME").map(|home| home.join(".local/state")));
-    base.unwrap_or_else(|| PathBuf::from(format!("/var/tmp/membus-{}", process::uid())))
-        .join("membus")
+    base.unwrap_or_else(homeless).join("membus")
 }
 
-/// What the files of a bus are called: its name, or a hash of its path.
+/// Where the state directory is of who has no home.
+fn homeless() -> PathBuf {
+    PathBuf::from(format!("/var/tmp/membus-{}", process::uid()))
+}
+
+/// Refuses a directory that is not this user's alone, where anybody could have made it first.
+pub(crate) fn check_own(directory: &Path) -> Result<(), OpenError> {
+    let stat = file::stat_path(directory);
+    let stat = stat.map_err(|source| failed("looking at", directory, source))?;
+    let (path, found, expected) = (directory.to_owned(), stat.uid, process::uid());
+    if stat.kind != Kind::Directory {
+        let (found, expected) = (stat.kind.to_string(), "a directory");
+        return Err(OpenError::WrongFile { path, found, expected });
+    }
+    if found != expected {
+        return Err(OpenError::Owner { path, found, expected });
+    }
+    if stat.mode & 0o022 != 0 {
+        return Err(OpenError::Mode { path, found: stat.mode, expected: 0o700 });
+    }
+    Ok(())
+}
+
+/// The same of a state directory that stands where anybody may write: if it is there.
+fn check_state(state: &Path) -> Result<(), OpenError> {
+    let base = state.parent().filter(|base| **base == homeless());
+    match base.map(check_own) {
+        Some(Err(OpenError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(())
+        }
+        end => end.unwrap_or(Ok(())),
+    }
+}
+
+/// A path without links, as far as it is there.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match (std::fs::canonicalize(path), path.parent(), path.file_name()) {
+        (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(resolved(parent)?.join(name))
+        }
+        (end, _, _) => end,
+    }
+}
+
+/// What the files of a bus are called: its name, or a hash of its path, by whichever way it was come to.
 pub(crate) fn stem(path: &Path) -> io::Result<String> {
-    let path = std::path::absolute(path)?;
+    let path = resolved(&std::path::absolute(path)?)?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = if crate::name::check(name).is_ok() { name } else { "at" };
-    if path.parent() == Some(&crate::name::standard()) {
+    if path.parent() == Some(&resolved(&crate::name::standard())?) {
         return Ok(name.to_owned());
     }
     let hash = xxhash_rust::xxh3::xxh3_64(path.as_os_str().as_encoded_bytes());
@@ -114,6 +158,7 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> OpenError {
 
 /// Reads what is kept of the bus at `path`.
 pub(crate) fn load(state: &Path, path: &Path) -> Result<Option<Config>, OpenError> {
+    check_state(state)?;
     let at = place(state, path)?;
     let text = match file::read_text(&at) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -134,6 +179,8 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
     let fail = |source| failed("writing", &at, source);
     let text = toml::to_string(config).map_err(|error| fail(io::Error::other(error)))?;
     file::make_directories(state).map_err(fail)?;
+    // Somebody may have been faster.
+    check_state(state)?;
     let new = unfinished(&at);
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC;
     let to = file::open_file(&new, flags, 0o600).map_err(fail)?;
@@ -173,4 +220,49 @@ pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
         file::remove_all(&gone)
     };
     forget().map_err(|source| failed("removing", &at, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: a bus has one state, by whichever way it is come to. Plants: the path as it was given; a link that is not
+    /// followed because the bus is not there yet.
+    #[test]
+    fn a_bus_has_one_stem() {
+        let place = tempfile::tempdir().unwrap();
+        let real = place.path().join("real");
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, place.path().join("link")).unwrap();
+        let names = ["real/new/bus", "link/new/bus", "real/../link/new/bus", "./link//new/bus"];
+        let stems = || names.map(|name| stem(&place.path().join(name)).unwrap());
+        let before = stems();
+        assert!(before.iter().all(|stem| *stem == before[0]), "{before:?}");
+        std::fs::create_dir_all(real.join("new/bus")).unwrap();
+        assert_eq!(stems(), before, "it has another one when it is there");
+        assert_ne!(stem(&real.join("new/other")).unwrap(), before[0]);
+    }
+
+    /// Promise: what others may have put where anybody may write is not believed.
+    /// Plants: a look at the kind alone, at the owner alone.
+    #[test]
+    fn what_is_not_ours_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let at = place.path().join("state");
+        let mode = |mode| std::fs::set_permissions(&at, PermissionsExt::from_mode(mode)).unwrap();
+        std::os::unix::fs::symlink(place.path(), &at).unwrap();
+        assert!(matches!(check_own(&at), Err(OpenError::WrongFile { .. })));
+        std::fs::remove_file(&at).unwrap();
+        std::fs::create_dir(&at).unwrap();
+        mode(0o755);
+        check_own(&at).unwrap();
+        mode(0o775);
+        assert!(matches!(check_own(&at), Err(OpenError::Mode { .. })));
+        mode(0o700);
+        // As root alone.
+        if std::os::unix::fs::chown(&at, Some(process::uid() + 1), None).is_ok() {
+            assert!(matches!(check_own(&at), Err(OpenError::Owner { .. })));
+        }
+    }
 }

@@ -33,6 +33,11 @@ pub mod limits {
     pub const MESSAGE_ID_MAX: usize = 64;
     /// Longest name of a lock, lease, semaphore, barrier or election in bytes; the shortest has 1.
     pub const LOCK_NAME_MAX: usize = KEY_MAX - 1;
+    /// Largest value, in bytes, where a quarter of the bus's maximum is more: with its key and label it has a length of 32 bits
+    /// in snapshots and journals.
+    pub const VALUE_MAX: u64 = u32::MAX as u64 - (64 << 10);
+    /// Largest message, in bytes, where an eighth of the log is more.
+    pub const MESSAGE_MAX: u64 = VALUE_MAX;
     /// Largest value that a change record carries, in bytes; larger ones are read by key.
     pub const RECORD_VALUE_MAX: u64 = crate::log::RECORD_VALUE_MAX;
 }

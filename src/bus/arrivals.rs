@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// How often who watches looks by itself, and for the dead where nobody keeps the bus.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often a slot is looked at that changes all the while.
+const LOOKS_MAX: u32 = 1000;
 
 /// A member that came or went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,7 +247,9 @@ impl Inner {
     fn look_at_slot(&self, slot: u32) -> Result<Now, ReadError> {
         let at = self.member_at(u64::from(slot));
         let word = |offset| self.core.region.load(at + offset, Acquire);
+        let mut looks = 0;
         loop {
+            looks += 1;
             let (generation, state) = (word(member::GENERATION)?, word(member::STATE)?);
             let ended = word(member::ENDED)?;
             let member = match state {
@@ -258,8 +262,9 @@ impl Inner {
                     Some(MemberInfo { slot, generation, pid, label, joined, alive: true, keeper })
                 }
             };
-            // Each of these is written once for each user.
-            if word(member::GENERATION)? == generation && word(member::STATE)? == state {
+            // Each of these is written once for each user, unless somebody gone mad writes there.
+            let is_same = word(member::GENERATION)? == generation && word(member::STATE)? == state;
+            if is_same || looks == LOOKS_MAX {
                 let generation = if state == 0 { ended >> 8 } else { generation };
                 return Ok(Now { generation, ended: ended & 0xff, member });
             }

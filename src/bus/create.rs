@@ -2,11 +2,12 @@
 
 use super::files::{FileExtent, io};
 use super::options::Options;
+use crate::config::Persist;
 use crate::error::OpenError;
 use crate::heap::Space;
 use crate::journal::JournalSync;
 use crate::region::geometry::{
-    FEATURE_JOURNAL, FEATURE_OLD_VALUES, FEATURE_SYNCED, Geometry, Shape, align,
+    FEATURE_JOURNAL, FEATURE_OLD_VALUES, FEATURE_SAVED, FEATURE_SYNCED, Geometry, Shape, align,
 };
 use crate::region::layout::header;
 use crate::region::{Memory, Region};
@@ -43,6 +44,9 @@ pub(crate) fn shape(options: &Options) -> io::Result<Shape> {
         Some(Some(JournalSync::Always)) => features |= FEATURE_JOURNAL | FEATURE_SYNCED,
         Some(Some(_)) => features |= FEATURE_JOURNAL,
         Some(None) | None => {}
+    }
+    if options.persist.as_ref().is_some_and(|persist| *persist != Persist::None) {
+        features |= FEATURE_SAVED;
     }
     let mut shape = Shape {
         bus_id: wide()?,

@@ -8,6 +8,7 @@
 //! DIR/bell/     doorbell sockets
 //! ```
 
+use crate::config;
 use crate::error::OpenError;
 use crate::heap::Space;
 use crate::region::geometry::Geometry;
@@ -139,19 +140,7 @@ fn check_standard(directory: &Path) -> Result<(), OpenError> {
     if directory != crate::name::standard() {
         return Ok(());
     }
-    let stat = file::stat_path(directory).map_err(io("looking at", directory))?;
-    let (path, found, expected) = (directory.to_owned(), stat.uid, process::uid());
-    if stat.kind != Kind::Directory {
-        let (found, expected) = (stat.kind.to_string(), "a directory");
-        return Err(OpenError::WrongFile { path, found, expected });
-    }
-    if found != expected {
-        return Err(OpenError::Owner { path, found, expected });
-    }
-    if stat.mode & 0o022 != 0 {
-        return Err(OpenError::Mode { path, found: stat.mode, expected: 0o700 });
-    }
-    Ok(())
+    config::check_own(directory)
 }
 
 /// Whether a bus may live at `path`, when its files have `mode`, as far as that is known.

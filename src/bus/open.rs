@@ -23,7 +23,7 @@ use crate::sys::socket::Ringer;
 use crate::table::{Core, Nobody};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What may be done when there is a bus, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +131,7 @@ fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError
     if intent == Intent::Create {
         create(options, path, intent)?;
     }
-    let begun = Instant::now();
+    let (begun, mut is_again) = (Instant::now(), false);
     loop {
         let lost = match attach(options, path) {
             Err(error @ (OpenError::Absent { .. } | OpenError::OtherBoot { .. })) => error,
@@ -139,6 +139,10 @@ fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError
         };
         if intent != Intent::Open || begun.elapsed() > CREATE_PATIENCE {
             return Err(lost);
+        }
+        // There is a region, and what belongs to it is not there yet, or not any more.
+        if std::mem::replace(&mut is_again, true) {
+            std::thread::sleep(Duration::from_millis(1));
         }
         create(options, path, intent)?;
     }
@@ -219,13 +223,14 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     if !now.is_same(&stat) || space.region.load(header::DESTROYED, Relaxed).map_err(bad)? != 0 {
         return Err(OpenError::Absent { path: path.to_owned() });
     }
+    let may_keep = options.keeper && saving.can_keep(&space.geometry);
     let liveness = Box::new(Arc::clone(&seats));
     let inner = Inner {
         core: Core::new(space, liveness, options.deadline),
         path: path.to_owned(),
         name: name_of(path),
         label: options.label.clone().unwrap_or_default(),
-        may_keep: options.keeper && saving.can_keep(),
+        may_keep,
         region,
         directory,
         bells: Some(bells),

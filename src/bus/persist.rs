@@ -95,9 +95,12 @@ impl Saving {
         }
     }
 
-    /// Whether a handle may host the keeper: not without the backend that the bus has.
-    pub(crate) fn can_keep(&self) -> bool {
-        self.backend.is_some() || self.persist == Persist::None
+    /// Whether a handle may host the keeper of such a bus: not without the backend and the journal that the bus has. Another
+    /// user, or one with another state directory, does not know of them.
+    pub(crate) fn can_keep(&self, bus: &Shape) -> bool {
+        let knows_backend = self.backend.is_some() || !bus.is_saved();
+        let knows_journal = self.journaling.place.is_some() || !bus.has_journal();
+        knows_backend && knows_journal
     }
 
     /// What is kept of the bus, against what was asked for.
@@ -170,6 +173,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         Some(persist) => persist.absolute().map_err(io("resolving the backend of", path))?,
         None => config::default_persist(&state, path)?,
     };
+    options.persist = Some(persist.clone());
     let keep = options.keep.unwrap_or(KEEP);
     if persist == Persist::Own && options.backend.is_none() {
         let rule = "the bus has a backend of a program's own: open it there".to_owned();
@@ -201,7 +205,7 @@ pub(crate) fn create(options: &Options, path: &Path) -> Result<(), OpenError> {
         &state,
         path,
         &Config {
-            path: std::path::absolute(path).map_err(io("resolving", path))?.display().to_string(),
+            path: path.display().to_string(),
             capacity: options.capacity.unwrap_or(geometry.capacity),
             max_capacity: geometry.max_capacity,
             log_size: geometry.log_size,
@@ -242,6 +246,8 @@ impl Filling<'_> {
             return Err(OpenError::Snapshot(SnapshotError::Damaged { at, reason }));
         }
         let first_revision = head.revision + REBUILD_GAP;
+        // What an earlier snapshot began goes with its files, before there are others of the same names.
+        self.built = None;
         let mut new = prepare(Shape { first_revision, ..self.empty.clone() }, self.path)?;
         if let Some(space) = new.space.take() {
             let from = Point { incarnation: head.incarnation, revision: head.revision };
@@ -476,7 +482,7 @@ mod tests {
     use crate::backend::image::ImageDirectory;
 
     /// Promise "who may be keeper": a member that can't open the backend never is.
-    /// Plant: `can_keep` that answers true.
+    /// Plants: `can_keep` that answers true; that believes what is kept by this user.
     #[test]
     fn who_has_not_the_backend_is_no_keeper() {
         let place = Place::new();
@@ -488,6 +494,8 @@ mod tests {
         let other = place.options().keeper(true).open_at(place.bus()).unwrap();
         assert!(other.keeper.is_none() && !other.inner.may_keep);
         assert!(matches!(other.snapshot(), Err(SnapshotError::NoBackend)));
+        let elsewhere = place.options().keeper(true).state(place.path().join("another"));
+        assert!(elsewhere.open_at(place.bus()).unwrap().keeper.is_none(), "it saves nothing");
         let none = Place::new();
         let bus = none.options().keeper(true).persist(Persist::None).create_at(none.bus()).unwrap();
         assert!(bus.keeper.is_some(), "there is nothing that it could not save to");

@@ -12,7 +12,7 @@ use crate::log::{NewRecord, RecordKind};
 use crate::message::{Envelope, FIXED, Target, To};
 use crate::table::wish::{KIND_BYTES, KIND_STRUCTURE};
 use crate::topic;
-use crate::types::limits::{LABEL_MAX, MESSAGE_ID_MAX};
+use crate::types::limits::{LABEL_MAX, MESSAGE_ID_MAX, MESSAGE_MAX};
 use crate::types::{MemberId, Revision};
 use crate::word::Name;
 use serde::Serialize;
@@ -120,7 +120,7 @@ impl Inner {
     /// Bytes that a message may have, label of its target and id included: an eighth of the log, so that
     /// some always stand in it.
     pub(crate) fn message_max(&self) -> u64 {
-        self.core.geometry.log_size / 8 - FIXED as u64
+        (self.core.geometry.log_size / 8 - FIXED as u64).min(MESSAGE_MAX)
     }
 
     fn publish(

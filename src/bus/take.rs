@@ -53,6 +53,16 @@ impl Source for Walking<'_, '_, '_> {
     }
 }
 
+/// The byte of who takes a snapshot, held.
+struct Alone<'a>(&'a Seat);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        // What can't be unlocked goes with the handle.
+        let _unlocked = unlock_byte(&self.0.file, SNAPSHOT_BYTE);
+    }
+}
+
 impl Inner {
     /// Runs what only one member does at a time: a bus has room for one snapshot's old entries.
     pub(super) fn alone<T>(
@@ -73,8 +83,10 @@ impl Inner {
         // What could not be unlocked goes with the handle.
         let _unlocked = unlock_byte(&seat.file, AWAITED_BYTE);
         waited??;
+        // Also when a backend of a program's own panics.
+        let alone = Alone(seat);
         let end = run((me, seat.owner()), going);
-        unlock_byte(&seat.file, SNAPSHOT_BYTE).map_err(fail)?;
+        drop(alone);
         end
     }
 

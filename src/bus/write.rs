@@ -9,7 +9,7 @@ use crate::lock::LockError;
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::table::wish::{Action, Condition, Done, KIND_STRUCTURE, Wish, WriteFailure};
-use crate::types::limits::{KEY_MAX, LABEL_MAX};
+use crate::types::limits::{KEY_MAX, LABEL_MAX, VALUE_MAX};
 use crate::types::{Key, Kind, Revision};
 use crate::word::Realm;
 use serde::Serialize;
@@ -38,7 +38,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(key: &[u8], value: &T) -> Result<Vec
 impl Inner {
     /// Bytes of a value at the most.
     pub(crate) fn value_max(&self) -> u64 {
-        (self.core.geometry.max_capacity / 4).min(u64::from(u32::MAX))
+        (self.core.geometry.max_capacity / 4).min(VALUE_MAX)
     }
 
     pub(crate) fn check_wish(&self, wish: &Wish<'_>) -> Result<(), WriteError> {

@@ -7,12 +7,13 @@
 //! It holds the changed keys in memory, and no value.
 
 use super::Point;
-use super::format::{Kind, SegmentReader, record};
-use super::segments::{self, Found};
+use super::format::{HEADER, Header, Kind, SegmentReader, record};
+use super::segments::{self, FileFrom, Found};
 use crate::backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::file;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -88,7 +89,18 @@ impl Changes {
         if header.at.incarnation != self.reached.incarnation {
             self.reached = header.at;
         }
-        let file = BufReader::with_capacity(1 << 16, &found.file);
+        found.with_file(|file| self.read_from(file, index, (found, header), until)).map_err(fail)?
+    }
+
+    fn read_from(
+        &mut self,
+        file: &File,
+        index: usize,
+        (found, header): (&Found, Header),
+        until: Until,
+    ) -> Result<(), BackendError> {
+        let fail = BackendError::io(&found.path);
+        let file = BufReader::with_capacity(1 << 16, FileFrom { file, at: HEADER as u64 });
         let mut reader = SegmentReader::new(file, header, found.size);
         while let Some(group) = reader.next_group().map_err(&fail)? {
             let mut pending = Pending::default();
@@ -165,7 +177,8 @@ impl Merge<'_> {
                 Ok(header) if changes.goes_on(header.at, header.continues) => {
                     if self.until == Until::Newest {
                         // Whoever goes on from here relies on it, and its writer may have died before the sync.
-                        file::sync_data(&found.file).map_err(BackendError::io(&found.path))?;
+                        let synced = found.with_file(file::sync_data).and_then(|end| end);
+                        synced.map_err(BackendError::io(&found.path))?;
                     }
                     changes.read(index, found, self.until)?;
                 }
@@ -193,23 +206,28 @@ impl Merge<'_> {
     fn pass_changes(&mut self) -> Result<(), BackendError> {
         let mut places: Vec<(usize, u64)> = self.changes.keys.values().filter_map(|p| *p).collect();
         places.sort_unstable();
-        for (index, at) in places {
-            let Some(found) = self.segments.get(index) else { continue };
-            let entry = entry_at(found, at)?;
-            self.pass(&entry)?;
+        let segments = self.segments;
+        for places in places.chunk_by(|one, next| one.0 == next.0) {
+            let Some(found) = places.first().and_then(|(index, _)| segments.get(*index)) else {
+                continue;
+            };
+            let pass_all = |file: &File| {
+                places.iter().try_for_each(|(_, at)| self.pass(&entry_at(file, found, *at)?))
+            };
+            found.with_file(pass_all).map_err(BackendError::io(&found.path))??;
         }
         Ok(())
     }
 }
 
 /// Reads the record at this place of a segment, which was read before.
-fn entry_at(found: &Found, at: u64) -> Result<SnapshotEntry, BackendError> {
+fn entry_at(file: &File, found: &Found, at: u64) -> Result<SnapshotEntry, BackendError> {
     let fail = BackendError::io(&found.path);
     let mut bytes = vec![0; 4096];
     loop {
         let mut filled = 0;
         while filled < bytes.len() {
-            match found.file.read_at(&mut bytes[filled..], at + filled as u64) {
+            match file.read_at(&mut bytes[filled..], at + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -17,9 +17,13 @@ use crate::sys::lock::try_lock_byte;
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const SUFFIX: &str = ".journal";
+/// Segments that stay open while a journal is read: the oldest, which may be removed meanwhile. There may be more of them
+/// than a process may open, where snapshots fail for long.
+const OPEN_MAX: usize = if cfg!(test) { 2 } else { 64 };
 
 /// The file of the segment with this number.
 fn name_of(directory: &Path, sequence: u64) -> PathBuf {
@@ -45,10 +49,36 @@ pub(crate) fn sequences(directory: &Path) -> io::Result<Vec<u64>> {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
-    pub(crate) file: File,
+    /// None: opened when it is read.
+    file: Option<File>,
     pub(crate) size: u64,
     /// Or what is wrong with it.
     pub(crate) header: Result<Header, String>,
+}
+
+impl Found {
+    /// Does something with its file.
+    pub(crate) fn with_file<T>(&self, work: impl FnOnce(&File) -> T) -> io::Result<T> {
+        match &self.file {
+            Some(file) => Ok(work(file)),
+            None => file::open_file(&self.path, OFlag::O_RDONLY, 0).map(|file| work(&file)),
+        }
+    }
+}
+
+/// Reads a file from a place on, whoever else reads it.
+#[derive(Debug)]
+pub(crate) struct FileFrom<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) at: u64,
+}
+
+impl Read for FileFrom<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(to, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Opens a segment and reads its header; `None` when it was removed meanwhile.
@@ -67,14 +97,16 @@ fn find(directory: &Path, sequence: u64) -> io::Result<Option<Found>> {
         }
         Err(error) => return Err(error),
     };
-    Ok(Some(Found { path, file, size, header }))
+    Ok(Some(Found { path, file: Some(file), size, header }))
 }
 
 /// All segments that are there, in order. Those that are removed meanwhile are no longer needed.
 pub(crate) fn all(directory: &Path) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for sequence in sequences(directory)? {
-        found.extend(find(directory, sequence)?);
+        let next = find(directory, sequence)?;
+        let is_kept = found.len() < OPEN_MAX;
+        found.extend(next.map(|next| Found { file: next.file.filter(|_| is_kept), ..next }));
     }
     Ok(found)
 }
@@ -153,7 +185,7 @@ impl Segment {
 
 /// Has all segments on the disk.
 pub(crate) fn sync_all(directory: &Path) -> io::Result<()> {
-    all(directory)?.iter().try_for_each(|found| file::sync_data(&found.file))
+    all(directory)?.iter().try_for_each(|found| found.with_file(file::sync_data)?)
 }
 
 /// Removes the segments that nobody needs who has a snapshot of `oldest` or a later one.

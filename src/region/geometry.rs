@@ -43,6 +43,9 @@ pub(crate) const FEATURE_JOURNAL: u64 = 2;
 /// A write that says nothing waits for the journal.
 pub(crate) const FEATURE_SYNCED: u64 = 4;
 
+/// Snapshots are taken of it, by whoever knows where they go.
+pub(crate) const FEATURE_SAVED: u64 = 8;
+
 /// Why a header was refused. The order of the checks is the order of the variants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -145,6 +148,9 @@ impl Shape {
     #[inline]
     pub(crate) fn waits_for_journal(&self) -> bool {
         self.features & FEATURE_SYNCED != 0
+    }
+    pub(crate) fn is_saved(&self) -> bool {
+        self.features & FEATURE_SAVED != 0
     }
 }
 
@@ -378,11 +384,7 @@ impl Shape {
                 self.log_size.is_power_of_two() && (4096..=1 << 36).contains(&self.log_size),
             ),
             ("first_revision", self.first_revision, self.first_revision < 1 << 62),
-            (
-                "features",
-                self.features,
-                self.features <= FEATURE_OLD_VALUES | FEATURE_JOURNAL | FEATURE_SYNCED,
-            ),
+            ("features", self.features, self.features < FEATURE_SAVED << 1),
         ];
         for (what, found, good) in checks {
             if !good {

@@ -110,7 +110,8 @@ impl<W: Write> Writer<W> {
         let who = u8::try_from(entry.who.len()).map_err(long)?;
         let value = u32::try_from(entry.value.len()).map_err(long)?;
         let size = ENTRY_FIXED + entry.key.len() + entry.who.len() + entry.value.len();
-        if u32::try_from(self.frame.len() + size).is_err_and(|_| self.count > 0) {
+        // A frame of just as many bytes as the footer's mark would be taken for it.
+        if self.frame.len() + size >= FOOTER_MARK as usize && self.count > 0 {
             self.flush()?;
         }
         self.frame.extend_from_slice(&key.to_le_bytes());
@@ -131,8 +132,9 @@ impl<W: Write> Writer<W> {
         if self.count == 0 {
             return Ok(());
         }
-        let long = |_| io::Error::other("a frame longer than an image can hold");
-        let len = u32::try_from(self.frame.len()).map_err(long)?;
+        let long = || io::Error::other("a frame longer than an image can hold");
+        let len = u32::try_from(self.frame.len()).ok().filter(|len| *len != FOOTER_MARK);
+        let len = len.ok_or_else(long)?;
         let mut bytes = [len.to_le_bytes(), self.count.to_le_bytes()].concat();
         let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), &self.frame);
         bytes.extend_from_slice(&crc.to_le_bytes());

@@ -14,31 +14,58 @@ use std::path::{Path, PathBuf};
 
 /// An open directory.
 #[derive(Debug)]
-pub(crate) struct Directory(OwnedFd);
+pub(crate) struct Directory {
+    file: OwnedFd,
+    path: PathBuf,
+    view: View,
+}
+
+/// What paths mean to a process: its root directory and its mounts, by device and inode.
+#[derive(Debug, PartialEq, Eq)]
+struct View([Option<(u64, u64)>; 2]);
+
+impl View {
+    fn now() -> Self {
+        let number = |path| nix::sys::stat::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+        Self(["/", "/proc/self/ns/mnt"].map(number))
+    }
+}
 
 impl Directory {
+    /// `path` is absolute.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         gate(Call::Open)?;
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
-        again(|| open(path, flags, Mode::empty())).map(Self)
+        let file = again(|| open(path, flags, Mode::empty()))?;
+        Ok(Self { file, path: path.to_owned(), view: View::now() })
+    }
+
+    /// Whether it is still called as it was. What another root, or other mounts, make of the path says nothing.
+    pub(crate) fn has_its_name(&self) -> bool {
+        match (super::file::stat(&self.file), super::file::stat_path(&self.path)) {
+            (Ok(here), Ok(there)) if here.is_same(&there) => true,
+            (Ok(_), Ok(_)) => self.view != View::now(),
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => self.view != View::now(),
+            _ => true,
+        }
     }
 
     /// A path by which a call that takes no directory's descriptor finds a name in it, however long the directory's own is.
     pub(crate) fn below(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.0.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.file.as_raw_fd()))
     }
 
     /// Opens a file as [`open_file`](super::file::open_file) does.
     pub(crate) fn open_file(&self, name: &str, flags: OFlag) -> io::Result<File> {
         gate(Call::Open)?;
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        again(|| openat(&self.0, name, flags, Mode::empty())).map(File::from)
+        again(|| openat(&self.file, name, flags, Mode::empty())).map(File::from)
     }
 
     /// What a name is, without following a link.
     pub(crate) fn stat(&self, name: &str) -> io::Result<Stat> {
         gate(Call::Stat)?;
-        Ok(fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.into())
+        Ok(fstatat(&self.file, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.into())
     }
 
     /// Sets the permissions of a socket of this user that was just bound, whatever the umask says. Others who may write to
@@ -59,7 +86,7 @@ impl Directory {
     /// Removes a file; one that is not there is gone as well.
     pub(crate) fn unlink(&self, name: &str) -> io::Result<()> {
         gate(Call::Unlink)?;
-        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
+        match unlinkat(&self.file, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }

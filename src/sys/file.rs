@@ -121,12 +121,22 @@ fn within_limit(end: u64) -> io::Result<()> {
     if end > limit { Err(Errno::EFBIG.into()) } else { Ok(()) }
 }
 
-/// Reserves bytes, making the file longer where it must be.
-pub(crate) fn reserve(file: &impl AsFd, from: u64, len: u64) -> io::Result<()> {
+/// Bytes that are reserved by one call: a signal undoes all of it, and one that comes again and again is to leave something.
+const PIECE: u64 = 64 << 20;
+
+/// Reserves bytes, making the file longer where it must be. After an error some may be reserved.
+pub(crate) fn reserve(file: &impl AsFd, mut from: u64, mut len: u64) -> io::Result<()> {
     gate(Call::Allocate)?;
     within_limit(from.saturating_add(len))?;
-    let (from, len) = (from.cast_signed(), len.cast_signed());
-    again(|| fallocate(file.as_fd(), FallocateFlags::empty(), from, len))
+    loop {
+        let piece = len.min(PIECE);
+        let (at, bytes) = (from.cast_signed(), piece.cast_signed());
+        again(|| fallocate(file.as_fd(), FallocateFlags::empty(), at, bytes))?;
+        (from, len) = (from + piece, len - piece);
+        if len == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Sets permissions, whatever the umask says.

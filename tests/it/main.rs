@@ -67,6 +67,7 @@ fn actor() {
         ("members_many", environment::members::many),
         ("members_come_and_go", environment::members::comes_and_goes),
         ("gone_user", environment::gone::user),
+        ("gone_wanderer", environment::gone::wanderer),
         ("watch_sleeper", environment::gone::sleeper),
         ("watch_writer", watch::writer),
         ("watch_on_demand", watch::bells::on_demand),

@@ -136,10 +136,15 @@ impl SqliteFile {
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
         file::make_directories(directory).map_err(fail)?;
-        let is_new = !self.path.exists();
-        drop(file::open_file(&self.path, OFlag::O_RDWR | OFlag::O_CREAT, 0o600).map_err(fail)?);
-        if is_new {
-            file::sync_directory(directory).map_err(fail)?;
+        // One that is there is SQLite's alone to open: a descriptor that is closed takes the locks of all of the process's
+        // connections along (sqlite.org: How To Corrupt, "POSIX advisory locks canceled").
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+        match file::open_file(&self.path, flags, 0o600) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            new => {
+                drop(new.map_err(fail)?);
+                file::sync_directory(directory).map_err(fail)?;
+            }
         }
         let database = self.open()?.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
         // The mode that it has is the answer: another one than asked for is no error.

@@ -159,3 +159,24 @@ fn tables_of_others_stay() {
     database.execute_batch("UPDATE other_snapshot SET checksum = NULL").unwrap();
     assert_eq!(load(&other).unwrap().1[0].value, b"edited");
 }
+
+/// Promise: a save leaves the locks alone that other connections of the process have on the database: without them another
+/// process would take the write-ahead log away under them.
+/// Method: a description of another kind of lock looks for those of SQLite (its SHARED bytes); it is open throughout.
+/// Plant: the file is opened and closed before each save, to have been made.
+#[test]
+fn other_connections_keep_their_locks() {
+    const SHARED: std::ops::Range<u64> = 0x4000_0002..0x4000_0200;
+    let (_place, state) = place();
+    save(&state, 1, &[entry("k", 0, b"1", 1)]).unwrap();
+    let looks = file::open_file(&state.path, OFlag::O_RDWR, 0).unwrap();
+    let is_locked =
+        || crate::sys::lock::locked_range(&looks, SHARED.start, SHARED.end).unwrap().is_some();
+    assert!(!is_locked());
+    let other = Connection::open(&state.path).unwrap();
+    assert_eq!(rows(&other, "SELECT key FROM state"), ["k"]);
+    assert!(is_locked());
+    save(&state, 2, &[entry("k", 0, b"2", 2)]).unwrap();
+    assert!(is_locked(), "the save took them along");
+    drop(other);
+}

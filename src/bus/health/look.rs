@@ -43,10 +43,10 @@ impl Inner {
         Look { is_gone, metrics, dead: if is_gone { 0 } else { dead }, sitting }
     }
 
-    /// Whether the region's file is no longer in its directory, wherever that is by now.
+    /// Whether the region's file is no longer in its directory, or that no longer where it was: wherever this process is by now.
     pub(in crate::bus) fn files_are_gone(&self) -> bool {
         match (crate::sys::file::stat(&self.region), self.directory.stat("region")) {
-            (Ok(here), Ok(there)) => !here.is_same(&there),
+            (Ok(here), Ok(there)) => !here.is_same(&there) || !self.directory.has_its_name(),
             (_, Err(error)) => error.kind() == std::io::ErrorKind::NotFound,
             _ => false,
         }

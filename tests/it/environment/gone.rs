@@ -1,8 +1,10 @@
 //! Files that go away under living members: by `destroy`, by hand; and paths that are too long for a socket.
 
 use crate::harness::actor::actor;
+use crate::harness::part::Part;
 use crate::harness::{
-    PATIENCE, Place, assert_whole, caught_up, eventually, from_now, next, next_change, tree,
+    PATIENCE, Place, assert_whole, caught_up, eventually, from_now, next, next_change, skipped,
+    tree,
 };
 use membus::{
     Batch, Bus, BusReader, Cursor, Event, OpenError, ReadBus, ReadError, WatchError, WriteError,
@@ -182,7 +184,7 @@ fn destroyed_under_load() {
 }
 
 /// Reads, writes and watches until it is told that the bus is gone.
-pub(crate) fn user(part: &crate::harness::part::Part) {
+pub(crate) fn user(part: &Part) {
     let bus = part.attach();
     let mut watch = bus.watch("k").unwrap();
     let begun = Instant::now();
@@ -212,7 +214,7 @@ pub(crate) fn user(part: &crate::harness::part::Part) {
 }
 
 /// Sleeps in a watch of `wake`, says when it was woken, and when the bus is gone.
-pub(crate) fn sleeper(part: &crate::harness::part::Part) {
+pub(crate) fn sleeper(part: &Part) {
     let bus = part.attach();
     let mut watch = bus.watch_from("wake", Cursor::NOW).unwrap();
     caught_up(&mut watch);
@@ -255,4 +257,42 @@ fn a_watch_tells_what_came_before_the_end() {
     }
     assert!(matches!(watch.recv(), Err(WatchError::Read(ReadError::Gone { .. }))));
     assert!(matches!(watch.try_recv(), Err(WatchError::Read(ReadError::Gone { .. }))));
+}
+
+/// Keeps a bus that it opened by a relative path, and goes elsewhere: by `chdir`, and where it may by `chroot`.
+pub(crate) fn wanderer(part: &Part) {
+    std::env::set_current_dir(part.place.path()).unwrap();
+    let bus = part.place.options().open_at("./bus").unwrap();
+    part.say("here");
+    assert_eq!(part.hear().as_deref(), Some("go"));
+    std::env::set_current_dir("/").unwrap();
+    let empty = part.place.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    part.say(&format!("gone {}", std::os::unix::fs::chroot(&empty).is_ok()));
+    assert_eq!(part.hear().as_deref(), Some("write"));
+    bus.set("there", &1).unwrap();
+    part.say("wrote");
+    part.hear();
+}
+
+/// Promise: a bus is gone when its files are, not when a member of it went elsewhere; also the keeper, also by a relative path.
+/// Plants: a path that is taken as it was given; one that is looked for under another root.
+#[test]
+fn a_keeper_that_goes_elsewhere_takes_no_bus_along() {
+    let place = Place::new();
+    let mut wanderer = actor("gone_wanderer", &place).start();
+    wanderer.expect("here");
+    let bus = place.options().keeper(false).attach_at(place.bus()).unwrap();
+    eventually("it keeps the bus", || bus.info().unwrap().keeper.filter(|keeper| *keeper == 0));
+    wanderer.tell("go");
+    if wanderer.expect("gone") == "false" {
+        skipped("a_keeper_that_goes_elsewhere", "no right to change the root directory");
+    }
+    // It looks for the files twice a second.
+    std::thread::sleep(Duration::from_millis(1200));
+    bus.set("k", &1).unwrap();
+    wanderer.tell("write");
+    wanderer.expect("wrote");
+    assert_eq!(bus.get::<i32>("there").unwrap(), Some(1));
+    drop(wanderer.end());
 }
