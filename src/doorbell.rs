@@ -11,7 +11,7 @@
 //! that is in use; a thousand watches of other keys cost its writer little more than one.
 //!
 //! A writer may die between clearing and sending: therefore a burial rings every watch
-//! (`docs/design.md`, WATCH; model E).
+//! (`docs/design.md`, Watching; model E).
 
 use crate::heap::Space;
 use crate::region::BadRegion;

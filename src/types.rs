@@ -13,7 +13,7 @@ pub mod limits {
     pub const LABEL_MAX: usize = 64;
     /// Longest name of a bus or a queue in bytes.
     pub const NAME_MAX: usize = 64;
-    /// Changes of one batch that are always accepted, as far as the log holds their records.
+    /// Changes of one batch that are always accepted; records that the log can't hold are left out, and watches told so.
     pub const BATCH_MAX: usize = 65_536;
     /// Bytes of a new bus, unless asked otherwise.
     pub const DEFAULT_CAPACITY: u64 = 8 << 20;

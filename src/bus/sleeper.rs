@@ -1,7 +1,7 @@
 //! What a reader of the bus sleeps by: a doorbell of its own, or a timer where nobody rings for it.
 //!
 //! 1. It looks, spins, looks again, says that it sleeps, looks once more, and only then blocks
-//!    (`docs/design.md`, WATCH).
+//!    (`docs/design.md`, Watching).
 //! 2. A canceller sets its flag before it rings: whoever is woken sees it.
 //!
 //! A death leaves its slot and socket to the burial of its member.

@@ -3,7 +3,7 @@
 //! 1. An access of `len` bytes at an offset takes place only when it is aligned, and ends inside of
 //!    what this process was told by the kernel to be there; the size word of the region is never
 //!    believed.
-//! 2. All accesses by anyone are atomic words of one size.
+//! 2. All accesses by anyone are atomic, and those to the same bytes of one size.
 //! 3. A reference into the bytes does not outlive what keeps them mapped.
 #![cfg_attr(not(loom), expect(unsafe_code, reason = "turns checked offsets into atomic words"))]
 

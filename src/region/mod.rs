@@ -1,7 +1,7 @@
 //! Checked atomic words over the bytes that processes share.
 //!
 //! ```text
-//! | header | block words | stripes | members | watches | log index | log | blocks ... |
+//! | header | block words | stripes | members | pinned | asleep | watches | log index | log | blocks ... |
 //! ```
 //!
 //! 1. Every access is bounds-checked against the size that this process asked the kernel for, and
