@@ -41,6 +41,8 @@ pub struct Batch {
     ops: Vec<(Key, Op, Condition)>,
     who: Option<String>,
     durability: Option<Durability>,
+    /// Its values may take of the blocks that others leave.
+    pub(super) reserve: bool,
 }
 
 impl Batch {
@@ -245,7 +247,7 @@ impl Bus {
         let time = inner.core.clock.wall();
         let who = batch.who.as_deref().unwrap_or(inner.label()).as_bytes();
         let mut wishes = Vec::with_capacity(batch.ops.len());
-        let mut bytes = 0;
+        let (mut bytes, reserve) = (0, batch.reserve);
         for (index, (key, op, condition)) in batch.ops.iter().enumerate() {
             let action = match op {
                 Op::Set { value, kind, ttl, ephemeral } => {
@@ -253,7 +255,10 @@ impl Bus {
                         if *ephemeral { inner.note_ephemeral().map_err(fail(index))? } else { 0 };
                     let deadline = ttl.map_or(0, |ttl| inner.deadline_in(ttl));
                     bytes += (key.len() + value.len()) as u64;
-                    Action::Set { value, note: Note { kind: *kind, time, deadline, owner, who } }
+                    Action::Set {
+                        value,
+                        note: Note { kind: *kind, time, deadline, owner, who, reserve },
+                    }
                 }
                 Op::Add(by) => Action::Add { by: *by, time, who },
                 Op::Delete => Action::Delete { time, who },

@@ -39,10 +39,6 @@ impl Inner {
             core.tally(me, Counter::Takeovers, 1);
         }
         let end = self.grow_locked(before, blocks);
-        match &end {
-            Ok(Ok(())) => {}
-            _ => self.count(Counter::GrowthFailures),
-        }
         lock.unlock();
         end
     }
@@ -59,7 +55,7 @@ impl Inner {
         let step = (size / 4).clamp(block * 16, GROWTH_MAX).max(needed) / block * block;
         let mut step = step.min(max - size.min(max));
         if step < needed {
-            return Ok(Err(format!("{size} of at most {max} bytes are there already")));
+            return Ok(Err(format!("it is as large as it may be: {size} of {max} bytes")));
         }
         let reserve = |step| crate::sys::file::reserve(&self.region, size, step);
         let mut reserved = reserve(step);
@@ -68,6 +64,8 @@ impl Inner {
             reserved = reserve(step);
         }
         if let Err(error) = reserved {
+            // Not when it is as large as it may be: that is no failure of the file system.
+            self.count(Counter::GrowthFailures);
             return Ok(Err(error.to_string()));
         }
         // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`. For the order of

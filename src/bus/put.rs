@@ -126,6 +126,7 @@ impl<K: AsRef<[u8]>> Put<'_, K> {
             deadline: self.ttl.map_or(0, |ttl| inner.deadline_in(ttl)),
             owner: if self.ephemeral { inner.note_ephemeral()? } else { 0 },
             who,
+            reserve: false,
         };
         let action = Action::Set { value, note };
         let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };

@@ -4,10 +4,10 @@ use super::Bus;
 use super::options::Options;
 use std::path::{Path, PathBuf};
 
-/// Fills a bus until hardly a block is free, without growth.
+/// Fills a bus until hardly a block is free that anybody may have, without growth.
 pub(crate) fn brim(bus: &Bus) {
     for number in 0.. {
-        let free = bus.inner.core.free_blocks().unwrap().0;
+        let free = bus.inner.core.free_blocks().unwrap().1;
         if free <= 2 {
             return;
         }

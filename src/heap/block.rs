@@ -160,9 +160,17 @@ impl Space {
         Ok(self.geometry.blocks_in(self.region.confirmed(size)))
     }
 
-    /// Claims a run of free blocks for `stripe`; first from the hint on, then from the start.
-    fn claim(&self, stripe: u64, class: u64, count: u64) -> Result<u64, HeapError> {
-        let blocks = self.blocks()?;
+    /// The same without the reserve, which is never the whole: what makes room finds some there when all else is full.
+    fn blocks_for_all(&self) -> Result<u64, BadRegion> {
+        let most = self.geometry.blocks_max();
+        let reserve = (self.geometry.stripes * 2).min(most / 16);
+        Ok(self.blocks()?.min(most - reserve))
+    }
+
+    /// Claims a run of free blocks for `stripe`; first from the hint on, then from the start. Only who may take of the
+    /// reserve gets the last blocks that the region can have.
+    fn claim(&self, stripe: u64, class: u64, count: u64, reserve: bool) -> Result<u64, HeapError> {
+        let blocks = if reserve { self.blocks()? } else { self.blocks_for_all()? };
         let hint = self.region.load(header::FREE_HINT, Relaxed)?.min(blocks);
         for (from, to) in [(hint, blocks), (0, hint.saturating_add(count).min(blocks))] {
             if let Some(first) = self.claim_between(stripe, class, count, from, to)? {
@@ -238,15 +246,15 @@ impl Space {
         self.release(block, 1)
     }
 
-    /// Makes a span of `count` blocks. Its first `clear` bytes are zero.
+    /// Makes a span of `count` blocks, which may be of the reserve. Its first `clear` bytes are zero.
     pub(crate) fn make_span(
         &self,
         stripe: u64,
         class: u64,
-        count: u64,
+        (count, reserve): (u64, bool),
         clear: u64,
     ) -> Result<u64, HeapError> {
-        let first = self.claim(stripe, class, count)?;
+        let first = self.claim(stripe, class, count, reserve)?;
         // ORDERING: [block.cut] Release fence: the claimed words come before new bytes in them;
         // pairs with the Acquire fence of a reader after its copy.
         fence(Release);
@@ -319,12 +327,12 @@ impl Space {
         Pieces::of(stripe).next(self, usize::MAX)
     }
 
-    /// Free blocks, and the longest run of them.
+    /// Free blocks, and the longest run of them that anybody may have.
     pub(crate) fn free_blocks(&self) -> Result<(u64, u64), BadRegion> {
-        let (mut free, mut run, mut longest) = (0, 0, 0);
+        let (mut free, mut run, mut longest, for_all) = (0, 0, 0, self.blocks_for_all()?);
         for block in 0..self.blocks()? {
             let is_free = self.block_word(block)?.state() == State::Free;
-            run = if is_free { run + 1 } else { 0 };
+            run = if is_free && block < for_all { run + 1 } else { 0 };
             free += u64::from(is_free);
             longest = run.max(longest);
         }

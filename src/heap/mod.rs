@@ -254,23 +254,28 @@ impl Space {
     }
 
     /// Takes room for `size` bytes in `stripe`, whose lock is held. `timed`: the entry will have a
-    /// deadline or an owner.
+    /// deadline or an owner; `reserve`: it may take of what others leave.
     #[inline]
-    pub(crate) fn allocate(&self, stripe: u64, size: u64, timed: bool) -> Result<Room, HeapError> {
+    pub(crate) fn allocate(
+        &self,
+        stripe: u64,
+        size: u64,
+        (timed, reserve): (bool, bool),
+    ) -> Result<Room, HeapError> {
         let Some(size_class) = class::class_for(size, self.geometry.block_shift) else {
             let class = if timed { BIG_TIMED } else { BIG };
             let cut = class::cut_of_big(size, self.geometry.block_shift);
-            let first = self.make_span(stripe, class, cut.blocks, cut.first)?;
+            let first = self.make_span(stripe, class, (cut.blocks, reserve), cut.first)?;
             return Ok(self.occupy(Place { block: first, cut, index: 0 })?);
         };
         let class = size_class + if timed { TIMED } else { 0 };
         match self.take_spare(stripe, class)? {
             Some(room) => Ok(room),
-            None => self.allocate_in_span(stripe, class),
+            None => self.allocate_in_span(stripe, class, reserve),
         }
     }
 
-    fn allocate_in_span(&self, stripe: u64, class: u64) -> Result<Room, HeapError> {
+    fn allocate_in_span(&self, stripe: u64, class: u64, reserve: bool) -> Result<Room, HeapError> {
         let like = BlockWord::new(State::Head, class, stripe, 0, 0);
         let cut = self.cut(0, like)?;
         for _ in 0..self.geometry.blocks_max() {
@@ -281,7 +286,7 @@ impl Space {
             }
             self.delist(first, like)?;
         }
-        let first = self.make_span(stripe, class, cut.blocks, cut.first)?;
+        let first = self.make_span(stripe, class, (cut.blocks, reserve), cut.first)?;
         self.enlist(first, like)?;
         Ok(self.occupy(Place { block: first, cut, index: 0 })?)
     }

@@ -10,7 +10,7 @@ use loom::thread;
 
 /// An entry of `stripe`, born with this revision.
 fn bear(space: &Space, stripe: u64, born: u64) -> Result<u64, HeapError> {
-    let room = space.allocate(stripe, ROOM, false)?;
+    let room = space.allocate(stripe, ROOM, (false, true))?;
     space.entry_in(room)?.set_born(born)?;
     Ok(room.at)
 }
@@ -66,7 +66,7 @@ fn a_walk_steps_over_what_was_there() {
         .words([0, 1, 2].map(|block| geometry.block_word(block)), 0)
         .words([0, 1, 2].map(at), 0)
         .after(|core| {
-            let blocks = [0, 1, LAST].map(|_| core.make_span(0, LIST, 1, 0).unwrap());
+            let blocks = [0, 1, LAST].map(|_| core.make_span(0, LIST, (1, true), 0).unwrap());
             assert_eq!(blocks, [0, 1, LAST]);
             core.free_span(0).unwrap();
         });
@@ -76,7 +76,7 @@ fn a_walk_steps_over_what_was_there() {
         image,
         move |core| {
             core.free_span(1).unwrap();
-            assert_eq!(core.make_span(0, LIST, 2, 0), Ok(0));
+            assert_eq!(core.make_span(0, LIST, (2, true), 0), Ok(0));
             core.region.store(middle, 2, Relaxed).unwrap();
         },
         |core| Pieces::of(0).next(core, 3).unwrap(),

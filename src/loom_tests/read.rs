@@ -46,7 +46,7 @@ fn reuse(model: (&str, usize), path: Path, refill: fn(&Core)) {
 
 /// Fills the room with what is never committed.
 fn fill_unborn(core: &Core) {
-    let room = core.allocate(0, ROOM, false).unwrap();
+    let room = core.allocate(0, ROOM, (false, true)).unwrap();
     assert_eq!(room.at, entry_at(0), "the room that became free");
     let value = 990u64.to_le_bytes();
     core.entry_in(room).unwrap().fill(entry::NONE, b"k".into(), &value, &Note::default()).unwrap();

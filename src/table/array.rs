@@ -232,7 +232,7 @@ impl Space {
         let bytes = array::FIRST + (buckets + buckets.div_ceil(4)) * LINE;
         let blocks = bytes.div_ceil(self.geometry.block_size());
         let size = blocks << self.geometry.block_shift;
-        let first = self.make_span(stripe, ARRAY, blocks, size)?;
+        let first = self.make_span(stripe, ARRAY, (blocks, false), size)?;
         let at = self.geometry.block(first);
         self.region.store(at + array::BUCKETS, buckets, Relaxed)?;
         self.region.store(at + array::LINES, (size - array::FIRST) / LINE, Relaxed)?;

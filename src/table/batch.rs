@@ -105,7 +105,7 @@ impl Core {
         }
         let bytes = span::BITMAP + plans.len() as u64 * CHANGE_SIZE;
         let blocks = bytes.div_ceil(self.geometry.block_size());
-        let first = match self.make_span(lowest, LIST, blocks, span::BITMAP) {
+        let first = match self.make_span(lowest, LIST, (blocks, true), span::BITMAP) {
             Ok(first) => first,
             Err(error) => {
                 self.take_back(plans)?;

@@ -33,6 +33,8 @@ pub(crate) struct Note<'a> {
     /// Member that it vanishes with: generation << 16 | slot + 1; 0: none.
     pub(crate) owner: u64,
     pub(crate) who: &'a [u8],
+    /// It may take of the blocks that others leave: it makes room, or is there for a while.
+    pub(crate) reserve: bool,
 }
 
 impl Note<'_> {

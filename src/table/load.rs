@@ -53,7 +53,8 @@ impl Core {
             }
         };
         let (kind, time, who) = (from.kind, from.time, from.who.as_slice());
-        Ok(Some(Note { kind, time, deadline, owner: 0, who }))
+        // What had room by the reserve gets it there again.
+        Ok(Some(Note { kind, time, deadline, owner: 0, who, reserve: true }))
     }
 
     /// Asks for what a key's entry will be put into.
@@ -98,7 +99,8 @@ impl Core {
             }
         };
         let size = size_of(name, &from.value, &note);
-        let entry = self.entry_in(self.allocate(site.stripe, size, note.is_timed())?)?;
+        let entry =
+            self.entry_in(self.allocate(site.stripe, size, (note.is_timed(), note.reserve))?)?;
         entry.fill(entry::NONE, name, &from.value, &note)?;
         if note.deadline != 0 {
             self.note_deadline(site.stripe, note.deadline)?;

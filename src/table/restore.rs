@@ -142,7 +142,7 @@ impl Restoring<'_> {
         if count > INLINE_CHANGES {
             let bytes = span::BITMAP + count * CHANGE_SIZE;
             let blocks = bytes.div_ceil(core.geometry.block_size());
-            list = Some(core.make_span(0, LIST, blocks, span::BITMAP)?);
+            list = Some(core.make_span(0, LIST, (blocks, true), span::BITMAP)?);
         }
         let record = record_of_all(RecordKind::Restore, time, who, from);
         let committed = self.commit_placed(&placed, list, record);

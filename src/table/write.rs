@@ -164,7 +164,8 @@ impl Core {
                 let mut bytes = Vec::new();
                 live.entry.copy_value(&live.header, &mut bytes)?;
                 let note = inherit(Some(live), live.header.kind, time, who);
-                set(&bytes, &Note { deadline, ..note }, [0; 8])
+                // A shorter time makes room in the end.
+                set(&bytes, &Note { deadline, reserve: true, ..note }, [0; 8])
             }
             (Action::Delete { .. }, Some(live)) => {
                 plans.push(end_of(index, live, RecordKind::Delete, site));
@@ -257,10 +258,11 @@ impl Core {
         note: &Note<'_>,
     ) -> Result<heap::Room, HeapError> {
         let size = size_of(name, value, note);
-        match self.allocate(stripe, size, note.is_timed()) {
+        let of = (note.is_timed(), note.reserve || name.realm == Realm::Locks);
+        match self.allocate(stripe, size, of) {
             Err(HeapError::NoRoom(_)) => {
                 self.sweep_retired(stripe)?;
-                self.allocate(stripe, size, note.is_timed())
+                self.allocate(stripe, size, of)
             }
             end => end,
         }
@@ -436,5 +438,5 @@ fn added(index: usize, live: Option<&Current<'_>>, by: i64) -> Result<i64, Write
 
 fn inherit<'a>(live: Option<&Current<'_>>, kind: u8, time: u64, who: &'a [u8]) -> Note<'a> {
     let (deadline, owner) = live.map_or((0, 0), |live| (live.deadline, live.owner));
-    Note { kind, time, deadline, owner, who }
+    Note { kind, time, deadline, owner, who, reserve: false }
 }

@@ -113,7 +113,7 @@ fn write(
     condition: Condition,
 ) -> Result<Result<Revision, Option<Revision>>, LockError> {
     let (time, who) = (inner.core.clock.wall(), inner.label().as_bytes());
-    let note = Note { kind: KIND_BYTES, time, deadline, owner, who };
+    let note = Note { kind: KIND_BYTES, time, deadline, owner, who, reserve: true };
     let value = claim.encode();
     let action = Action::Set { value: &value, note };
     match inner.change(&Wish { key: address.in_realm(), action, condition }) {

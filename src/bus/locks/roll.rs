@@ -226,7 +226,7 @@ fn write(inner: &Inner, address: &Address, roll: &Roll, born: u64) -> Result<u64
     let action = if roll.lines.is_empty() {
         Action::Delete { time, who }
     } else {
-        let note = Note { kind: KIND_BYTES, time, deadline: 0, owner: 0, who };
+        let note = Note { kind: KIND_BYTES, time, deadline: 0, owner: 0, who, reserve: true };
         Action::Set { value: &value, note }
     };
     let done = inner.change(&Wish { key: address.in_realm(), action, condition })?;

@@ -81,6 +81,12 @@ impl Desk {
     fn place(&self) -> Place<'_> {
         Place { inner: &self.bus.inner, names: &self.names }
     }
+    /// For what makes room in the end: a full bus has some left for it.
+    fn batch_of_consumer(&self) -> Batch {
+        let mut batch = self.batch();
+        batch.reserve = true;
+        batch
+    }
     fn batch(&self) -> Batch {
         let mut batch = Batch::new();
         if let Some(who) = &self.who {
@@ -224,7 +230,7 @@ impl Queue {
         let (names, mut purged) = (self.desk.names.clone(), 0);
         for number in self.view().numbers()? {
             let Some(item) = self.desk.place().item_stat(number)? else { continue };
-            let mut batch = self.desk.batch();
+            let mut batch = self.desk.batch_of_consumer();
             batch.put(names.item(number)).if_revision(item.revision).delete();
             batch.delete(names.claim(number)).delete(names.tries(number));
             match self.desk.bus.commit(&batch) {

@@ -246,7 +246,7 @@ impl Queue {
     fn claim(&self, number: u64, item: Entry, tries: Option<Held>) -> Result<Claim, QueueError> {
         let attempt = tries.map_or(0, |(tries, _)| tries).saturating_add(1);
         let delivery = i64::try_from(attempt).unwrap_or(i64::MAX);
-        let mut batch = self.desk.batch();
+        let mut batch = self.desk.batch_of_consumer();
         batch.require_revision(&item.key, item.stat.revision);
         let put = batch.put(self.desk.names.tries(number));
         let mut put = match tries {

@@ -301,3 +301,36 @@ fn what_a_panic_drops_goes_on_to_the_next() {
     let report = bus.check();
     assert!(report.is_clean() && report.locks_held == 0, "{report:?}");
 }
+
+/// Promise: what makes room goes on in a full bus: a queue that filled it is worked off, keys get shorter times to live, and
+/// locks are taken.
+/// Plants: a reserve for nobody, and for everybody.
+#[test]
+fn a_bus_that_a_queue_has_filled_is_drained() {
+    for size in [900, 100, 10] {
+        let place = Place::new();
+        let options = place.options().capacity(4 << 20).max_capacity(4 << 20);
+        let bus = options.create_at(place.bus()).unwrap();
+        bus.set("timed", &size).unwrap();
+        let mut queue = bus.queue("q").unwrap();
+        let mut items = 0;
+        while queue.offer().put_bytes(vec![1; size]).is_ok() {
+            items += 1;
+        }
+        // And whatever room there is for smaller ones.
+        for number in 0.. {
+            if bus.set(format!("k{number}"), &0).is_err() {
+                break;
+            }
+        }
+        assert!(bus.expire("timed", Some(Duration::from_secs(3600))).unwrap().is_some());
+        let lock = bus.lock("l").unwrap();
+        for _ in 0..items {
+            queue.try_take().unwrap().unwrap().ack().unwrap();
+        }
+        assert!(queue.is_empty().unwrap());
+        queue.offer().put_bytes(vec![1; size]).unwrap();
+        drop(lock);
+        assert!(bus.check().is_clean());
+    }
+}

@@ -292,7 +292,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Lost`] when the item is not the receipt's any more.
     pub fn ack(&self, receipt: Receipt) -> Result<(), QueueError> {
-        let mut batch = self.desk.batch();
+        let mut batch = self.desk.batch_of_consumer();
         self.desk.ack_in(receipt, &mut batch);
         match self.desk.bus.commit(&batch) {
             Ok(_) => Ok(()),

@@ -20,7 +20,7 @@ fn of_stripe(core: &Core, at: u64) -> u64 {
 
 /// An occupied entry that was born at 5 and died at 9.
 fn dead(core: &Core, size: u64) -> u64 {
-    let at = core.allocate(STRIPE, size, false).unwrap().at;
+    let at = core.allocate(STRIPE, size, (false, true)).unwrap().at;
     put(core, at + entry::BORN, 5);
     put(core, at + entry::DIED, 9);
     at
@@ -265,7 +265,7 @@ fn a_bit_beyond_the_last_entry_is_none() {
 #[test]
 fn a_repair_frees_the_list_of_a_batch() {
     let core = heap();
-    let list = core.make_span(STRIPE, LIST, 2, 64).unwrap();
+    let list = core.make_span(STRIPE, LIST, (2, true), 64).unwrap();
     core.repair(STRIPE).unwrap();
     for block in [list, list + 1] {
         assert_eq!(core.block_word(block).unwrap().state(), State::Free);
@@ -275,7 +275,7 @@ fn a_repair_frees_the_list_of_a_batch() {
 #[test]
 fn a_commit_is_of_changes_that_its_list_can_hold() {
     let core = heap();
-    let first = core.make_span(STRIPE, LIST, 2, 64).unwrap();
+    let first = core.make_span(STRIPE, LIST, (2, true), 64).unwrap();
     let list = core.geometry.block(first) + 64;
     assert_eq!(core.list_room(0).unwrap(), INLINE_CHANGES);
     assert_eq!(core.list_room(list).unwrap(), ((2 << 14) - 64) / CHANGE_SIZE);

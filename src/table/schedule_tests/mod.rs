@@ -508,7 +508,7 @@ fn a_plan_is_repeated() {
 fn a_big_span_ends_beside_a_walk() {
     let prepare = || {
         let core = heap();
-        let big = || core.allocate(0, 100_000, false).unwrap().at;
+        let big = || core.allocate(0, 100_000, (false, true)).unwrap().at;
         let (before, at) = (big(), big());
         core.vacate(&core.place(before).unwrap()).unwrap();
         (core, at)
@@ -516,7 +516,7 @@ fn a_big_span_ends_beside_a_walk() {
     let end = |core: &Core, at| {
         let (place, length) = (core.place(at).unwrap(), 9);
         core.vacate(&place).unwrap();
-        let first = core.make_span(0, LIST, length, 0).unwrap();
+        let first = core.make_span(0, LIST, (length, true), 0).unwrap();
         assert!((first + 1..first + length).contains(&place.block), "it is in the middle");
         put(core, core.geometry.block(place.block) + span::BLOCKS, u64::MAX);
     };
