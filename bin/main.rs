@@ -10,6 +10,7 @@ mod follow;
 mod halt;
 mod output;
 mod place;
+mod report;
 mod tied;
 mod tool;
 mod units;

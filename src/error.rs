@@ -69,6 +69,14 @@ pub enum OpenError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// The directory is somebody's, and no bus.
+    #[error("{} has {found} in it, which is not of a bus; give a directory that is empty, or not there yet", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One of what is there.
+        found: String,
+    },
     /// The bus is there already.
     #[error("there is a bus at {} already; it was left untouched", path.display())]
     Exists {
@@ -108,7 +116,7 @@ pub enum OpenError {
         expected: &'static str,
     },
     /// The region belongs to somebody else, or others may write it.
-    #[error("{} belongs to user {found}, this is user {expected}", path.display())]
+    #[error("{} belongs to user {found} alone, this is user {expected}", path.display())]
     Owner {
         /// Which path.
         path: PathBuf,

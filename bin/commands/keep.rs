@@ -31,6 +31,7 @@ impl Args {
         // Before anything is made: no signal is missed.
         let halt = Halt::listen()?;
         let path = tool.path(&self.name)?;
+        crate::report::begin();
         let options = self.settings.apply(options(None)).label("keep").keeper(true);
         let bus = options.open_at(&path)?;
         let mut last = bus.info()?;

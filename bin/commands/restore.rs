@@ -25,7 +25,8 @@ pub(crate) struct Args {
     /// Where from
     #[arg(value_name = "PLACE", required_unless_present_any = ["to_revision", "to_time"])]
     from: Option<OsString>,
-    /// From the bus's own snapshots and journal: as it was at this revision
+    /// From the bus's own snapshots and journal: as it was at this revision, as far back as the oldest snapshot that is
+    /// kept. A journal begins anew after each restore, with a snapshot that counts among those kept
     #[arg(long, value_name = "N", conflicts_with = "from")]
     to_revision: Option<Revision>,
     /// The same, at this time: RFC 3339, such as 2026-11-28T12:00:00Z
@@ -45,13 +46,15 @@ impl Args {
         let path = tool.path(&self.name)?;
         let is_new = !path.join("region").exists();
         let bus = options(None).open_at(&path)?;
-        let (from, name) = match given {
-            Some(place) => (place.backend, place.name),
-            None => self.past(&bus)?,
+        let end = match given {
+            Some(place) => Ok((place.backend, place.name)),
+            None => self.past(&bus),
         };
-        let end = with_bar(|told| {
-            let options = SnapshotOptions::new().progress(told);
-            bus.restore_with(&*from, &name, options)
+        let end = end.and_then(|(from, name)| {
+            with_bar(|told| {
+                let options = SnapshotOptions::new().progress(told);
+                bus.restore_with(&*from, &name, options)
+            })
         });
         match end {
             Ok(restored) => tell(tool, out, &restored),

@@ -5,7 +5,8 @@
 //! is destroyed, and is nothing to anybody: the next creator or destroyer finishes the work.
 
 use super::files::{
-    CREATE_PATIENCE, JOURNAL_BYTE, KEEPER_BYTE, SNAPSHOT_BYTE, io, lock_directory, map,
+    CREATE_PATIENCE, JOURNAL_BYTE, KEEPER_BYTE, SNAPSHOT_BYTE, check_foreign, io, lock_directory,
+    map,
 };
 use crate::error::OpenError;
 use crate::region::layout::header;
@@ -31,6 +32,7 @@ pub(crate) fn destroy(state: &Path, path: &Path, force: bool) -> Result<(), Open
     if !is_there() && file::stat_path(&path.join("lock")).is_err() && !is_kept()? {
         return absent();
     }
+    check_foreign(path)?;
     // Also for one that is lost: nobody builds it anew meanwhile.
     let _lock = lock_directory(path, 0o600, CREATE_PATIENCE)?;
     if !is_there() && !is_kept()? {

@@ -12,7 +12,7 @@ use crate::config;
 use crate::error::OpenError;
 use crate::heap::Space;
 use crate::region::geometry::Geometry;
-use crate::region::layout::{HEADER_SIZE, header};
+use crate::region::layout::{HEADER_SIZE, MAGIC, header};
 use crate::region::{Extent, Memory, Region};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sys::directory::Directory;
@@ -109,6 +109,29 @@ pub(crate) fn lock_directory(
         if file::stat_path(&at).is_ok_and(|named| named.is_same(&held)) {
             return Ok(lock);
         }
+    }
+}
+
+/// Refuses a directory that is somebody's: neither empty nor of a bus, which has a `lock` without a byte, or a region. Its
+/// files would be taken for the bus's, and go with it.
+pub(crate) fn check_foreign(path: &Path) -> Result<(), OpenError> {
+    let lock = file::stat_path(&path.join("lock"));
+    if lock.is_ok_and(|lock| lock.kind == Kind::Regular && lock.size == 0) {
+        return Ok(());
+    }
+    let mut begin = [0; 8];
+    let region = file::open_file(&path.join("region"), OFlag::O_RDONLY, 0);
+    let region = region.and_then(|mut region| io::Read::read_exact(&mut region, &mut begin));
+    if region.is_ok() && u64::from_le_bytes(begin) == MAGIC {
+        return Ok(());
+    }
+    // One that is not there yet, or may not be read, is told about where it is used.
+    match file::names(path).unwrap_or_default().first() {
+        Some(found) => {
+            let found = found.to_string_lossy().into_owned();
+            Err(OpenError::Foreign { path: path.to_owned(), found })
+        }
+        None => Ok(()),
     }
 }
 
@@ -263,5 +286,33 @@ mod tests {
         }
         drop(held);
         lock(Duration::ZERO).unwrap();
+    }
+
+    /// Promise: a directory that is somebody's stays as it is.
+    /// Plants: no look at what is there; one at `lock` alone, whatever is in it.
+    #[test]
+    fn a_directory_of_somebody_is_refused() {
+        let place = Place::new();
+        std::fs::create_dir_all(place.bus().join("bell")).unwrap();
+        for name in ["lock", "members", "region", "bell/letter"] {
+            std::fs::write(place.bus().join(name), name).unwrap();
+        }
+        let end = place.options().create_at(place.bus());
+        assert!(matches!(end, Err(OpenError::Foreign { .. })), "{end:?}");
+        let end = place.options().destroy_at(place.bus(), true);
+        assert!(matches!(end, Err(OpenError::Foreign { .. })), "{end:?}");
+        for name in ["lock", "members", "region", "bell/letter"] {
+            assert_eq!(std::fs::read_to_string(place.bus().join(name)).unwrap(), name);
+        }
+        std::fs::remove_dir_all(place.bus()).unwrap();
+        // What a bus has left is no stranger's, whatever stands beside it.
+        drop(place.make());
+        std::fs::write(place.bus().join("note"), "mine").unwrap();
+        for left in ["region", "lock"] {
+            std::fs::remove_file(place.bus().join(left)).unwrap();
+            drop(place.options().open_at(place.bus()).unwrap());
+        }
+        place.options().destroy_at(place.bus(), false).unwrap();
+        assert_eq!(file::names(&place.bus()).unwrap(), ["note"]);
     }
 }

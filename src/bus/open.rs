@@ -6,7 +6,7 @@ use super::callback::Callbacks;
 use super::counters::Counting;
 use super::create::{log_size, shape};
 use super::destroy;
-use super::files::{CREATE_PATIENCE, absent_or, exists, io, lock_directory, map};
+use super::files::{CREATE_PATIENCE, absent_or, check_foreign, exists, io, lock_directory, map};
 use super::keeper::KeeperThread;
 use super::options::Options;
 use super::persist::{self, Saving};
@@ -137,7 +137,8 @@ fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError
             Err(error @ (OpenError::Absent { .. } | OpenError::OtherBoot { .. })) => error,
             end => return end,
         };
-        if intent != Intent::Open || begun.elapsed() > CREATE_PATIENCE {
+        // One that was just made may have been destroyed since.
+        if intent == Intent::Attach || begun.elapsed() > CREATE_PATIENCE {
             return Err(lost);
         }
         // There is a region, and what belongs to it is not there yet, or not any more.
@@ -150,6 +151,7 @@ fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError
 
 /// Creates a bus, unless somebody was faster.
 fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenError> {
+    check_foreign(path)?;
     let _lock = lock_directory(path, options.mode.unwrap_or(0o600), CREATE_PATIENCE)?;
     if !make_way(options, path)? {
         return match intent {
@@ -195,9 +197,12 @@ fn differs(options: &Options, path: &Path, geometry: &Geometry) -> Result<(), Op
         ("capacity", capacity, geometry.capacity),
         ("max_capacity", max, geometry.max_capacity),
         ("log_size", options.log_size.map(log_size), geometry.log_size),
-        ("mode", options.mode.map(u64::from), geometry.mode),
         ("old_values", options.old_values.map(u64::from), geometry.tells_old_values().into()),
     ];
+    if let Some(asked) = options.mode.filter(|mode| u64::from(*mode) != geometry.mode) {
+        let (asked, found) = (format!("{asked:o}"), format!("{:o}", geometry.mode));
+        return Err(OpenError::Differs { setting: "mode", asked, found });
+    }
     for (setting, asked, found) in asked {
         if let Some(asked) = asked.filter(|asked| *asked != found) {
             let (asked, found) = (asked.to_string(), found.to_string());

@@ -100,6 +100,16 @@ fn unreadable(about: &str, bus: &Seen, error: &membus::Error) -> Finding {
             "a directory without a region",
             format!("open it (membus keep {name}), or remove {}", bus.path.display()),
         ),
+        membus::Error::Open(OpenError::Owner { .. }) => Finding::good(about, error.to_string()),
+        membus::Error::Open(OpenError::Io { source, .. })
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Finding::note(
+                about,
+                error.to_string(),
+                "run it as a user who may read the bus".to_owned(),
+            )
+        }
         error => Finding::danger(
             about,
             error.to_string(),

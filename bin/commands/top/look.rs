@@ -35,6 +35,11 @@ impl Look {
             Some(before) => bus.health_since(&before.metrics, &thresholds),
             None => bus.health(&thresholds),
         };
+        // Of a bus that is gone there is nothing to show but what was.
+        let gone = health.issues.iter().find(|issue| issue.code == "gone");
+        if let Some(gone) = gone {
+            return Err(Failure::Input(format!("{}; {}", gone.what, gone.action)));
+        }
         let (metrics, at) = (bus.metrics()?, Instant::now());
         Ok(Self { at, metrics, info: bus.info()?, health, members: bus.members()? })
     }

@@ -26,6 +26,7 @@ pub(super) struct Sitting {
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) is_gone: bool,
+    pub(super) has_journal: bool,
     pub(super) metrics: Result<Metrics, ReadError>,
     pub(super) dead: u32,
     pub(super) sitting: Option<Sitting>,
@@ -40,7 +41,8 @@ impl Inner {
         let dead = members.iter().filter(|one| !self.is_locked(one.slot.into())).count() as u32;
         // What damage makes of it is told by the metrics.
         let sitting = self.sitting(thresholds.lock_held).unwrap_or_default();
-        Look { is_gone, metrics, dead: if is_gone { 0 } else { dead }, sitting }
+        let has_journal = self.core.geometry.has_journal();
+        Look { is_gone, has_journal, metrics, dead: if is_gone { 0 } else { dead }, sitting }
     }
 
     /// Whether the region's file is no longer in its directory, or that no longer where it was: wherever this process is by now.

@@ -252,10 +252,10 @@ impl Bus {
 
     /// The bus as it was: its snapshots with its journal on top, as of the last whole state at or before a
     /// revision. [`restore`](Self::restore) brings it back, [`copy_snapshot`](crate::copy_snapshot) copies it elsewhere. How far
-    /// it goes back: to the oldest snapshot that is kept.
+    /// it goes back: to the oldest snapshot that is kept. Without a journal: the newest snapshot at or before.
     ///
     /// # Errors
-    /// [`SnapshotError::NoBackend`] without a journal or a backend.
+    /// [`SnapshotError::NoBackend`] without a backend.
     pub fn as_of_revision(&self, revision: Revision) -> Result<Arc<dyn Backend>, SnapshotError> {
         self.as_of(Until::Revision(revision.get()))
     }
@@ -275,7 +275,10 @@ impl Bus {
     fn as_of(&self, until: Until) -> Result<Arc<dyn Backend>, SnapshotError> {
         let saving = &self.inner.saving;
         let snapshots = saving.backend.as_ref().ok_or(SnapshotError::NoBackend)?;
-        let past = saving.journaling.past(snapshots, until).ok_or(SnapshotError::NoBackend)?;
+        // Without a journal there are the snapshots alone.
+        let journal = saving.journaling.place.as_ref().map(|(directory, _)| directory.clone());
+        let (snapshots, journal) = (Arc::clone(snapshots), journal.unwrap_or_default());
+        let past = Past { snapshots, journal, until };
         if self.inner.core.geometry.has_journal() {
             // What was committed by now is to be found; where nobody writes it, what is there.
             let _waited = self.sync();
