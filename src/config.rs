@@ -63,8 +63,19 @@ pub(crate) fn state_directory() -> PathBuf {
     base.unwrap_or_else(homeless).join("membus")
 }
 
+#[cfg(test)]
+thread_local! {
+    /// In the place of `/var/tmp`.
+    static ANYBODYS: std::cell::RefCell<Option<PathBuf>> = const { std::cell::RefCell::new(None) };
+}
+
 /// Where the state directory is of who has no home.
 fn homeless() -> PathBuf {
+    #[cfg(test)]
+    if let Some(at) = ANYBODYS.take() {
+        ANYBODYS.set(Some(at.clone()));
+        return at.join("membus");
+    }
     PathBuf::from(format!("/var/tmp/membus-{}", process::uid()))
 }
 
@@ -86,15 +97,18 @@ pub(crate) fn check_own(directory: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The same of a state directory that stands where anybody may write: if it is there.
-fn check_state(state: &Path) -> Result<(), OpenError> {
-    let base = state.parent().filter(|base| **base == homeless());
-    match base.map(check_own) {
-        Some(Err(OpenError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
-            Ok(())
-        }
-        end => end.unwrap_or(Ok(())),
+/// The same of what stands in a state directory that is where anybody may write, or would: if it is there.
+pub(crate) fn check_state(below: &Path) -> Result<(), OpenError> {
+    match check_there(below) {
+        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        end => end,
     }
+}
+
+/// The same, and it is there.
+fn check_there(below: &Path) -> Result<(), OpenError> {
+    let base = homeless();
+    if below.starts_with(&base) { check_own(&base) } else { Ok(()) }
 }
 
 /// A path without links, as far as it is there.
@@ -107,12 +121,22 @@ fn resolved(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// The directory of all buses, as far as nobody else may put something there.
+fn standard() -> io::Result<PathBuf> {
+    let at = crate::name::standard();
+    match (at.parent(), at.file_name()) {
+        // A link that somebody has put in its place is no way to it.
+        (Some(above), Some(name)) => Ok(resolved(above)?.join(name)),
+        _ => Ok(at),
+    }
+}
+
 /// What the files of a bus are called: its name, or a hash of its path, by whichever way it was come to.
 pub(crate) fn stem(path: &Path) -> io::Result<String> {
     let path = resolved(&std::path::absolute(path)?)?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = if crate::name::check(name).is_ok() { name } else { "at" };
-    if path.parent() == Some(&resolved(&crate::name::standard())?) {
+    if path.parent() == Some(&standard()?) {
         return Ok(name.to_owned());
     }
     let hash = xxhash_rust::xxh3::xxh3_64(path.as_os_str().as_encoded_bytes());
@@ -164,6 +188,8 @@ pub(crate) fn load(state: &Path, path: &Path) -> Result<Option<Config>, OpenErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|source| failed("reading", &at, source))?,
     };
+    // It may have come between the look and the reading.
+    check_there(state)?;
     let config = toml::from_str(&text);
     config.map(Some).map_err(|error| failed("reading", &at, io::Error::other(error.to_string())))
 }
@@ -180,7 +206,7 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
     let text = toml::to_string(config).map_err(|error| fail(io::Error::other(error)))?;
     file::make_directories(state).map_err(fail)?;
     // Somebody may have been faster.
-    check_state(state)?;
+    check_there(state)?;
     let new = unfinished(&at);
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC;
     let to = file::open_file(&new, flags, 0o600).map_err(fail)?;
@@ -198,6 +224,7 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
 /// Forgets the bus at `path`, and snapshots that went where nobody said: all at once, by another name
 /// of their directory, since a power cut after half of them would bring an older state back.
 pub(crate) fn forget(state: &Path, path: &Path) -> Result<(), OpenError> {
+    check_state(state)?;
     let (at, images) = (place(state, path)?, default_images(state, path)?);
     let replaced = before_restore(state, path)?;
     let (gone, journal) = (images.with_extension("destroyed"), journal(state, path)?);
@@ -264,5 +291,29 @@ mod tests {
         if std::os::unix::fs::chown(&at, Some(process::uid() + 1), None).is_ok() {
             assert!(matches!(check_own(&at), Err(OpenError::Owner { .. })));
         }
+    }
+
+    /// Promise: nor is what stands below it, wherever it is looked for.
+    /// Plants: no look before the reading, after it, or before what is there is forgotten.
+    #[test]
+    fn what_stands_below_what_is_not_ours_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        ANYBODYS.set(Some(place.path().to_owned()));
+        let (base, bus) = (place.path().join("membus"), place.path().join("bus"));
+        let state = base.join("membus");
+        assert!(load(&state, &bus).unwrap().is_none(), "there is nothing");
+        forget(&state, &bus).unwrap();
+        std::fs::create_dir_all(&state).unwrap();
+        let file = super::place(&state, &bus).unwrap();
+        std::fs::write(&file, "persist = 'json:/etc/passwd'").unwrap();
+        std::fs::set_permissions(&base, PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(matches!(load(&state, &bus), Err(OpenError::Mode { .. })));
+        assert!(matches!(forget(&state, &bus), Err(OpenError::Mode { .. })));
+        assert!(file.exists());
+        std::fs::set_permissions(&base, PermissionsExt::from_mode(0o700)).unwrap();
+        assert!(matches!(load(&state, &bus), Err(OpenError::Io { .. })), "half of a file");
+        forget(&state, &bus).unwrap();
+        assert!(!file.exists());
     }
 }

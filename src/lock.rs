@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 /// How long a waiter sleeps before it asks whether the owner lives.
 pub(crate) const PROBE_AFTER: Duration =
     if cfg!(test) { Duration::from_micros(50) } else { Duration::from_millis(5) };
+/// What is waited for a lock by who can come again, or leave it to others: long enough to take it over from a dead owner.
+pub(crate) const GLANCE: Duration = Duration::from_millis(20);
 /// Looks at the word before the first sleep.
 const SPINS: u32 = if cfg!(loom) { 0 } else { 100 };
 const FREE: u32 = 0;

@@ -11,7 +11,7 @@
 use super::counters::Counter;
 use super::subscribe::{Begin, Notice, Subscriber};
 use super::{Bus, Inner, sleeper::Alarm};
-use crate::error::WatchError;
+use crate::error::{ReadError, WatchError};
 use crate::message::Message;
 use std::any::Any;
 use std::cell::Cell;
@@ -212,7 +212,7 @@ impl Subscription {
 
     fn end(&self) -> Unsubscribed {
         if !self.shared.is_forked() {
-            let _known = self.inner.callbacks.remove(self.id);
+            let _known = self.inner.seat().map(|seat| seat.callbacks.remove(self.id));
         }
         self.shared.end()
     }
@@ -280,14 +280,17 @@ impl Bus {
             of_thread.run(subscriber, callback);
         };
         drop(std::thread::Builder::new().name("membus-callback".into()).spawn(run)?);
-        let id = self.inner.callbacks.add(&shared);
+        // It watches, so it has a seat, but for who destroyed the bus meanwhile.
+        let gone = || ReadError::Gone { path: self.inner.path.clone() };
+        let id =
+            self.inner.seat().ok_or_else(gone).map_err(WatchError::from)?.callbacks.add(&shared);
         Ok(Subscription { inner: Arc::clone(&self.inner), shared, id, kept: false })
     }
 
     /// Ends a subscription of this handle, or of a clone of it: returns when its callback does not run
     /// any more, or says that it was called from inside a callback.
     pub fn unsubscribe(&self, id: SubscriptionId) -> Unsubscribed {
-        match self.inner.callbacks.remove(id) {
+        match self.inner.seat().and_then(|seat| seat.callbacks.remove(id)) {
             Some(shared) => shared.end(),
             None => Unsubscribed::Unknown,
         }

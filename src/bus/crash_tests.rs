@@ -164,7 +164,7 @@ fn verify(bus: &Bus, allowed: &[State], path: &Path, what: &str) {
     let now = state(bus);
     assert!(allowed.contains(&now), "{what}: a state that never was: {now:?}");
     for stripe in 0..inner.core.geometry.stripes {
-        inner.core.sweep_cleared(me, stripe, &inner.core.patience()).unwrap();
+        inner.core.sweep_cleared(me, stripe, inner.core.patience).unwrap();
         let guard = inner.core.lock_stripe(stripe, me, &inner.core.patience()).unwrap();
         inner.core.sweep_retired(stripe).unwrap();
         drop(guard);

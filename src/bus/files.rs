@@ -116,7 +116,8 @@ pub(crate) fn lock_directory(
 /// files would be taken for the bus's, and go with it.
 pub(crate) fn check_foreign(path: &Path) -> Result<(), OpenError> {
     let lock = file::stat_path(&path.join("lock"));
-    if lock.is_ok_and(|lock| lock.kind == Kind::Regular && lock.size == 0) {
+    // Anything else of that name is told about when it is to be locked.
+    if lock.is_ok_and(|lock| lock.kind != Kind::Regular || lock.size == 0) {
         return Ok(());
     }
     let mut begin = [0; 8];
@@ -126,7 +127,14 @@ pub(crate) fn check_foreign(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     // One that is not there yet, or may not be read, is told about where it is used.
-    match file::names(path).unwrap_or_default().first() {
+    let names = |path: &Path| file::names(path).unwrap_or_default();
+    let is_socket = |at: &Path| file::stat_path(at).is_ok_and(|stat| stat.kind == Kind::Socket);
+    let bell = path.join("bell");
+    // The directory of doorbells may be left of who destroyed a bus.
+    let is_left = |name: &std::ffi::OsString| {
+        name == "bell" && names(&bell).iter().all(|name| is_socket(&bell.join(name)))
+    };
+    match names(path).into_iter().find(|name| !is_left(name)) {
         Some(found) => {
             let found = found.to_string_lossy().into_owned();
             Err(OpenError::Foreign { path: path.to_owned(), found })

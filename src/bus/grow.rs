@@ -3,9 +3,10 @@
 
 use super::Inner;
 use super::counters::Counter;
-use crate::lock::LockError;
+use crate::lock::{LockError, Patience};
 use crate::region::layout::header;
 use crate::sync::Ordering::{Acquire, Release};
+use crate::table::guard::Round;
 use crate::table::wish::WriteFailure;
 
 /// Bytes by which the file grows at a time, at the most.
@@ -13,11 +14,11 @@ const GROWTH_MAX: u64 = 16 << 20;
 
 impl Inner {
     /// Frees what is retired, in every stripe.
-    pub(crate) fn sweep(&self, me: u32) -> Result<u64, WriteFailure> {
+    pub(crate) fn sweep(&self, me: u32) -> Result<Round, WriteFailure> {
         let core = &self.core;
-        core.in_each_stripe(|stripe, patience| {
-            core.sweep_cleared(me, stripe, patience)?;
-            let guard = core.lock_stripe(stripe, me, patience)?;
+        core.in_each_stripe(core.patience, &|| false, |stripe, most| {
+            core.sweep_cleared(me, stripe, most)?;
+            let guard = core.lock_stripe(stripe, me, &Patience::new(most))?;
             let freed = core.sweep_retired(stripe)?;
             drop(guard);
             Ok(freed)

@@ -24,7 +24,10 @@ impl Inner {
             let Some(note) = note.map_err(|reason| wrong(entry, reason))? else { continue };
             let time = if note.time == 0 { now } else { note.time };
             let who = if note.who.is_empty() { self.label().as_bytes() } else { note.who };
-            let action = Action::Set { value: &entry.value, note: Note { time, who, ..note } };
+            let action = Action::Set {
+                value: &entry.value,
+                note: Note { time, who, reserve: false, ..note },
+            };
             let key = Name::from(entry.key.as_slice());
             let wish = Wish { key, action, condition: Condition::Any };
             self.check_wish(&wish)?;

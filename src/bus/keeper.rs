@@ -15,7 +15,7 @@ use super::going::Going;
 use super::journal::keep::JournalThread;
 use super::persist::SnapshotInfo;
 use crate::error::{OpenError, SnapshotError};
-use crate::lock::LockError;
+use crate::lock::{GLANCE, LockError};
 use crate::region::BadRegion;
 use crate::region::layout::{header, member, stripe};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -92,8 +92,10 @@ impl KeeperThread {
 
 impl Drop for KeeperThread {
     fn drop(&mut self) {
-        // A forked child has the handle, but not the thread, and perhaps a lock that it held.
+        // A forked child has the handle, but not the thread, and perhaps a lock that it held. Its own first thread may have the
+        // same stack, and with it the same number: that one is not to be detached.
         if self.process != crate::sys::fork::lineage() {
+            std::mem::forget(self.thread.take());
             return;
         }
         self.stop.want();
@@ -169,7 +171,7 @@ fn turn_until(weak: &Weak<Inner>, stop: &Arc<Stop>, turn: &mut Turn) -> Option<D
         return None;
     }
     // What fails in one turn is tried again in the next; operations report it meanwhile.
-    let _end = inner.keeper_turn(turn);
+    let _end = inner.keeper_turn(turn, stop);
     if turn.keeper {
         inner.save_in_time(turn, stop);
         if turn.journal.is_none() {
@@ -194,7 +196,7 @@ impl Inner {
         Ok(())
     }
 
-    fn keeper_turn(&self, turn: &mut Turn) -> Result<(), WriteFailure> {
+    fn keeper_turn(&self, turn: &mut Turn, stop: &Stop) -> Result<(), WriteFailure> {
         let Some(seat) = self.seat() else { return Ok(()) };
         let region = &self.core.region;
         if !turn.keeper {
@@ -208,8 +210,8 @@ impl Inner {
         // What a stopped member holds up in one of them is no reason to leave the others.
         let ends = [
             self.bury_all(seat.slot).map(drop).map_err(WriteFailure::from),
-            self.expire_in_time(seat.slot, turn),
-            self.sweep_in_time(seat.slot, turn),
+            self.expire_in_time(seat.slot, turn, stop),
+            self.sweep_in_time(seat.slot, turn, stop),
             self.grow_ahead(seat.slot, turn),
             self.look_for_files(turn).map_err(WriteFailure::from),
         ];
@@ -265,35 +267,40 @@ impl Inner {
     }
 
     /// Takes away what expired: for readers it is gone already, so this may wait when it is much.
-    fn expire_in_time(&self, me: u32, turn: &mut Turn) -> Result<(), WriteFailure> {
+    fn expire_in_time(&self, me: u32, turn: &mut Turn, stop: &Stop) -> Result<(), WriteFailure> {
         let begun = Instant::now();
         if begun < turn.expiry {
             return Ok(());
         }
         let core = &self.core;
-        let expired =
-            core.in_each_stripe(|index, patience| core.expire_stripe(me, index, patience))?;
-        turn.expiry = Instant::now() + begun.elapsed() * (EXPIRY_SHARE - 1);
-        self.ring_expired(expired);
+        let expire = |index, most| core.expire_stripe(me, index, most);
+        let round = core.in_each_stripe(GLANCE, &|| stop.is_wanted(), expire)?;
+        // Waiting is no work: what was passed over is looked at again in the next turn.
+        if round.stalled.is_none() {
+            turn.expiry = Instant::now() + begun.elapsed() * (EXPIRY_SHARE - 1);
+        }
+        self.ring_expired(round.sum);
         Ok(())
     }
 
     /// Frees what the stripes' rings have no room for, and what was cleared by somebody who died.
-    fn sweep_in_time(&self, me: u32, turn: &mut Turn) -> Result<(), WriteFailure> {
+    fn sweep_in_time(&self, me: u32, turn: &mut Turn, stop: &Stop) -> Result<(), WriteFailure> {
         let begun = Instant::now();
         if begun < turn.sweep {
             return Ok(());
         }
         let core = &self.core;
-        core.in_each_stripe(|index, patience| {
-            core.sweep_cleared(me, index, patience)?;
+        let round = core.in_each_stripe(GLANCE, &|| stop.is_wanted(), |index, most| {
+            core.sweep_cleared(me, index, most)?;
             let wanted = core.geometry.stripe(index) + stripe::SWEEP_WANTED;
             if core.region.load(wanted, Relaxed)? == 0 {
                 return Ok(0);
             }
-            Ok(core.sweep_in_pieces(me, index, patience)?)
+            Ok(core.sweep_in_pieces(me, index, most)?)
         })?;
-        turn.sweep = Instant::now() + begun.elapsed() * (SWEEP_SHARE - 1);
+        if round.stalled.is_none() {
+            turn.sweep = Instant::now() + begun.elapsed() * (SWEEP_SHARE - 1);
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::seat::owner_word;
 use super::{Bus, Inner};
 use crate::doorbell::Sort;
 use crate::error::ReadError;
-use crate::lock::{LockError, Probe};
+use crate::lock::{GLANCE, LockError, Patience, Probe};
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Release};
 use crate::table::wish::WriteFailure;
@@ -41,8 +41,14 @@ impl Inner {
     /// BURIAL of a dead slot by the member in slot `me`; `dead == me` for the newcomer, who holds
     /// the byte itself. Pins, locks, watches, the keys that vanish with it; then every watch is
     /// rung, since the dead may have committed and not rung. `ended` says how it ended, for those who
-    /// watch members. Gives whether there was a burial.
-    pub(crate) fn bury(&self, dead: u32, me: u32, ended: u64) -> Result<bool, LockError> {
+    /// watch members. No lock is waited for longer than `most`. Gives whether there was a burial.
+    pub(crate) fn bury(
+        &self,
+        dead: u32,
+        me: u32,
+        ended: u64,
+        most: Duration,
+    ) -> Result<bool, LockError> {
         let core = &self.core;
         let Some(seat) = self.newest_seat() else { return Ok(false) };
         let mut probe = seat.undertaker.begin();
@@ -50,17 +56,17 @@ impl Inner {
             return Ok(false);
         }
         core.clear_pins(dead)?;
-        let mended = core.mend_slot(dead, me, &core.patience(), &mut probe)?;
+        let mended = core.mend_slot(dead, me, &Patience::new(most), &mut probe)?;
         let at = self.member_at(u64::from(dead));
         let generation = core.region.load(at + member::GENERATION, Acquire)?;
         let owner = owner_word(dead, generation);
-        core.abort_snapshot_of(me, owner)?;
+        core.abort_snapshot_of(me, owner, most)?;
         core.watches_of(owner, &mut |name| {
             // A socket that stays is bound over by the slot's next watch.
             let _gone = self.bells.as_ref().map(|bells| bells.unlink(&name.to_string()));
         })?;
         if core.region.load(at + member::EPHEMERAL, Acquire)? != 0 {
-            core.delete_owned(me, owner).map_err(|failure| match failure {
+            core.delete_owned(me, owner, most).map_err(|failure| match failure {
                 WriteFailure::Lock(error) => error,
                 WriteFailure::Bad(bad) => bad.into(),
                 // Deleting needs no room and has no condition.
@@ -108,13 +114,14 @@ impl Inner {
         let begun = Instant::now();
         self.bury_all(me)?;
         let core = &self.core;
-        let expired = core.in_each_stripe(|index, patience| {
-            if begun.elapsed() > TEND_MAX {
+        // One stripe at least, however slow all else was.
+        let round = core.in_each_stripe(GLANCE, &|| false, |index, most| {
+            if index > 0 && begun.elapsed() > TEND_MAX {
                 return Ok(0);
             }
-            core.expire_stripe(me, index, patience)
+            core.expire_stripe(me, index, most)
         })?;
-        self.ring_expired(expired);
+        self.ring_expired(round.sum);
         Ok(())
     }
 
@@ -126,8 +133,8 @@ impl Inner {
         }
     }
 
-    /// Buries everybody who died. Gives how many. One whose burial has to wait for a stopped member is passed over, and
-    /// told of in the end; a second one is not waited for.
+    /// Buries everybody who died. Gives how many. One whose burial would have to wait is passed over, and the first of these
+    /// is told of in the end: whoever buries comes again.
     pub(crate) fn bury_all(&self, me: u32) -> Result<u64, LockError> {
         let core = &self.core;
         let high = core.region.load(header::MEMBERS_HIGH, Acquire)?.min(core.geometry.members_max);
@@ -137,10 +144,8 @@ impl Inner {
             if core.region.load(at + member::STATE, Acquire)? == 0 {
                 continue;
             }
-            match self.bury(slot, me, member::ENDED_DIED) {
-                Err(stall @ LockError::Stalled { .. }) if stalled.is_none() => {
-                    stalled = Some(stall)
-                }
+            match self.bury(slot, me, member::ENDED_DIED, GLANCE) {
+                Err(stall @ LockError::Stalled { .. }) => drop(stalled.get_or_insert(stall)),
                 end => buried += u64::from(end?),
             }
         }

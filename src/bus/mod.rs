@@ -67,7 +67,6 @@ use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sys::directory::Directory;
 use crate::sys::socket::Ringer;
 use crate::table::Core;
-use callback::Callbacks;
 use counters::Counting;
 use keeper::KeeperThread;
 use options::Options;
@@ -96,7 +95,6 @@ pub(crate) struct Inner {
     pub(crate) seats: Option<Arc<Seats>>,
     pub(crate) counting: Counting,
     pub(crate) saving: Saving,
-    pub(crate) callbacks: Callbacks,
 }
 
 impl Inner {
@@ -207,7 +205,8 @@ impl Drop for Inner {
     /// Detaches: what belongs to this member goes, and its slot is free.
     fn drop(&mut self) {
         // The seat of a forked child's parent is not the child's to give up.
-        let Some(seat) = self.seat() else { return };
+        // Nor is a slot that was not mended anybody's yet.
+        let Some(seat) = self.seat().filter(|seat| seat.is_seated()) else { return };
         if self.is_gone() {
             return;
         }
@@ -215,6 +214,6 @@ impl Drop for Inner {
             // Nobody needs it to succeed.
             let _end = self.tend_unkept();
         }
-        let _end = self.bury(seat.slot, seat.slot, member::ENDED_LEFT);
+        let _end = self.bury(seat.slot, seat.slot, member::ENDED_LEFT, self.core.patience);
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! A creator that dies leaves a `region.new` that the next one replaces; its lock is gone with it.
 
-use super::callback::Callbacks;
 use super::counters::Counting;
 use super::create::{log_size, shape};
 use super::destroy;
@@ -243,7 +242,6 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
         seats: Some(Arc::clone(&seats)),
         counting: Counting::of_member(options.metrics),
         saving,
-        callbacks: Callbacks::default(),
     };
     inner.sit_down(seats.first(), inner.may_keep)?;
     if !inner.may_keep {
@@ -277,6 +275,5 @@ pub(crate) fn read_only(options: &Options, path: &Path) -> Result<Inner, OpenErr
         counting: Counting::of_reader().map_err(io("drawing an id for", path))?,
         // Who may read the bus need not be able to read what its owner keeps of it.
         saving: Saving::of(options, path).unwrap_or_else(|_| Saving::none()),
-        callbacks: Callbacks::default(),
     })
 }

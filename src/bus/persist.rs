@@ -332,7 +332,7 @@ fn build(options: &Options, path: &Path, backend: &dyn Backend) -> Result<NewReg
 /// Whether an entry may be of any bus.
 pub(super) fn check_lengths(entry: &SnapshotEntry) -> Result<(), &'static str> {
     if entry.key.is_empty() || entry.key.len() > KEY_MAX || entry.who.len() > LABEL_MAX {
-        return Err("a key or a label of an impossible length");
+        return Err("a key that is empty or longer than 1,024 bytes, or a label longer than 64");
     }
     Ok(())
 }

@@ -14,6 +14,7 @@
 mod tests;
 
 use super::Inner;
+use super::callback::Callbacks;
 use super::counters::Counter;
 use super::files::{CREATE_PATIENCE, LIFE_BYTES, io, open_members};
 use super::metrics::lanes::Lanes;
@@ -46,6 +47,8 @@ pub(crate) struct Seat {
     /// Holds the bytes of the dead while they are buried: a description of its own, so that locks
     /// can be probed meanwhile.
     pub(crate) undertaker: Prober<Private>,
+    /// The subscriptions with callbacks of the handle in this process.
+    pub(super) callbacks: Callbacks,
     /// Snapshots of one handle, one at a time. Not the handle's: a forked child would have it as its parent's thread held it.
     pub(super) one: Mutex<()>,
     /// How many threads wait for it.
@@ -69,18 +72,20 @@ const SITTING: u64 = 0;
 const SEATED: u64 = 1;
 /// The slot could not be had after all.
 const GIVEN_UP: u64 = 2;
+/// Seats of a process that are given up, each with its descriptors, before the last of them is tried again and again.
+const GIVEN_UP_MAX: usize = 8;
 
 /// How entries name a member.
 pub(crate) fn owner_word(slot: u32, generation: u64) -> u64 {
     generation << 16 | (u64::from(slot) + 1)
 }
 
-/// Locks the byte of a free slot.
-fn free_slot(file: &Private, path: &Path, space: &Space) -> Result<u64, OpenError> {
+/// Locks the byte of a free slot, looked for from this one on.
+fn free_slot(file: &Private, path: &Path, space: &Space, from: u64) -> Result<u64, OpenError> {
     let fail = |source| io("locking a member slot of", path)(source);
     let (limit, begun) = (space.geometry.members_max, Instant::now());
     loop {
-        for slot in 0..limit {
+        for slot in (from.min(limit)..limit).chain(0..from.min(limit)) {
             if try_lock_byte(file, slot).map_err(fail)? {
                 return Ok(slot);
             }
@@ -102,12 +107,20 @@ fn free_slot(file: &Private, path: &Path, space: &Space) -> Result<u64, OpenErro
     }
 }
 
+/// Which user of a slot its next one is.
+fn next_generation(path: &Path, space: &Space, slot: u64) -> Result<u64, OpenError> {
+    let word = space.geometry.member(slot) + member::GENERATION;
+    let bad = |source| OpenError::Bad { path: path.join("region"), source };
+    Ok(space.region.load(word, Relaxed).map_err(bad)?.wrapping_add(1))
+}
+
 impl Seat {
-    /// Takes a free slot's byte. The slot is not used yet.
+    /// Takes a free slot's byte, from this slot on. It is not used yet.
     fn take(
         directory: &Directory,
         path: &Path,
         space: &Space,
+        from: u64,
         held: &NoFork,
     ) -> Result<Self, OpenError> {
         let members = || {
@@ -115,16 +128,14 @@ impl Seat {
             Private::new(file, held).map_err(io("opening the members of", path))
         };
         let file = members()?;
-        let slot = free_slot(&file, path, space)?;
-        let generation =
-            space.region.load(space.geometry.member(slot) + member::GENERATION, Relaxed);
-        let bad = |source| OpenError::Bad { path: path.join("region"), source };
+        let slot = free_slot(&file, path, space, from)?;
         Ok(Self {
             slot: slot as u32,
-            generation: generation.map_err(bad)?.wrapping_add(1),
+            generation: next_generation(path, space, slot)?,
             file,
             prober: Prober::new(members()?),
             undertaker: Prober::new(members()?),
+            callbacks: Callbacks::default(),
             one: Mutex::default(),
             awaited: AtomicU64::new(0),
             pins: AtomicU64::new(0),
@@ -163,6 +174,24 @@ impl Seat {
         !self.is_forked() && self.stage.load(Acquire) == stage
     }
 
+    /// Whether its slot was mended and not given up.
+    pub(super) fn is_seated(&self) -> bool {
+        self.is(SEATED)
+    }
+
+    /// Takes the slot of a seat that was given up once more: whether it is still to be had.
+    fn take_again(&self, path: &Path, space: &Space) -> Result<bool, OpenError> {
+        let slot = u64::from(self.slot);
+        let is_ours =
+            try_lock_byte(&self.file, slot).map_err(io("locking a member slot of", path))?;
+        if is_ours && next_generation(path, space, slot)? == self.generation {
+            self.stage.store(SITTING, Release);
+            return Ok(true);
+        }
+        let _end = unlock_all(&self.file);
+        Ok(false)
+    }
+
     /// The last of those that followed it, or itself.
     fn last(&self) -> &Seat {
         let mut seat = self;
@@ -186,7 +215,7 @@ impl Seats {
         space: &Space,
     ) -> Result<Arc<Self>, OpenError> {
         let held = NoFork::begin();
-        Ok(Arc::new(Self { first: Seat::take(directory, path, space, &held)? }))
+        Ok(Arc::new(Self { first: Seat::take(directory, path, space, 0, &held)? }))
     }
 
     /// The seat that a handle was opened with.
@@ -204,6 +233,13 @@ impl Seats {
     #[inline(always)]
     pub(crate) fn current(&self) -> Option<&Seat> {
         if self.first.is_forked() { self.heir() } else { Some(&self.first) }
+    }
+
+    /// How many seats of this process were given up.
+    fn given_up(&self) -> usize {
+        let seats =
+            std::iter::successors(Some(&self.first), |seat| seat.heir.get().map(|heir| &**heir));
+        seats.filter(|seat| seat.is(GIVEN_UP)).count()
     }
 
     /// The same, or the one that is being taken.
@@ -238,11 +274,20 @@ impl Inner {
             return Ok(seat.slot);
         }
         leave_all(&held);
-        let seat = Seat::take(&self.directory, &self.path, &self.core.space, &held)?;
+        let (last, space) = (seats.first.last(), &self.core.space);
+        let is_again = last.is(GIVEN_UP)
+            && seats.given_up() >= GIVEN_UP_MAX
+            && last.take_again(&self.path, space)?;
         // Set before it sits down: who mends the slot probes through the new descriptions.
-        let seat = seats.first.last().heir.get_or_init(|| Box::new(seat));
+        let seat = if is_again {
+            last
+        } else {
+            let from = if last.is(GIVEN_UP) { u64::from(last.slot) + 1 } else { 0 };
+            let seat = Seat::take(&self.directory, &self.path, space, from, &held)?;
+            last.heir.get_or_init(|| Box::new(seat))
+        };
         if let Err(error) = self.sit_down(seat, false) {
-            // The next write takes another one. Who finds the bytes free finds a slot that nobody mended to the end.
+            // The next write tries the next slot. Who finds these bytes free finds a slot that nobody mended to the end.
             seat.stage.store(GIVEN_UP, Release);
             let _end = unlock_all(&seat.file);
             return Err(error);
@@ -262,7 +307,8 @@ impl Inner {
                 Err(now) => seen = now,
             }
         }
-        let found = self.bury(slot, slot, member::ENDED_DIED).map_err(|error| match error {
+        let found = self.bury(slot, slot, member::ENDED_DIED, core.patience);
+        let found = found.map_err(|error| match error {
             LockError::Bad(source) => bad(source),
             LockError::Stalled { .. } => OpenError::Busy {
                 path: path.clone(),

@@ -73,7 +73,7 @@ impl Inner {
         mut write: impl FnMut() -> Result<Done, WriteFailure>,
     ) -> Result<Done, Refused> {
         self.spare_journal()?;
-        let mut swept = false;
+        let mut swept: Option<Option<LockError>> = None;
         loop {
             let failure = match write() {
                 Err(failure @ WriteFailure::NoRoom { .. }) => failure,
@@ -87,11 +87,14 @@ impl Inner {
             };
             let WriteFailure::NoRoom { blocks, .. } = failure else { continue };
             let Err(reason) = self.grow(me, blocks)? else { continue };
-            if swept && !self.core.abort_snapshot(me)? {
+            if let Some(stalled) = swept
+                && !self.core.abort_snapshot(me, self.core.patience)?
+            {
+                // There may be room behind a lock that was not to be had.
+                let failure = stalled.map_or(failure, WriteFailure::Lock);
                 return Err(Refused { failure, reason: Some(reason) });
             }
-            self.sweep(me)?;
-            swept = true;
+            swept = Some(self.sweep(me)?.stalled);
         }
     }
 

@@ -53,7 +53,7 @@ fn a_bucket_is_appended() {
 /// word of `k` was, and nonsense for the bucket's link.
 fn double(core: &Core) {
     core.double(0).unwrap();
-    assert_eq!(core.make_span(0, LIST, 1, span::BITMAP), Ok(0), "the old array's block");
+    assert_eq!(core.make_span(0, LIST, (1, true), span::BITMAP), Ok(0), "the old array's block");
     let list = core.geometry.block(0) + span::BITMAP;
     let link = core.geometry.block(0) + array::FIRST + 8 * BUCKET_SLOTS;
     let (count, place) = ((link - list) / CHANGE_SIZE, (link - list) % CHANGE_SIZE);

@@ -175,8 +175,8 @@ fn a_cells_block_begins_a_span() {
         let guard = cutter.lock_stripe(0, 0, &far()).unwrap();
         commit(&cutter, &[(b"k", None)]);
         assert_eq!(cutter.sweep_retired(0).unwrap(), 1);
-        assert_eq!(cutter.make_span(0, LIST, 1, span::BITMAP), Ok(1));
-        assert_eq!(cutter.make_span(0, 0, 2, span::BITMAP), Ok(2));
+        assert_eq!(cutter.make_span(0, LIST, (1, true), span::BITMAP), Ok(1));
+        assert_eq!(cutter.make_span(0, 0, (2, true), span::BITMAP), Ok(2));
         drop(guard);
         lister.join().unwrap();
         let (head, holds) = reader.join().unwrap();

@@ -176,7 +176,7 @@ pub(super) fn for_values(core: &Core, looks: [u64; 9]) {
 
 /// The block becomes the list of a batch.
 pub(super) fn for_a_list(core: &Core, looks: [u64; 9]) {
-    let first = core.make_span(0, LIST, 1, span::BITMAP).unwrap();
+    let first = core.make_span(0, LIST, (1, true), span::BITMAP).unwrap();
     let list = core.geometry.block(first) + span::BITMAP;
     let before = ((entry_at(1) - list) / CHANGE_SIZE) as usize;
     let looks = looks.chunks(3).map(|change| match *change {

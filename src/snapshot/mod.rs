@@ -16,7 +16,7 @@
 pub(crate) mod format;
 
 use crate::heap::{BlockWord, Pieces, Room};
-use crate::lock::LockError;
+use crate::lock::{LockError, Patience};
 use crate::region::BadRegion;
 use crate::region::layout::{LINE, header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
@@ -25,6 +25,7 @@ use crate::table::Core;
 use crate::table::entry::{Entry, Header};
 use crate::word::Realm;
 use format::{SnapshotEntry, SnapshotHead};
+use std::time::Duration;
 
 /// Entries ahead of the one that is read, of which the processor is told.
 const AHEAD: usize = 16;
@@ -244,9 +245,14 @@ impl Drop for Walk<'_> {
 
 impl Core {
     /// Ends the snapshot that a dead member was taking.
-    pub(crate) fn abort_snapshot_of(&self, me: u32, owner: u64) -> Result<(), LockError> {
+    pub(crate) fn abort_snapshot_of(
+        &self,
+        me: u32,
+        owner: u64,
+        most: Duration,
+    ) -> Result<(), LockError> {
         if self.region.load(header::SNAP_OWNER, Acquire)? == owner {
-            self.abort_snapshot(me)?;
+            self.abort_snapshot(me, most)?;
         }
         Ok(())
     }
@@ -257,11 +263,11 @@ impl Core {
     }
 
     /// Ends the running snapshot, so that what it keeps can be freed. Whether there was one.
-    pub(crate) fn abort_snapshot(&self, me: u32) -> Result<bool, LockError> {
+    pub(crate) fn abort_snapshot(&self, me: u32, most: Duration) -> Result<bool, LockError> {
         if self.region.load(header::SNAP_ON, Acquire)? == 0 {
             return Ok(false);
         }
-        let guard = self.lock_commit(me, &self.patience())?;
+        let guard = self.lock_commit(me, &Patience::new(most))?;
         self.region.store(header::SNAP_ON, 0, Relaxed)?;
         // ORDERING: [snap] Release fence: the end comes before any reuse; pairs with the Acquire
         // fence in `still_on`. So do the fence in `needed` and the Release store of `born` := 0, with
@@ -339,7 +345,7 @@ mod tests {
         let (core, _yard) = bus(small(1 << 20));
         core.write_one(0, &set("k", b"v")).unwrap();
         let mut walk = Walk::begin(&core, 1, 2).unwrap();
-        assert!(core.abort_snapshot(0).unwrap());
+        assert!(core.abort_snapshot(0, core.patience).unwrap());
         assert_eq!(rest(&mut walk), Err(WalkError::Aborted));
     }
 }

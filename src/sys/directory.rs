@@ -20,7 +20,7 @@ pub(crate) struct Directory {
     view: View,
 }
 
-/// What paths mean to a process: its root directory and its mounts, by device and inode.
+/// What paths mean to a process: its root directory and its mount namespace, by device and inode.
 #[derive(Debug, PartialEq, Eq)]
 struct View([Option<(u64, u64)>; 2]);
 
@@ -40,7 +40,8 @@ impl Directory {
         Ok(Self { file, path: path.to_owned(), view: View::now() })
     }
 
-    /// Whether it is still called as it was. What another root, or other mounts, make of the path says nothing.
+    /// Whether it is still called as it was. What another root directory, or another mount namespace, makes of the path says
+    /// nothing.
     pub(crate) fn has_its_name(&self) -> bool {
         match (super::file::stat(&self.file), super::file::stat_path(&self.path)) {
             (Ok(here), Ok(there)) if here.is_same(&there) => true,

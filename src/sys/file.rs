@@ -121,22 +121,29 @@ fn within_limit(end: u64) -> io::Result<()> {
     if end > limit { Err(Errno::EFBIG.into()) } else { Ok(()) }
 }
 
-/// Bytes that are reserved by one call: a signal undoes all of it, and one that comes again and again is to leave something.
+/// Bytes that are reserved by one call after a signal came: that undoes all of it, and one that comes again and again is to leave
+/// something.
 const PIECE: u64 = 64 << 20;
 
-/// Reserves bytes, making the file longer where it must be. After an error some may be reserved.
+/// Reserves bytes, making the file longer where it must be. After an error some may be reserved, if signals came.
 pub(crate) fn reserve(file: &impl AsFd, mut from: u64, mut len: u64) -> io::Result<()> {
     gate(Call::Allocate)?;
     within_limit(from.saturating_add(len))?;
-    loop {
-        let piece = len.min(PIECE);
-        let (at, bytes) = (from.cast_signed(), piece.cast_signed());
-        again(|| fallocate(file.as_fd(), FallocateFlags::empty(), at, bytes))?;
-        (from, len) = (from + piece, len - piece);
-        if len == 0 {
-            return Ok(());
-        }
+    let reserve = |from: u64, len: u64| {
+        let (at, bytes) = (from.cast_signed(), len.cast_signed());
+        fallocate(file.as_fd(), FallocateFlags::empty(), at, bytes)
+    };
+    // At once, so that a failure leaves nothing reserved.
+    match reserve(from, len) {
+        Err(Errno::EINTR) => {}
+        end => return Ok(end?),
     }
+    while len > 0 {
+        let piece = len.min(PIECE);
+        again(|| reserve(from, piece))?;
+        (from, len) = (from + piece, len - piece);
+    }
+    Ok(())
 }
 
 /// Sets permissions, whatever the umask says.

@@ -64,8 +64,14 @@ fn hold() {
     }
     // ORDERING: [fork.busy] Acquire; pairs with the Release store in `release`. Not for loom to show:
     // a word of the process, for `pthread_atfork`.
+    let mut turns = 0_u32;
     while BUSY.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
-        std::thread::yield_now();
+        // It is held for long only while a forked child takes its seat.
+        turns = turns.saturating_add(1);
+        match turns {
+            0..100 => std::thread::yield_now(),
+            _ => std::thread::sleep(std::time::Duration::from_millis(1)),
+        }
     }
 }
 
@@ -109,8 +115,8 @@ pub(crate) fn lineage() -> u64 {
 /// In a child, once: points what it shares with its parent elsewhere.
 fn leave() {
     let Some((nothing, mark)) = NOTHING.get().filter(|(_, mark)| mark.is_child()) else { return };
-    mark.set();
     FORKS.fetch_add(1, Relaxed);
+    mark.set();
     for number in list().drain(..) {
         // SAFETY: both numbers are open descriptors: `NOTHING` lives for ever, and a registered one
         // until it is taken from the list. What the second one stood for is only given up, in this

@@ -48,9 +48,11 @@ impl Doorbell {
         let file = name.to_string();
         directory.unlink(&file)?;
         let socket = UnixDatagram::bind(directory.below(&file))?;
-        socket.set_read_timeout(Some(SELF_LOOK))?;
         // Who may not write to a socket can't ring it.
-        directory.set_mode_of_socket(&file, mode)?;
+        let made = socket.set_read_timeout(Some(SELF_LOOK));
+        let made = made.and_then(|()| directory.set_mode_of_socket(&file, mode));
+        // Nobody would know of its name.
+        made.inspect_err(|_| drop(directory.unlink(&file)))?;
         Ok(Self { socket, name })
     }
 

@@ -6,13 +6,14 @@ use super::wish::{Action, Condition, Done, Wish, WriteFailure};
 use super::write::{Basis, Site};
 use crate::commit::Stored;
 use crate::heap::class::LIST;
-use crate::lock::Patience;
+use crate::lock::{GLANCE, Patience};
 use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, header, span, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::word::{Hash, Name, Realm, offset_of};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 /// The record of a change of all keys.
 pub(crate) fn record_of_all<'a>(
@@ -29,7 +30,16 @@ pub(crate) fn record_of_all<'a>(
 impl Core {
     /// All wishes or none. The same key twice: the last one counts; conditions all count.
     pub(crate) fn write_batch(&self, me: u32, wishes: &[Wish<'_>]) -> Result<Done, WriteFailure> {
-        let patience = self.patience();
+        self.write_batch_within(me, wishes, self.patience())
+    }
+
+    /// The same, waiting no longer than this for locks.
+    pub(crate) fn write_batch_within(
+        &self,
+        me: u32,
+        wishes: &[Wish<'_>],
+        patience: Patience,
+    ) -> Result<Done, WriteFailure> {
         let stripes: BTreeSet<u64> = wishes
             .iter()
             .map(|wish| Hash::of(wish.key, self.geometry.seed).stripe(self.geometry.stripes))
@@ -135,12 +145,13 @@ impl Core {
         Ok(head + 1)
     }
 
-    /// Makes every entry absent by one store, then sweeps the stripes; those whose lock is not to be had are left to the
-    /// keeper, or to who needs the room.
+    /// Makes every entry absent by one store, then sweeps the stripes as far as it goes: the rest is for the keeper, or for who
+    /// needs the room, and damage is told by who meets it next.
     pub(crate) fn clear(&self, me: u32, time: u64, who: &[u8]) -> Result<u64, WriteFailure> {
         let record = record_of_all(RecordKind::Clear, time, who, &[]);
         let revision = self.write_record(me, record, true)?;
-        self.in_each_stripe(|index, patience| self.sweep_cleared(me, index, patience))?;
+        let sweep = |index, most| self.sweep_cleared(me, index, most);
+        let _swept = self.in_each_stripe(GLANCE, &|| false, sweep);
         Ok(revision)
     }
 
@@ -149,14 +160,14 @@ impl Core {
         &self,
         me: u32,
         index: u64,
-        patience: &Patience,
+        most: Duration,
     ) -> Result<u64, WriteFailure> {
         let base = self.geometry.stripe(index);
         let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
         if self.region.load(base + stripe::SWEPT_TO, Relaxed)? >= cleared {
             return Ok(0);
         }
-        let guard = self.lock_stripe(index, me, patience)?;
+        let guard = self.lock_stripe(index, me, &Patience::new(most))?;
         let mut gone = Vec::new();
         self.each_slot(self.array_word(index)?, |slot, word| {
             let entry = self.entry(offset_of(word))?;

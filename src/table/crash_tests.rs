@@ -60,7 +60,7 @@ fn recover(core: &Core, yard: &Graveyard, dead: &[u32], me: u32) {
         core.mend_slot(*slot, me, &core.patience(), &mut *probe).unwrap();
         // A bus's undertaker holds the byte by a description of its own, so that others can probe.
         drop(probe);
-        core.abort_snapshot_of(me, u64::from(*slot) + 1).unwrap();
+        core.abort_snapshot_of(me, u64::from(*slot) + 1, core.patience).unwrap();
     }
 }
 
@@ -73,7 +73,7 @@ fn take_over(core: &Core, yard: &Graveyard, dead: &[u32], me: u32) {
     }
     for slot in dead {
         core.clear_pins(*slot).unwrap();
-        core.abort_snapshot_of(me, u64::from(*slot) + 1).unwrap();
+        core.abort_snapshot_of(me, u64::from(*slot) + 1, core.patience).unwrap();
     }
 }
 
@@ -91,7 +91,7 @@ fn verify(core: &Core, allowed: &[State], between: bool, what: &str) {
     assert!(report.is_clean(), "{what}: {report:?}");
     assert_eq!(report.locks_held, 0, "{what}");
     for stripe in 0..core.geometry.stripes {
-        core.sweep_cleared(3, stripe, &core.patience()).unwrap();
+        core.sweep_cleared(3, stripe, core.patience).unwrap();
         let guard = core.lock_stripe(stripe, 3, &core.patience()).unwrap();
         core.sweep_retired(stripe).unwrap();
         drop(guard);
@@ -298,7 +298,7 @@ fn what_expires_or_is_owned_survives_every_double_crash() {
     let expire = |core: &Core| {
         core.clock.advance(1000);
         for stripe in 0..core.geometry.stripes {
-            core.expire_stripe(0, stripe, &core.patience())?;
+            core.expire_stripe(0, stripe, core.patience)?;
         }
         Ok(())
     };
@@ -312,7 +312,7 @@ fn what_expires_or_is_owned_survives_every_double_crash() {
         let wish = Wish { key: b"k5".into(), action, condition: Condition::Any };
         core.write_one(0, &wish).map(|_| ())
     };
-    let disown = |core: &Core| core.delete_owned(0, OWNER).map(|_| ());
+    let disown = |core: &Core| core.delete_owned(0, OWNER, core.patience).map(|_| ());
     let points = crash_between("expire", &timed, &expire, 5)
         + crash_between("overwrite what expired", &timed, &overwrite, 2)
         + crash("set a deadline", &timed, &renew, 1)
@@ -342,7 +342,7 @@ fn locks_survive_every_double_crash_and_every_clear() {
         core.write_one(0, &wish).map(|_| ())
     };
     let clear = |core: &Core| core.clear(0, 1, b"me").map(|_| ());
-    let disown = |core: &Core| core.delete_owned(0, OWNER).map(|_| ());
+    let disown = |core: &Core| core.delete_owned(0, OWNER, core.patience).map(|_| ());
     let points = crash("lock", &locked, &one(lock_of("l1", OWNER)), 1)
         + crash("unlock", &locked, &free, 1)
         + crash("clear beside locks", &locked, &clear, 13)
@@ -436,7 +436,7 @@ fn snapshots_and_sweeps_survive_every_double_crash() {
     let abort = |core: &Core| {
         core.region.store(header::SNAP_OWNER, 1, Release)?;
         core.region.store(header::SNAP_ON, 1, Release)?;
-        core.abort_snapshot(0)?;
+        core.abort_snapshot(0, core.patience)?;
         Ok(())
     };
     let sweep = |core: &Core| {
@@ -449,7 +449,7 @@ fn snapshots_and_sweeps_survive_every_double_crash() {
     };
     let pieces = |core: &Core| {
         for stripe in 0..core.geometry.stripes {
-            core.sweep_in_pieces(0, stripe, &core.patience())?;
+            core.sweep_in_pieces(0, stripe, core.patience)?;
         }
         Ok(())
     };

@@ -8,14 +8,15 @@
 
 use super::Core;
 use super::entry::{Entry, Header};
-use super::wish::{Action, Condition, Wish, WriteFailure};
+use super::wish::{Action, Condition, Done, Wish, WriteFailure};
 use crate::heap::{Space, State, class};
 use crate::lock::Patience;
 use crate::region::BadRegion;
-use crate::region::layout::{header, stripe};
+use crate::region::layout::{INLINE_CHANGES, header, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::tally::Counter;
 use crate::word::{Name, Realm};
+use std::time::Duration;
 
 /// Keys that are taken away by one commit at the most.
 const CHUNK: usize = 64;
@@ -78,7 +79,7 @@ impl Core {
         &self,
         me: u32,
         index: u64,
-        patience: &Patience,
+        most: Duration,
     ) -> Result<u64, WriteFailure> {
         let at = self.geometry.stripe(index) + stripe::DEADLINE;
         let now = self.clock.boot();
@@ -86,7 +87,7 @@ impl Core {
         if earliest == 0 || earliest > now {
             return Ok(0);
         }
-        let guard = self.lock_stripe(index, me, patience)?;
+        let guard = self.lock_stripe(index, me, &Patience::new(most))?;
         let (mut due, mut next) = (Vec::new(), 0);
         self.each_timed(index, |entry, header| {
             let deadline = entry.deadline(header)?;
@@ -102,15 +103,20 @@ impl Core {
             self.region.store(at, next, Relaxed)?;
         }
         drop(guard);
-        self.write_chunks(me, &due, Action::Expire { time: self.clock.wall() })
+        self.write_chunks(me, &due, Action::Expire { time: self.clock.wall() }, most)
     }
 
     /// Deletes the keys of one owner, and its locks after them: who gets a lock of the dead finds nothing
     /// else of theirs. Gives how many.
-    pub(crate) fn delete_owned(&self, me: u32, owner: u64) -> Result<u64, WriteFailure> {
+    pub(crate) fn delete_owned(
+        &self,
+        me: u32,
+        owner: u64,
+        most: Duration,
+    ) -> Result<u64, WriteFailure> {
         let mut owned = Vec::new();
         for index in self.timed_stripes()? {
-            let guard = self.lock_stripe(index, me, &self.patience())?;
+            let guard = self.lock_stripe(index, me, &Patience::new(most))?;
             self.each_timed(index, |entry, header| {
                 if entry.owner(header)? == owner {
                     owned.push(entry.key(header)?);
@@ -121,7 +127,7 @@ impl Core {
         }
         owned.sort_by_key(|(realm, _)| *realm == Realm::Locks);
         let action = Action::DeleteOwned { owner, time: self.clock.wall() };
-        self.write_chunks(me, &owned, action)
+        self.write_chunks(me, &owned, action, most)
     }
 
     fn write_chunks(
@@ -129,16 +135,28 @@ impl Core {
         me: u32,
         keys: &[(Realm, Vec<u8>)],
         action: Action<'_>,
+        most: Duration,
     ) -> Result<u64, WriteFailure> {
         let mut count = 0;
         for chunk in keys.chunks(CHUNK) {
             let names = chunk.iter().map(|(realm, key)| Name { realm: *realm, bytes: key });
             let wish = |key| Wish { key, action, condition: Condition::Any };
             let wishes: Vec<_> = names.map(wish).collect();
-            let done = self.write_batch(me, &wishes)?;
-            self.tally(me, Counter::Expired, done.sorts.expired.into());
-            self.tally(me, Counter::Deleted, done.sorts.deleted.into());
-            count += done.count;
+            let write = |wishes| self.write_batch_within(me, wishes, Patience::new(most));
+            let mut tell = |done: Done| {
+                self.tally(me, Counter::Expired, done.sorts.expired.into());
+                self.tally(me, Counter::Deleted, done.sorts.deleted.into());
+                count += done.count;
+            };
+            match write(&wishes) {
+                // So many need a list, and a bus that is full has no room for it: fewer need none.
+                Err(WriteFailure::NoRoom { .. }) => {
+                    for some in wishes.chunks(INLINE_CHANGES as usize) {
+                        tell(write(some)?);
+                    }
+                }
+                end => tell(end?),
+            }
         }
         Ok(count)
     }
@@ -191,5 +209,26 @@ mod tests {
         assert!(matches!(end, Err(WriteFailure::Conflict { index: 0, .. })), "{end:?}");
         let done = core.write_one(0, &wish(b"k", add, Condition::Any)).unwrap();
         assert_eq!((done.value, done.count), (1, 2), "from nothing, after the end of the old one");
+    }
+
+    /// Promise: what expires goes, however full the bus is.
+    /// Plant: no second try with fewer: more keys than stand in the commit record need a list, and that a block.
+    #[test]
+    fn what_expires_in_a_full_bus_goes() {
+        let (mut core, _graves) = bus(small(1 << 20));
+        core.clock = Clock::fixed(1000);
+        let note = Note { deadline: 2000, kind: KIND_COUNTER, ..Note::default() };
+        for number in 0..200 {
+            let key = format!("k{number}");
+            let (value, condition) = (&[0; 8][..], Condition::Any);
+            let key = key.as_bytes().into();
+            let wish = Wish { key, action: Action::Set { value, note }, condition };
+            core.write_one(0, &wish).unwrap();
+        }
+        while core.make_span(0, class::LIST, (1, true), 64).is_ok() {}
+        core.clock.advance(3000);
+        let gone =
+            (0..core.geometry.stripes).map(|stripe| core.expire_stripe(0, stripe, core.patience));
+        assert_eq!(gone.map(Result::unwrap).sum::<u64>(), 200);
     }
 }

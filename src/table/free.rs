@@ -20,6 +20,7 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::fence;
 use crate::table::Core;
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// Dead entries in a stripe's ring from which on a writer looks which of them may be used anew.
 pub(crate) const FREE_BATCH: u64 = 16;
@@ -48,12 +49,12 @@ impl Core {
         &self,
         me: u32,
         stripe: u64,
-        patience: &Patience,
+        most: Duration,
     ) -> Result<u64, LockError> {
         let (mut pieces, mut freed, mut kept) = (Pieces::of(stripe), 0, false);
         let wanted = self.geometry.stripe(stripe) + stripe::SWEEP_WANTED;
         let sweeping = SWEEPING + u64::from(me);
-        let guard = self.lock_stripe(stripe, me, patience)?;
+        let guard = self.lock_stripe(stripe, me, &Patience::new(most))?;
         // Still wanted, should it not come to its end.
         self.region.store(wanted, sweeping, Relaxed)?;
         drop(guard);
@@ -67,7 +68,7 @@ impl Core {
                 if dead.entries.is_empty() {
                     continue;
                 }
-                let guard = self.lock_stripe(stripe, me, &self.patience())?;
+                let guard = self.lock_stripe(stripe, me, &Patience::new(most))?;
                 if self.block_word(span.0)? == span.1 {
                     let (needed, named) = (self.needed(stripe)?, self.named_dead(stripe)?);
                     freed += self.sweep_entries(stripe, span, &dead.entries, &needed, &named)?;
@@ -75,7 +76,7 @@ impl Core {
                 drop(guard);
             }
         }
-        let guard = self.lock_stripe(stripe, me, &self.patience())?;
+        let guard = self.lock_stripe(stripe, me, &Patience::new(most))?;
         // Whoever wanted one more since it began gets it.
         if kept || self.region.load(wanted, Relaxed)? == sweeping {
             self.region.store(wanted, u64::from(kept), Relaxed)?;

@@ -8,11 +8,20 @@
 
 use super::Core;
 use super::wish::WriteFailure;
-use crate::lock::{LockError, LockOutcome, Patience, Probe, RobustLock};
+use crate::lock::{LockError, LockOutcome, PROBE_AFTER, Patience, Probe, RobustLock};
 use crate::region::BadRegion;
 use crate::region::layout::{PINS_MAX, header, member, stripe};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::tally::Counter;
+use std::time::Duration;
+
+/// What became of a round through all stripes.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    pub(crate) sum: u64,
+    /// The first lock that was not to be had.
+    pub(crate) stalled: Option<LockError>,
+}
 
 /// The commit lock, held.
 #[derive(Debug)]
@@ -67,23 +76,29 @@ impl Core {
         Patience::new(self.patience)
     }
 
-    /// Does something in every stripe and adds up what it gives. One whose lock is not to be had is passed over: who
-    /// stands still must not hold up what there is to do in the others. All that waits for such locks is twice the
-    /// patience of one.
+    /// Does something in every stripe, and adds up what it gives. One in which a lock is not to be had within `most` is passed
+    /// over: who stands still must not hold up what there is to do in the others, which are waited for less from then on.
     pub(crate) fn in_each_stripe(
         &self,
-        mut work: impl FnMut(u64, &Patience) -> Result<u64, WriteFailure>,
-    ) -> Result<u64, WriteFailure> {
-        let (mut sum, mut most) = (0, self.patience);
+        mut most: Duration,
+        is_over: &dyn Fn() -> bool,
+        mut work: impl FnMut(u64, Duration) -> Result<u64, WriteFailure>,
+    ) -> Result<Round, WriteFailure> {
+        let mut round = Round::default();
         for index in 0..self.geometry.stripes {
-            match work(index, &Patience::new(most)) {
-                Err(WriteFailure::Lock(LockError::Stalled { .. })) => {
-                    most = self.patience / u32::try_from(self.geometry.stripes).unwrap_or(u32::MAX);
+            if is_over() {
+                break;
+            }
+            match work(index, most) {
+                Err(WriteFailure::Lock(stall @ LockError::Stalled { .. })) => {
+                    round.stalled.get_or_insert(stall);
+                    // Still enough to take a lock over from the dead.
+                    most = most.min(PROBE_AFTER * 2);
                 }
-                end => sum += end?,
+                end => round.sum += end?,
             }
         }
-        Ok(sum)
+        Ok(round)
     }
 
     /// LOCK(commit).

@@ -18,6 +18,7 @@ use super::{Core, free::FREE_BATCH};
 use crate::commit::Stored;
 use crate::heap::HeapError;
 use crate::heap::class::LIST;
+use crate::lock::GLANCE;
 use crate::log::{NewRecord, RecordKind};
 use crate::region::BadRegion;
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, entry, header, span, stripe};
@@ -152,7 +153,8 @@ impl Restoring<'_> {
         let revision = committed?;
         core.settle_placed(&placed)?;
         drop(self);
-        core.in_each_stripe(|stripe, patience| core.sweep_cleared(me, stripe, patience))?;
+        let sweep = |stripe, most| core.sweep_cleared(me, stripe, most);
+        let _swept = core.in_each_stripe(GLANCE, &|| false, sweep);
         Ok(revision)
     }
 

@@ -117,10 +117,13 @@ impl SqliteFile {
 
     /// Opens the database; nothing when there is none.
     fn open(&self) -> Result<Option<Connection>, Failure> {
-        match file::stat_path(&self.path) {
+        let there = match file::stat_path(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             there => there.map_err(BackendError::io(&self.path))?,
         };
+        if there.kind != file::Kind::Regular {
+            return Err(self.refused(format!("it is {}", there.kind)).into());
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = Connection::open_with_flags(&self.path, flags)?;
         database.busy_timeout(self.patience)?;

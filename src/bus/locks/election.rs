@@ -165,6 +165,7 @@ impl Drop for Campaign {
     fn drop(&mut self) {
         // A forked child has the handle, but not the threads, and perhaps a lock that one of them held.
         if self.process != crate::sys::fork::lineage() {
+            std::mem::forget(self.candidate.take());
             return;
         }
         self.shared.resign();

@@ -208,7 +208,7 @@ impl Inner {
         if is_past()? || id.slot == me || !probe {
             return is_past();
         }
-        match self.bury(id.slot, me, member::ENDED_DIED) {
+        match self.bury(id.slot, me, member::ENDED_DIED, crate::lock::GLANCE) {
             Ok(_) => is_past(),
             Err(crate::lock::LockError::Bad(bad)) => Err(ReadError::from(bad).into()),
             // What it held inside the bus is being waited for: no telling yet.

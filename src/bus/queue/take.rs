@@ -89,7 +89,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Read`], [`QueueError::Batch`] and [`QueueError::Watch`] as for reading, writing
     /// and watching: [`ReadError::Gone`](crate::ReadError::Gone) after the bus was destroyed, and a
-    /// full bus is one too, since a claim takes some bytes;
+    /// bus that has used up what it keeps for claims is one too;
     /// [`WatchError::Cancelled`](crate::WatchError::Cancelled) by a [`canceller`](Self::canceller).
     /// Nothing was taken then.
     pub fn take_timeout(&mut self, timeout: Duration) -> Result<Option<Taken>, QueueError> {

@@ -25,7 +25,7 @@ fn who_sits_down_has_no_seat_yet() {
     let child = forked(&place);
     let (inner, seats) = (&child.inner, child.inner.seats.as_ref().unwrap());
     let held = NoFork::begin();
-    let seat = Seat::take(&inner.directory, &inner.path, &inner.core.space, &held).unwrap();
+    let seat = Seat::take(&inner.directory, &inner.path, &inner.core.space, 0, &held).unwrap();
     let seat = seats.first.heir.get_or_init(|| Box::new(seat));
     drop(held);
     assert!(inner.seat().is_none(), "another thread writes in its name");
@@ -67,26 +67,43 @@ fn the_threads_of_a_child_share_a_seat() {
 
 /// Promise: a slot that could not be had is given up, and the next write gets another seat. Nor does a child, that has no
 /// keeper's thread, say that it may keep the bus.
-/// Plants: the seat counts all the same; the byte stays locked; the state of the parent.
+/// Plants: the seat counts all the same; the byte stays locked; the same slot once more; the state of the parent.
 #[test]
 fn a_slot_that_is_not_to_be_had_is_given_up() {
     let place = Place::new();
     let parent = place.make();
     let child = forked(&place);
-    let next = 2;
     let held = open_file(&place.bus().join("members"), OFlag::O_RDWR, 0).unwrap();
-    assert!(try_lock_byte(&held, LIFE_BYTES + next).unwrap());
-    for _ in 0..2 {
-        let end = child.set("k", &1);
-        assert!(matches!(end, Err(WriteError::Forked { .. })), "{end:?}");
-        assert!(child.inner.seat().is_none());
-        assert!(!parent.inner.is_locked(next), "a slot that nobody uses is taken");
-    }
-    drop(held);
+    assert!(try_lock_byte(&held, LIFE_BYTES + 2).unwrap());
+    let end = child.set("k", &1);
+    assert!(matches!(end, Err(WriteError::Forked { .. })), "{end:?}");
+    assert!(child.inner.seat().is_none());
+    assert!(!parent.inner.is_locked(2), "a slot that nobody uses is taken");
     child.set("k", &1).unwrap();
-    let member = parent.members().unwrap().into_iter().find(|member| member.slot == next as u32);
+    let member = parent.members().unwrap().into_iter().find(|member| member.slot == 3);
     assert!(member.is_some_and(|member| member.alive));
-    let state = parent.inner.member_at(next) + member::STATE;
+    let state = parent.inner.member_at(3) + member::STATE;
     assert_eq!(parent.inner.core.region.load(state, Acquire), Ok(member::STATE_IN_USE));
     assert_eq!(parent.get::<i32>("k").unwrap(), Some(1));
+}
+
+/// Promise: trying again and again costs no more and more descriptors, and other slots are tried as well.
+/// Plants: a seat for each try; the lowest slot each time.
+#[test]
+fn a_child_that_finds_no_slot_keeps_few() {
+    let place = Place::new();
+    let parent = place.make();
+    let child = forked(&place);
+    let held = open_file(&place.bus().join("members"), OFlag::O_RDWR, 0).unwrap();
+    let slots = parent.inner.core.geometry.members_max;
+    assert!(crate::sys::lock::try_lock_range(&held, LIFE_BYTES + 2, LIFE_BYTES + slots).unwrap());
+    let seats = child.inner.seats.as_ref().unwrap();
+    for tried in 1..=20 {
+        child.set("k", &1).unwrap_err();
+        assert_eq!(seats.given_up(), tried.min(GIVEN_UP_MAX));
+    }
+    assert_eq!(seats.first.last().slot, 1 + GIVEN_UP_MAX as u32);
+    drop(held);
+    child.set("k", &1).unwrap();
+    assert_eq!(parent.members().unwrap().len(), 3);
 }

@@ -181,11 +181,11 @@ fn a_sweep_in_pieces_leaves_what_is_listed_pinned_or_kept() {
     let is_free = || [lost, living, ringed, spare, pinned].map(|at| is_free(&core, at));
     let is_wanted = || of_stripe(&core, stripe::SWEEP_WANTED);
     snapshot(&core, 8, false);
-    assert_eq!(core.sweep_in_pieces(0, STRIPE, &core.patience()).unwrap(), 0);
+    assert_eq!(core.sweep_in_pieces(0, STRIPE, core.patience).unwrap(), 0);
     assert_eq!((is_free(), is_wanted()), ([false; 5], 1), "a snapshot keeps them");
     snapshot(&core, 8, true);
     assert!(!self::is_free(&core, elsewhere));
-    assert_eq!(core.sweep_in_pieces(0, STRIPE, &core.patience()).unwrap(), 2);
+    assert_eq!(core.sweep_in_pieces(0, STRIPE, core.patience).unwrap(), 2);
     assert_eq!((is_free(), is_wanted()), ([true, false, false, false, false], 0));
     assert_eq!(of_stripe(&core, stripe::RETIRED_COUNT), 2, "what is pinned is looked at again");
     core.unpin(core.pin_at(3, 0)).unwrap();
@@ -206,12 +206,11 @@ fn a_sweep_in_pieces_that_is_cut_is_wanted_still() {
         (core, dead)
     };
     let (core, _) = prepared();
-    let (steps, freed) =
-        hook::count(|| core.sweep_in_pieces(ME, STRIPE, &core.patience()).unwrap());
+    let (steps, freed) = hook::count(|| core.sweep_in_pieces(ME, STRIPE, core.patience).unwrap());
     assert_eq!((freed, of_stripe(&core, stripe::SWEEP_WANTED)), (3, 0));
     for step in 0..steps {
         let (core, dead) = prepared();
-        let end = hook::dying_after(step, || core.sweep_in_pieces(ME, STRIPE, &core.patience()));
+        let end = hook::dying_after(step, || core.sweep_in_pieces(ME, STRIPE, core.patience));
         let is_left = dead.iter().any(|at| !is_free(&core, *at));
         let is_wanted = of_stripe(&core, stripe::SWEEP_WANTED) != 0;
         assert!(end.is_none() && (is_wanted || !is_left), "after {step} of {steps} steps");

@@ -176,14 +176,14 @@ fn write(stage: &Stage, core: &Core, me: u32) -> Result<(), WriteFailure> {
         15 => {
             stage.clock.advance(200);
             for stripe in core.timed_stripes()? {
-                core.expire_stripe(me, stripe, &core.patience())?;
+                core.expire_stripe(me, stripe, core.patience)?;
             }
             Ok(())
         }
         _ => {
             let stripe = random.gen_range(0..core.geometry.stripes);
-            core.sweep_cleared(me, stripe, &core.patience())?;
-            core.sweep_in_pieces(me, stripe, &core.patience())?;
+            core.sweep_cleared(me, stripe, core.patience)?;
+            core.sweep_in_pieces(me, stripe, core.patience)?;
             let guard = core.lock_stripe(stripe, me, &core.patience())?;
             core.sweep_retired(stripe)?;
             if random.gen_bool(0.7) {
@@ -353,7 +353,7 @@ fn bury_one(core: &Core, yard: &Graveyard, buried: u32, me: u32) -> Result<(), L
     let mut probe = Holds { yard, buried, others: Vec::new() };
     core.clear_pins(buried)?;
     core.mend_slot(buried, me, &core.patience(), &mut probe)?;
-    core.abort_snapshot_of(me, u64::from(buried) + 1)?;
+    core.abort_snapshot_of(me, u64::from(buried) + 1, core.patience)?;
     Ok(())
 }
 
@@ -393,7 +393,7 @@ fn end(stage: &Stage) {
     let report = core.check();
     assert!(report.is_clean() && report.locks_held == 0, "{report:?}");
     for stripe in 0..core.geometry.stripes {
-        core.sweep_cleared(LAST, stripe, &core.patience()).unwrap();
+        core.sweep_cleared(LAST, stripe, core.patience).unwrap();
         let guard = core.lock_stripe(stripe, LAST, &core.patience()).unwrap();
         core.sweep_retired(stripe).unwrap();
         drop(guard);

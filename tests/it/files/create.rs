@@ -28,8 +28,14 @@ fn what_a_dead_creator_left_is_replaced() {
     let leftovers: [fn(&Place); 8] = [
         |_| (),
         |place| std::fs::write(place.bus().join("lock"), b"").unwrap(),
-        |place| std::fs::write(place.bus().join("region.new"), vec![1; 100_000]).unwrap(),
-        |place| std::fs::write(place.bus().join("members"), b"half an id").unwrap(),
+        |place| {
+            std::fs::write(place.bus().join("lock"), b"").unwrap();
+            std::fs::write(place.bus().join("region.new"), vec![1; 100_000]).unwrap();
+        },
+        |place| {
+            std::fs::write(place.bus().join("lock"), b"").unwrap();
+            std::fs::write(place.bus().join("members"), b"half an id").unwrap();
+        },
         |place| std::fs::create_dir(place.bus().join("bell")).unwrap(),
         |place| {
             std::fs::create_dir(place.bus().join("bell")).unwrap();
