@@ -77,6 +77,14 @@ pub enum OpenError {
         /// One of what is there.
         found: String,
     },
+    /// A part of a bus that is there was removed.
+    #[error("{} has a region and no `{missing}`: somebody removed it; end its members, remove the directory and open the bus: it is rebuilt from its newest snapshot", path.display())]
+    Incomplete {
+        /// The bus's directory.
+        path: PathBuf,
+        /// What is not there.
+        missing: &'static str,
+    },
     /// The bus is there already.
     #[error("there is a bus at {} already; it was left untouched", path.display())]
     Exists {

@@ -117,6 +117,15 @@ fn remove(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// For a creator that failed, under its lock: removes a directory in which nothing was before.
+pub(crate) fn tidy(path: &Path) {
+    let names = file::names(path).unwrap_or_default();
+    if names.iter().all(|name| name == "lock" || name == "bell") {
+        // What stays is no harm: the next creator begins with it.
+        let _removed = remove(path);
+    }
+}
+
 /// For a creator, under its lock: finishes what a destroyer began that died.
 pub(crate) fn finish(state: &Path, path: &Path) -> Result<(), OpenError> {
     crate::config::forget(state, path)?;

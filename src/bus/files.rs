@@ -61,6 +61,18 @@ pub(crate) fn absent_or(
     }
 }
 
+/// Fails with a part of a bus that is not there, or with the path and what was tried. A destroyer removes the region first.
+pub(crate) fn incomplete_or(
+    missing: &'static str,
+    bus: &Path,
+) -> impl FnOnce(io::Error) -> OpenError {
+    let path = bus.to_owned();
+    move |source| match (source.kind(), exists(&path)) {
+        (io::ErrorKind::NotFound, Ok(true)) => OpenError::Incomplete { path, missing },
+        _ => absent_or("opening", &path.join(missing), &path)(source),
+    }
+}
+
 /// The size of a file, asked for when an access goes beyond what is known.
 #[derive(Debug)]
 pub(crate) struct FileExtent(pub(crate) File);
@@ -266,7 +278,7 @@ pub(crate) fn open_members(
     use std::os::unix::fs::FileExt;
     let at = path.join("members");
     let file = directory.open_file("members", OFlag::O_RDWR);
-    let file = file.map_err(absent_or("opening", &at, path))?;
+    let file = file.map_err(incomplete_or("members", path))?;
     let mut id = [0; 16];
     let read = file.read_exact_at(&mut id, 0);
     let (found, expected) = (read.map_or(0, |()| u128::from_le_bytes(id)), geometry.bus_id);
@@ -322,5 +334,25 @@ mod tests {
         }
         place.options().destroy_at(place.bus(), false).unwrap();
         assert_eq!(file::names(&place.bus()).unwrap(), ["note"]);
+    }
+
+    /// Promise: a part that was removed is named, and what to do; a creation that fails leaves nothing.
+    /// Plants: no bus is said to be there; the directory stays.
+    #[test]
+    fn what_is_missing_is_named_and_what_failed_is_gone() {
+        for part in ["members", "bell"] {
+            let place = Place::new();
+            drop(place.make());
+            std::fs::rename(place.bus().join(part), place.path().join("away")).unwrap();
+            let end = place.options().open_at(place.bus());
+            assert!(
+                matches!(end, Err(OpenError::Incomplete { missing, .. }) if missing == part),
+                "{end:?}"
+            );
+        }
+        let place = Place::new();
+        let large = place.options().max_capacity(1 << 50).capacity(1 << 50);
+        large.create_at(place.bus()).unwrap_err();
+        assert!(!place.bus().exists());
     }
 }

@@ -5,7 +5,9 @@
 use super::counters::Counting;
 use super::create::{log_size, shape};
 use super::destroy;
-use super::files::{CREATE_PATIENCE, absent_or, check_foreign, exists, io, lock_directory, map};
+use super::files::{
+    CREATE_PATIENCE, absent_or, check_foreign, exists, incomplete_or, io, lock_directory, map,
+};
 use super::keeper::KeeperThread;
 use super::options::Options;
 use super::persist::{self, Saving};
@@ -158,7 +160,11 @@ fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenErro
             _ => Ok(()),
         };
     }
-    persist::create(options, path)
+    let end = persist::create(options, path);
+    if end.is_err() {
+        destroy::tidy(path);
+    }
+    end
 }
 
 /// Makes way for a new region: one of an earlier boot may be torn and is set aside, what a dead
@@ -216,8 +222,7 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     let (space, region, stat) = map(path, true)?;
     differs(options, path, &space.geometry)?;
     let saving = Saving::of(options, path)?;
-    let bell = path.join("bell");
-    let bells = Directory::open(&bell).map_err(absent_or("opening", &bell, path))?;
+    let bells = Directory::open(&path.join("bell")).map_err(incomplete_or("bell", path))?;
     let directory = Directory::open(path).map_err(absent_or("opening", path, path))?;
     let seats = Seats::take(&directory, path, &space)?;
     // Whoever unlinks the files does not wait for us: nobody joins a bus that is gone.

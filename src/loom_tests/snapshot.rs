@@ -78,7 +78,7 @@ fn a_snapshot_gives_way() {
         commit(&writer, &[(b"a", Some(30))]);
         writer.free_retired(0, 1).unwrap();
         let writer = first(move || {
-            assert_eq!(writer.abort_snapshot(0), Ok(true));
+            assert_eq!(writer.abort_snapshot(0, writer.patience), Ok(true));
             writer.free_retired(0, 1).unwrap();
             commit(&writer, &[(b"c", Some(40))]);
         });
