@@ -32,7 +32,7 @@ fn another_setting_is_told() {
             (32 << 20).to_string(),
         ),
         ("log_size", plain().log_size(4096), "4096".into(), "131072".into()),
-        ("mode", plain().mode(0o600), 0o600.to_string(), 0o640.to_string()),
+        ("mode", plain().mode(0o600), "600".into(), "640".into()),
         (
             "persist",
             plain().persist(Persist::Image(elsewhere.clone())),
