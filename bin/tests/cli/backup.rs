@@ -125,7 +125,7 @@ fn lines_go_from_bus_to_bus() {
     for (wrong, word) in [
         ("{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\"}", "line 2"),
         ("{\"key\":\"a\",\"value\":1,\"kind\":\"thing\"}", "line 1"),
-        ("{\"key\":\"\",\"value\":1}", "length"),
+        ("{\"key\":\"\",\"value\":1}", "1,024"),
         ("{\"key\":\"a\",\"value\":1,\"ttl\":5}", "ttl"),
         ("[]", "line 1"),
     ] {
