@@ -44,7 +44,8 @@ impl Args {
             None => None,
         };
         let path = tool.path(&self.name)?;
-        let is_new = !path.join("region").exists();
+        // Neither there, nor to be built anew.
+        let is_new = !path.join("region").exists() && !options(None).is_kept_at(&path)?;
         let bus = options(None).open_at(&path)?;
         let end = match given {
             Some(place) => Ok((place.backend, place.name)),
@@ -59,7 +60,7 @@ impl Args {
         match end {
             Ok(restored) => tell(tool, out, &restored),
             Err(error) => {
-                if is_new && bus.info()?.entries == 0 {
+                if is_new && bus.info()?.revision == 0 {
                     drop(bus);
                     // Somebody else uses it by now: then it stays.
                     let _gone = Bus::destroy_at(&path, false);

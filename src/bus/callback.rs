@@ -164,7 +164,8 @@ impl Callbacks {
     fn add(&self, shared: &Arc<Shared>) -> SubscriptionId {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.0 += 1;
-        let id = all.0;
+        // Another one than any of the process that this one was forked off.
+        let id = crate::sys::fork::lineage() << 40 | all.0;
         all.1.insert(id, Arc::clone(shared));
         SubscriptionId(id)
     }

@@ -5,8 +5,8 @@
 //! is destroyed, and is nothing to anybody: the next creator or destroyer finishes the work.
 
 use super::files::{
-    CREATE_PATIENCE, JOURNAL_BYTE, KEEPER_BYTE, SNAPSHOT_BYTE, check_foreign, io, lock_directory,
-    map,
+    CREATE_PATIENCE, JOURNAL_BYTE, KEEPER_BYTE, SNAPSHOT_BYTE, check_foreign, io, is_socket,
+    lock_directory, map,
 };
 use crate::error::OpenError;
 use crate::region::layout::header;
@@ -105,7 +105,11 @@ fn await_end(members: &File, byte: u64, what: &'static str, path: &Path) -> Resu
 fn remove(path: &Path) -> Result<(), OpenError> {
     let bell = path.join("bell");
     for name in file::names(&bell).unwrap_or_default() {
-        file::unlink(&bell.join(name)).map_err(io("removing a bell of", path))?;
+        let at = bell.join(name);
+        // Anything else is somebody's.
+        if is_socket(&at) {
+            file::unlink(&at).map_err(io("removing a bell of", path))?;
+        }
     }
     for name in FILES {
         file::unlink(&path.join(name)).map_err(io("removing", path))?;
@@ -119,7 +123,7 @@ fn remove(path: &Path) -> Result<(), OpenError> {
 
 /// For a creator that failed, under its lock: removes a directory in which nothing was before.
 pub(crate) fn tidy(path: &Path) {
-    let names = file::names(path).unwrap_or_default();
+    let Ok(names) = file::names(path) else { return };
     if names.iter().all(|name| name == "lock" || name == "bell") {
         // What stays is no harm: the next creator begins with it.
         let _removed = remove(path);

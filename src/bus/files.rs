@@ -39,6 +39,8 @@ pub(crate) const JOURNAL_BYTE: u64 = KEEPER_BYTE + 2;
 /// The byte of the `members` file that is locked while somebody waits to take one: who takes one slowly hurries.
 pub(crate) const AWAITED_BYTE: u64 = KEEPER_BYTE + 3;
 
+/// Looks at a directory before it is called somebody's.
+const FOREIGN_LOOKS: u32 = 5;
 /// How long a creator is waited for.
 pub(crate) const CREATE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -64,11 +66,12 @@ pub(crate) fn absent_or(
 /// Fails with a part of a bus that is not there, or with the path and what was tried. A destroyer removes the region first.
 pub(crate) fn incomplete_or(
     missing: &'static str,
+    directory: &Directory,
     bus: &Path,
 ) -> impl FnOnce(io::Error) -> OpenError {
-    let path = bus.to_owned();
-    move |source| match (source.kind(), exists(&path)) {
-        (io::ErrorKind::NotFound, Ok(true)) => OpenError::Incomplete { path, missing },
+    let (path, is_there) = (bus.to_owned(), directory.stat("region").is_ok());
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound if is_there => OpenError::Incomplete { path, missing },
         _ => absent_or("opening", &path.join(missing), &path)(source),
     }
 }
@@ -127,32 +130,45 @@ pub(crate) fn lock_directory(
 /// Refuses a directory that is somebody's: neither empty nor of a bus, which has a `lock` without a byte, or a region. Its
 /// files would be taken for the bus's, and go with it.
 pub(crate) fn check_foreign(path: &Path) -> Result<(), OpenError> {
+    let mut found = None;
+    // Others may be making or destroying the bus between two looks.
+    for _ in 0..FOREIGN_LOOKS {
+        found = foreign(path);
+        if found.is_none() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let found = found.unwrap_or_default().to_string_lossy().into_owned();
+    Err(OpenError::Foreign { path: path.to_owned(), found })
+}
+
+/// What stands in a directory that is not of a bus, if it is none.
+fn foreign(path: &Path) -> Option<std::ffi::OsString> {
     let lock = file::stat_path(&path.join("lock"));
     // Anything else of that name is told about when it is to be locked.
     if lock.is_ok_and(|lock| lock.kind != Kind::Regular || lock.size == 0) {
-        return Ok(());
+        return None;
     }
     let mut begin = [0; 8];
     let region = file::open_file(&path.join("region"), OFlag::O_RDONLY, 0);
     let region = region.and_then(|mut region| io::Read::read_exact(&mut region, &mut begin));
     if region.is_ok() && u64::from_le_bytes(begin) == MAGIC {
-        return Ok(());
+        return None;
     }
     // One that is not there yet, or may not be read, is told about where it is used.
     let names = |path: &Path| file::names(path).unwrap_or_default();
-    let is_socket = |at: &Path| file::stat_path(at).is_ok_and(|stat| stat.kind == Kind::Socket);
     let bell = path.join("bell");
     // The directory of doorbells may be left of who destroyed a bus.
     let is_left = |name: &std::ffi::OsString| {
         name == "bell" && names(&bell).iter().all(|name| is_socket(&bell.join(name)))
     };
-    match names(path).into_iter().find(|name| !is_left(name)) {
-        Some(found) => {
-            let found = found.to_string_lossy().into_owned();
-            Err(OpenError::Foreign { path: path.to_owned(), found })
-        }
-        None => Ok(()),
-    }
+    names(path).into_iter().find(|name| !is_left(name))
+}
+
+/// Whether it may be a doorbell.
+pub(super) fn is_socket(at: &Path) -> bool {
+    file::stat_path(at).is_ok_and(|stat| stat.kind == Kind::Socket)
 }
 
 /// Whether there is a region.
@@ -278,7 +294,7 @@ pub(crate) fn open_members(
     use std::os::unix::fs::FileExt;
     let at = path.join("members");
     let file = directory.open_file("members", OFlag::O_RDWR);
-    let file = file.map_err(incomplete_or("members", path))?;
+    let file = file.map_err(incomplete_or("members", directory, path))?;
     let mut id = [0; 16];
     let read = file.read_exact_at(&mut id, 0);
     let (found, expected) = (read.map_or(0, |()| u128::from_le_bytes(id)), geometry.bus_id);

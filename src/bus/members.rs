@@ -119,6 +119,7 @@ impl Inner {
             if index > 0 && begun.elapsed() > TEND_MAX {
                 return Ok(0);
             }
+            core.sweep_cleared(me, index, most)?;
             core.expire_stripe(me, index, most)
         })?;
         self.ring_expired(round.sum);

@@ -14,6 +14,7 @@ use super::persist::{self, Saving};
 use super::reader::BusReader;
 use super::seat::Seats;
 use super::{Bus, Inner};
+use crate::config;
 use crate::error::OpenError;
 use crate::region::geometry::Geometry;
 use crate::region::layout::header;
@@ -49,6 +50,15 @@ impl Options {
     /// As there.
     pub fn destroy_at(&self, path: impl AsRef<Path>, force: bool) -> Result<(), OpenError> {
         destroy::destroy(&self.state_directory(), &absolute(path.as_ref())?, force)
+    }
+
+    /// Whether something is kept of a bus: settings, by which it is built anew where it is lost.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] when what is kept can't be read.
+    pub fn is_kept_at(&self, path: impl AsRef<Path>) -> Result<bool, OpenError> {
+        let kept = config::load(&self.state_directory(), &absolute(path.as_ref())?)?;
+        Ok(kept.is_some())
     }
 
     /// Where the bus with this name is: in the [`directory`](Self::directory) of all buses, else in
@@ -153,6 +163,7 @@ fn open(options: &Options, path: &Path, intent: Intent) -> Result<Bus, OpenError
 /// Creates a bus, unless somebody was faster.
 fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenError> {
     check_foreign(path)?;
+    let was_there = file::stat_path(path).is_ok();
     let _lock = lock_directory(path, options.mode.unwrap_or(0o600), CREATE_PATIENCE)?;
     if !make_way(options, path)? {
         return match intent {
@@ -161,7 +172,7 @@ fn create(options: &Options, path: &Path, intent: Intent) -> Result<(), OpenErro
         };
     }
     let end = persist::create(options, path);
-    if end.is_err() {
+    if end.is_err() && !was_there {
         destroy::tidy(path);
     }
     end
@@ -222,8 +233,9 @@ pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     let (space, region, stat) = map(path, true)?;
     differs(options, path, &space.geometry)?;
     let saving = Saving::of(options, path)?;
-    let bells = Directory::open(&path.join("bell")).map_err(incomplete_or("bell", path))?;
     let directory = Directory::open(path).map_err(absent_or("opening", path, path))?;
+    let bells = Directory::open(&path.join("bell"));
+    let bells = bells.map_err(incomplete_or("bell", &directory, path))?;
     let seats = Seats::take(&directory, path, &space)?;
     // Whoever unlinks the files does not wait for us: nobody joins a bus that is gone.
     let now = directory.stat("region");

@@ -21,6 +21,8 @@ pub struct Put<'a, K> {
     condition: Condition,
     ephemeral: bool,
     durability: Option<Durability>,
+    /// Its value may take of the blocks that others leave.
+    pub(super) reserve: bool,
 }
 
 impl<K: AsRef<[u8]>> Put<'_, K> {
@@ -126,7 +128,7 @@ impl<K: AsRef<[u8]>> Put<'_, K> {
             deadline: self.ttl.map_or(0, |ttl| inner.deadline_in(ttl)),
             owner: if self.ephemeral { inner.note_ephemeral()? } else { 0 },
             who,
-            reserve: false,
+            reserve: self.reserve,
         };
         let action = Action::Set { value, note };
         let wish = Wish { key: self.key.as_ref().into(), action, condition: self.condition };
@@ -140,6 +142,7 @@ impl Bus {
     pub fn put<K: AsRef<[u8]>>(&self, key: K) -> Put<'_, K> {
         let (who, ttl, durability) = (None, None, None);
         let condition = Condition::Any;
-        Put { bus: self, key, who, ttl, condition, ephemeral: false, durability }
+        let (ephemeral, reserve) = (false, false);
+        Put { bus: self, key, who, ttl, condition, ephemeral, durability, reserve }
     }
 }

@@ -73,7 +73,7 @@ impl Inner {
         mut write: impl FnMut() -> Result<Done, WriteFailure>,
     ) -> Result<Done, Refused> {
         self.spare_journal()?;
-        let mut swept: Option<Option<LockError>> = None;
+        let (mut looked, mut swept): (_, Option<Option<LockError>>) = (false, None);
         loop {
             let failure = match write() {
                 Err(failure @ WriteFailure::NoRoom { .. }) => failure,
@@ -86,6 +86,11 @@ impl Inner {
                 }
             };
             let WriteFailure::NoRoom { blocks, .. } = failure else { continue };
+            // Nobody may have swept what was cleared.
+            if !std::mem::replace(&mut looked, true) && self.core.is_sweep_due()? {
+                self.sweep(me)?;
+                continue;
+            }
             let Err(reason) = self.grow(me, blocks)? else { continue };
             if let Some(stalled) = swept
                 && !self.core.abort_snapshot(me, self.core.patience)?

@@ -162,17 +162,18 @@ impl Space {
 
     /// The same without the reserve, which is never the whole: what makes room finds some there when all else is full.
     fn blocks_for_all(&self) -> Result<u64, BadRegion> {
-        let most = self.geometry.blocks_max();
-        let reserve = (self.geometry.stripes * 2).min(most / 16);
-        Ok(self.blocks()?.min(most - reserve))
+        Ok(self.blocks()?.min(self.geometry.reserve_from()))
     }
 
     /// Claims a run of free blocks for `stripe`; first from the hint on, then from the start. Only who may take of the
     /// reserve gets the last blocks that the region can have.
     fn claim(&self, stripe: u64, class: u64, count: u64, reserve: bool) -> Result<u64, HeapError> {
-        let blocks = if reserve { self.blocks()? } else { self.blocks_for_all()? };
+        let (all, blocks) = (self.blocks()?, self.blocks_for_all()?);
         let hint = self.region.load(header::FREE_HINT, Relaxed)?.min(blocks);
-        for (from, to) in [(hint, blocks), (0, hint.saturating_add(count).min(blocks))] {
+        let before = (0, hint.saturating_add(count).min(blocks));
+        // The reserve last of all.
+        let last = if reserve { (blocks.saturating_sub(count - 1), all) } else { (0, 0) };
+        for (from, to) in [(hint, blocks), before, last] {
             if let Some(first) = self.claim_between(stripe, class, count, from, to)? {
                 self.region.store(header::FREE_HINT, first + count, Relaxed)?;
                 self.region.add(header::CLAIMS, 1, Relaxed)?;

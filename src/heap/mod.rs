@@ -269,22 +269,33 @@ impl Space {
             return Ok(self.occupy(Place { block: first, cut, index: 0 })?);
         };
         let class = size_class + if timed { TIMED } else { 0 };
-        match self.take_spare(stripe, class)? {
+        match self.take_spare(stripe, class, reserve)? {
             Some(room) => Ok(room),
             None => self.allocate_in_span(stripe, class, reserve),
         }
     }
 
+    /// Whether somebody may have room in this block: all may, but in the reserve.
+    #[inline]
+    fn is_for(&self, reserve: bool, block: u64) -> bool {
+        reserve || block < self.geometry.reserve_from()
+    }
+
     fn allocate_in_span(&self, stripe: u64, class: u64, reserve: bool) -> Result<Room, HeapError> {
         let like = BlockWord::new(State::Head, class, stripe, 0, 0);
         let cut = self.cut(0, like)?;
+        let mut link = self.region.load(self.list_head(stripe, class), Relaxed)?;
         for _ in 0..self.geometry.blocks_max() {
-            let link = self.region.load(self.list_head(stripe, class), Relaxed)?;
             let Some(first) = self.listed(link, like)? else { break };
+            if !self.is_for(reserve, first) {
+                link = self.region.load(self.geometry.block(first) + span::NEXT, Relaxed)?;
+                continue;
+            }
             if let Some(index) = self.free_index(first, &cut)? {
                 return Ok(self.occupy(Place { block: first, cut, index })?);
             }
             self.delist(first, like)?;
+            link = self.region.load(self.list_head(stripe, class), Relaxed)?;
         }
         let first = self.make_span(stripe, class, (cut.blocks, reserve), cut.first)?;
         self.enlist(first, like)?;
@@ -363,12 +374,19 @@ impl Space {
 
     /// Takes a spare entry of a class: dead before, unborn after.
     #[inline]
-    fn take_spare(&self, stripe: u64, class: u64) -> Result<Option<Room>, BadRegion> {
+    fn take_spare(
+        &self,
+        stripe: u64,
+        class: u64,
+        reserve: bool,
+    ) -> Result<Option<Room>, BadRegion> {
         let counter = self.geometry.stripe(stripe) + stripe::SPARE_COUNT;
         let count = self.region.load(counter, Relaxed)?.min(SPARE_MAX);
         for index in (0..count).rev() {
             let spare = self.region.load(self.spare_slot(stripe, index), Relaxed)?;
-            if spare >> 48 != class + 1 {
+            if spare >> 48 != class + 1
+                || !self.is_for(reserve, self.geometry.block_of(offset_of(spare))?)
+            {
                 continue;
             }
             let last = self.region.load(self.spare_slot(stripe, count - 1), Relaxed)?;

@@ -177,11 +177,11 @@ fn a_room_is_unborn_before_and_after() {
     assert_eq!(life(room.at), (0, 0), "in a span");
     spoil(room.at);
     assert_eq!(core.put_spare(STRIPE, room.at, class).unwrap(), None);
-    let again = core.take_spare(STRIPE, class).unwrap().unwrap();
+    let again = core.take_spare(STRIPE, class, true).unwrap().unwrap();
     assert_eq!((again.at, life(room.at)), (room.at, (0, 0)), "of the spares");
-    assert!(core.take_spare(STRIPE, class).unwrap().is_none());
+    assert!(core.take_spare(STRIPE, class, true).unwrap().is_none());
     core.put_spare(STRIPE, room.at, class + 1).unwrap();
-    assert!(core.take_spare(STRIPE, class + 1).is_err(), "of another class than was said");
+    assert!(core.take_spare(STRIPE, class + 1, true).is_err(), "of another class than was said");
     assert_eq!(word(&core, 0), crate::region::layout::MAGIC);
 }
 

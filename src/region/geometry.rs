@@ -124,6 +124,7 @@ pub(crate) struct Geometry {
     log: u64,
     heap: u64,
     blocks_max: u64,
+    reserve_from: u64,
 }
 
 impl std::ops::Deref for Geometry {
@@ -170,6 +171,7 @@ impl Geometry {
         let heap = align(log + shape.log_size, shape.block_size());
         let blocks_max = shape.max_capacity.saturating_sub(heap) >> shape.block_shift;
         let index_mask = index_count - 1;
+        let reserve_from = blocks_max - (shape.stripes * 4).min(blocks_max / 8);
         Self {
             shape,
             stripe_table,
@@ -182,6 +184,7 @@ impl Geometry {
             log,
             heap,
             blocks_max,
+            reserve_from,
         }
     }
 
@@ -189,6 +192,11 @@ impl Geometry {
     #[inline]
     pub(crate) fn blocks_max(&self) -> u64 {
         self.blocks_max
+    }
+    /// The block from which on all are the reserve.
+    #[inline]
+    pub(crate) fn reserve_from(&self) -> u64 {
+        self.reserve_from
     }
     /// Blocks in a file of `size` bytes.
     pub(crate) fn blocks_in(&self, size: u64) -> u64 {

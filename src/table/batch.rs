@@ -8,6 +8,7 @@ use crate::commit::Stored;
 use crate::heap::class::LIST;
 use crate::lock::{GLANCE, Patience};
 use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
+use crate::region::BadRegion;
 use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, header, span, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::word::{Hash, Name, Realm, offset_of};
@@ -153,6 +154,18 @@ impl Core {
         let sweep = |index, most| self.sweep_cleared(me, index, most);
         let _swept = self.in_each_stripe(GLANCE, &|| false, sweep);
         Ok(revision)
+    }
+
+    /// Whether some stripe has something that the last clear made absent.
+    pub(crate) fn is_sweep_due(&self) -> Result<bool, BadRegion> {
+        let cleared = self.region.load_count(header::CLEARED_AT, Acquire)?;
+        for index in 0..self.geometry.stripes {
+            let swept = self.geometry.stripe(index) + stripe::SWEPT_TO;
+            if self.region.load(swept, Relaxed)? < cleared {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Retires what the last clear made absent in one stripe; gives how many entries.

@@ -100,7 +100,9 @@ fn unreadable(about: &str, bus: &Seen, error: &membus::Error) -> Finding {
             "a directory without a region",
             format!("open it (membus keep {name}), or remove {}", bus.path.display()),
         ),
-        membus::Error::Open(OpenError::Owner { .. }) => Finding::good(about, error.to_string()),
+        membus::Error::Open(OpenError::Owner { .. }) => {
+            Finding::note(about, error.to_string(), "its owner may look at it, and root")
+        }
         membus::Error::Open(OpenError::Io { source, .. })
             if source.kind() == std::io::ErrorKind::PermissionDenied =>
         {

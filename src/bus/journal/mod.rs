@@ -277,6 +277,10 @@ impl Bus {
         let snapshots = saving.backend.as_ref().ok_or(SnapshotError::NoBackend)?;
         // Without a journal there are the snapshots alone.
         let journal = saving.journaling.place.as_ref().map(|(directory, _)| directory.clone());
+        if journal.is_none() && self.inner.core.geometry.has_journal() {
+            // It is kept where this handle does not look: what its snapshots have is not all.
+            return Err(SnapshotError::NoBackend);
+        }
         let (snapshots, journal) = (Arc::clone(snapshots), journal.unwrap_or_default());
         let past = Past { snapshots, journal, until };
         if self.inner.core.geometry.has_journal() {

@@ -338,7 +338,9 @@ impl Desk {
     fn release_after(&self, receipt: Receipt, delay: Duration) -> Result<(), QueueError> {
         let tries = self.place().tries(receipt.number)?.map_or(0, |(tries, _)| tries);
         let delivery = i64::try_from(tries).unwrap_or(i64::MAX);
-        let put = self.put(self.names.claim(receipt.number)).if_revision(receipt.claim).ttl(delay);
+        let mut put = self.put(self.names.claim(receipt.number));
+        put.reserve = true;
+        let put = put.if_revision(receipt.claim).ttl(delay);
         put.set_counter(delivery).map(drop).map_err(|error| self.told(receipt.number, error))
     }
 
