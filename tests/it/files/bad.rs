@@ -257,8 +257,8 @@ fn things_that_are_no_region() {
     is_back(&real, "never touched");
 }
 
-/// Promise (attach): halves of two lives never mix: a members file of another life is told; without one
-/// there is no bus to join.
+/// Promise (attach): halves of two lives never mix: a members file of another life is told; so is that there
+/// is none.
 /// Plant: the id read and not compared.
 #[test]
 fn members_of_another_life() {
@@ -286,7 +286,7 @@ fn members_of_another_life() {
     symlink(other.bus().join("members"), &members).unwrap();
     assert!(matches!(attach(), OpenError::Io { .. }), "no link is followed");
     std::fs::remove_file(&members).unwrap();
-    assert!(matches!(attach(), OpenError::Absent { .. }));
+    assert!(matches!(attach(), OpenError::Incomplete { missing: "members", .. }));
     // Reading needs no members.
     let reader = BusReader::open_at(place.bus()).unwrap();
     assert_eq!(reader.get::<String>("k").unwrap().as_deref(), Some("v"));
