@@ -5,7 +5,7 @@
 //! is destroyed, and is nothing to anybody: the next creator or destroyer finishes the work.
 
 use super::files::{
-    CREATE_PATIENCE, JOURNAL_BYTE, KEEPER_BYTE, SNAPSHOT_BYTE, check_foreign, io, is_socket,
+    CREATE_PATIENCE, JOURNAL_BYTE, KEEPER_BYTE, SNAPSHOT_BYTE, check_foreign, io, is_bell,
     lock_directory, map,
 };
 use crate::error::OpenError;
@@ -105,10 +105,9 @@ fn await_end(members: &File, byte: u64, what: &'static str, path: &Path) -> Resu
 fn remove(path: &Path) -> Result<(), OpenError> {
     let bell = path.join("bell");
     for name in file::names(&bell).unwrap_or_default() {
-        let at = bell.join(name);
         // Anything else is somebody's.
-        if is_socket(&at) {
-            file::unlink(&at).map_err(io("removing a bell of", path))?;
+        if is_bell(&name) {
+            file::unlink(&bell.join(name)).map_err(io("removing a bell of", path))?;
         }
     }
     for name in FILES {

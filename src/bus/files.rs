@@ -158,17 +158,20 @@ fn foreign(path: &Path) -> Option<std::ffi::OsString> {
     }
     // One that is not there yet, or may not be read, is told about where it is used.
     let names = |path: &Path| file::names(path).unwrap_or_default();
-    let bell = path.join("bell");
     // The directory of doorbells may be left of who destroyed a bus.
     let is_left = |name: &std::ffi::OsString| {
-        name == "bell" && names(&bell).iter().all(|name| is_socket(&bell.join(name)))
+        name == "bell" && names(&path.join(name)).iter().all(|name| is_bell(name))
     };
     names(path).into_iter().find(|name| !is_left(name))
 }
 
-/// Whether it may be a doorbell.
-pub(super) fn is_socket(at: &Path) -> bool {
-    file::stat_path(at).is_ok_and(|stat| stat.kind == Kind::Socket)
+/// Whether a doorbell is called so ([`BellName`](crate::sys::socket::BellName)).
+pub(super) fn is_bell(name: &std::ffi::OsStr) -> bool {
+    let parts = name.to_str().and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(index, nonce)| {
+        let is_nonce = nonce.len() == 16 && nonce.bytes().all(|digit| digit.is_ascii_hexdigit());
+        index.parse::<u64>().is_ok() && is_nonce
+    })
 }
 
 /// Whether there is a region.
