@@ -3,6 +3,7 @@
 use crate::error::Failure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,9 +25,14 @@ impl Halt {
     pub(crate) fn listen() -> Result<Self, Failure> {
         let failed = || Failure::io("listening for", Path::new("signals"));
         let (halt, rope) = Self::deaf().map_err(failed())?;
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            halt.hear(signal, &rope).map_err(failed())?;
-        }
+        // One that comes between the kernel's note of a handler and what the handler is to do would be lost: it waits.
+        let all: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        let before = all.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(io::Error::from);
+        let before = before.map_err(failed())?;
+        let heard =
+            [SIGINT, SIGTERM, SIGHUP].iter().try_for_each(|signal| halt.hear(*signal, &rope));
+        before.thread_set_mask().map_err(io::Error::from).map_err(failed())?;
+        heard.map_err(failed())?;
         Ok(halt)
     }
 
