@@ -280,11 +280,11 @@ impl Bus {
             let _ends = Ends(&of_thread);
             of_thread.run(subscriber, callback);
         };
-        drop(std::thread::Builder::new().name("membus-callback".into()).spawn(run)?);
-        // It watches, so it has a seat, but for who destroyed the bus meanwhile.
+        // Who watches has a seat.
         let gone = || ReadError::Gone { path: self.inner.path.clone() };
-        let id =
-            self.inner.seat().ok_or_else(gone).map_err(WatchError::from)?.callbacks.add(&shared);
+        let seat = self.inner.seat().ok_or_else(gone).map_err(WatchError::from)?;
+        drop(std::thread::Builder::new().name("membus-callback".into()).spawn(run)?);
+        let id = seat.callbacks.add(&shared);
         Ok(Subscription { inner: Arc::clone(&self.inner), shared, id, kept: false })
     }
 

@@ -174,3 +174,25 @@ fn a_signal_ends_what_takes_its_time() {
     place.run(&["restore", "b", &to]).done();
     assert_eq!(place.run(&["get", "b", "more"]).status.code(), Some(1));
 }
+
+/// Promise: a restore that fails takes nothing away but a bus that it made itself: not one that was lost and built anew, with
+/// all that is kept of it.
+/// Plant: one without entries counts as new: its newest state may be empty.
+#[test]
+fn a_failed_restore_takes_nothing_away() {
+    let place = Place::new();
+    let before = [&["create", "b"][..], &["set", "b", "k", "old"], &["snapshot", "b"]];
+    for words in before.into_iter().chain([&["clear", "b"][..], &["snapshot", "b"]]) {
+        place.run(words).done();
+    }
+    std::fs::remove_dir_all(place.bus("b")).unwrap();
+    place.run(&["restore", "b", "tmp/nothing.json"]).failed();
+    place.run(&["restore", "b", "--to-revision", "1"]).done();
+    assert_eq!(place.run(&["get", "b", "k"]).done(), "old\n");
+    for words in
+        [&["restore", "new", "tmp/nothing.json"][..], &["restore", "new", "--to-revision", "1"]]
+    {
+        place.run(words).failed();
+        assert!(!place.bus("new").exists(), "{words:?} leaves a bus");
+    }
+}

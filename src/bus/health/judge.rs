@@ -211,13 +211,9 @@ fn keeper(issues: &mut Issues, now: &Metrics, look: &Look, thresholds: &Threshol
     let kept = &now.recovery;
     let has_none = f64::from(u8::from(kept.keeper.is_none()));
     let none = measured(("no_keeper", Section::Reliability), has_none, 0.0, "buses");
-    let what = || match look.has_journal {
-        true => {
-            "nobody keeps the bus: nothing is journaled, no snapshots, and the dead are buried late"
-        }
-        false => "nobody keeps the bus: no snapshots, and the dead are buried late",
-    };
-    let what = || what().to_owned();
+    let journal = if look.has_journal { "nothing is journaled, " } else { "" };
+    let what =
+        || format!("nobody keeps the bus: {journal}no snapshots, and the dead are buried late");
     let action = "open it by a program that may keep it, or run `membus keep`";
     issues.say(none, Status::Degraded, what, action);
     let silence = kept.keeper_seen.unwrap_or_default().as_secs_f64();

@@ -9,6 +9,11 @@ use crate::sys::file::open_file;
 use nix::fcntl::OFlag;
 use std::sync::Barrier;
 
+/// Another description of the members file.
+fn members(place: &Place) -> std::fs::File {
+    open_file(&place.bus().join("members"), OFlag::O_RDWR, 0).unwrap()
+}
+
 /// A handle as a forked child has it.
 fn forked(place: &Place) -> Bus {
     let bus = place.options().keeper(true).attach_at(place.bus()).unwrap();
@@ -73,7 +78,7 @@ fn a_slot_that_is_not_to_be_had_is_given_up() {
     let place = Place::new();
     let parent = place.make();
     let child = forked(&place);
-    let held = open_file(&place.bus().join("members"), OFlag::O_RDWR, 0).unwrap();
+    let held = members(&place);
     assert!(try_lock_byte(&held, LIFE_BYTES + 2).unwrap());
     let end = child.set("k", &1);
     assert!(matches!(end, Err(WriteError::Forked { .. })), "{end:?}");
@@ -94,7 +99,7 @@ fn a_child_that_finds_no_slot_keeps_few() {
     let place = Place::new();
     let parent = place.make();
     let child = forked(&place);
-    let held = open_file(&place.bus().join("members"), OFlag::O_RDWR, 0).unwrap();
+    let held = members(&place);
     let slots = parent.inner.core.geometry.members_max;
     assert!(crate::sys::lock::try_lock_range(&held, LIFE_BYTES + 2, LIFE_BYTES + slots).unwrap());
     let seats = child.inner.seats.as_ref().unwrap();
