@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::wish::{Action, Condition, Done, Wish, WriteFailure};
 use super::write::{Basis, Site};
 use crate::commit::Stored;
+use crate::heap::HeapError;
 use crate::heap::class::LIST;
 use crate::lock::{GLANCE, Patience};
 use crate::log::{NewRecord, RECORD_VALUE_MAX, RecordKind};
@@ -13,7 +14,7 @@ use crate::region::layout::{CHANGE_SIZE, INLINE_CHANGES, header, span, stripe};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::word::{Hash, Name, Realm, offset_of};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// The record of a change of all keys.
@@ -52,7 +53,7 @@ impl Core {
             self.free_retired(*stripe, 1)?;
         }
         let mut plans = Vec::with_capacity(wishes.len());
-        let mut may_double = true;
+        let (mut may_double, mut is_widened) = (true, false);
         loop {
             let basis = self.basis()?;
             if let Err(error) = self.plan_all(wishes, may_double, &basis, &mut plans) {
@@ -60,6 +61,10 @@ impl Core {
                 plans.clear();
                 let WriteFailure::Double { stripe, full } = error else { return Err(error) };
                 may_double &= self.double_if(stripe, full)?;
+                // One by one, each would have the whole batch planned anew.
+                if !std::mem::replace(&mut is_widened, true) {
+                    may_double &= self.widen_for_batch(wishes)?;
+                }
                 continue;
             }
             match self.commit_all(me, &patience, wishes, &plans, &basis, lowest) {
@@ -67,6 +72,26 @@ impl Core {
                 end => return end,
             }
         }
+    }
+
+    /// Makes room in the arrays for the keys that a batch may add: whether there was some for all of them. Their stripes' locks
+    /// are held.
+    fn widen_for_batch(&self, wishes: &[Wish<'_>]) -> Result<bool, WriteFailure> {
+        let mut new: BTreeMap<u64, HashSet<Name<'_>>> = BTreeMap::new();
+        for wish in wishes.iter().filter(|wish| wish.action.may_create()) {
+            let site = self.site(wish.key, &|_| false);
+            if self.current(wish.key, site.hash, site.stripe)?.is_none() {
+                new.entry(site.stripe).or_default().insert(wish.key);
+            }
+        }
+        for (stripe, keys) in new {
+            match self.widen(stripe, keys.len() as u64) {
+                Ok(()) => {}
+                Err(HeapError::NoRoom(_)) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
     }
 
     fn plan_all(
@@ -203,5 +228,33 @@ impl Core {
         self.sweep_retired(index)?;
         drop(guard);
         Ok(count)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::entry::Note;
+    use super::super::testing::{bus, small};
+    use super::*;
+    use crate::hook;
+    use crate::region::geometry::{Geometry, Shape};
+
+    /// Promise: what a batch costs grows with it, and not with the arrays that it makes longer: others wait for its locks.
+    /// Plant: each array is doubled by itself, and all is planned anew after each.
+    #[test]
+    fn a_batch_is_planned_a_few_times_at_the_most() {
+        let shape = Shape { stripes: 16, ..(*small(32 << 20)).clone() };
+        let (core, _yard) = bus(Geometry::new(shape));
+        let keys: Vec<_> = (0..40_000).map(|number| format!("k{number}").into_bytes()).collect();
+        let action = Action::Set { value: b"v", note: Note::default() };
+        let wish = |key| Wish { key, action, condition: Condition::Any };
+        let wishes: Vec<_> = keys.iter().map(|key| wish(Name::from(key.as_slice()))).collect();
+        // One that hardly fits into what there is, and one that adds a few to many.
+        for batch in [&wishes[..36_000], &wishes[..]] {
+            let (steps, end) = hook::count(|| core.write_batch(0, batch).unwrap());
+            assert_eq!(end.count, batch.len() as u64);
+            assert!(steps / end.count < 40, "{} steps a change", steps / end.count);
+        }
+        assert!(core.check().is_clean());
     }
 }

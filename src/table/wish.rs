@@ -71,6 +71,11 @@ impl Action<'_> {
             Self::Require => 0,
         }
     }
+
+    /// Whether there may be an entry where there was none.
+    pub(crate) fn may_create(&self) -> bool {
+        matches!(self, Self::Set { .. } | Self::Add { .. } | Self::Replace { .. })
+    }
 }
 
 /// What must hold for a change.
