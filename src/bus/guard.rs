@@ -4,6 +4,8 @@
 //! 2. A pinned entry is not written: its bytes are those of a finished change.
 //! 3. Bytes are only handed out in place on a bus that no other user may write; others get a copy.
 //!
+//! 4. Only the process that pinned it reads it: a forked child's copy has no pin of its own.
+//!
 //! A death leaves pins in the dead slot; its burial, or the slot's next user, clears them.
 //!
 //! The one unsafe block spares the copy: beside `get_into` in the same run a read in place took 1.12
@@ -35,6 +37,10 @@ enum Held<'a> {
 /// A value that is read in place. As long as the guard lives, its entry is not used anew, whoever
 /// replaces the key; so hold it shortly. A handle pins up to 8 entries at a time; beyond that a
 /// guard holds a copy.
+///
+/// # Panics
+/// A guard that was made before a fork is the parent's: in the child its bytes may be anybody's by now, and to read them
+/// panics. The child reads the key itself.
 pub struct ValueGuard<'a> {
     inner: &'a Inner,
     held: Held<'a>,
@@ -74,7 +80,13 @@ impl std::ops::Deref for ValueGuard<'_> {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match &self.held {
-            Held::Pinned { bytes, .. } => bytes,
+            Held::Pinned { bytes, pin: (seat, _) } => {
+                assert!(
+                    !seat.is_forked(),
+                    "a guard over a value in place is of the process that forked; read the key here"
+                );
+                bytes
+            }
             Held::Copied(bytes) => bytes,
         }
     }
@@ -158,7 +170,8 @@ impl Inner {
         }
         let Some(stat) = marks.stat(&self.core.clock, &who) else { return Ok(None) };
         // SAFETY: the entry is pinned (invariants 1 and 2) until the guard is dropped, and the bus
-        // is private (invariant 3), so that nobody writes these bytes meanwhile.
+        // is private (invariant 3), so that nobody writes these bytes meanwhile. They are not handed out where the pin is
+        // another process's (invariant 4).
         let bytes = unsafe { self.core.region.bytes(value.0, value.1) }?;
         Ok(Some(ValueGuard { inner: self, held: Held::Pinned { bytes, pin }, stat }))
     }
