@@ -1,6 +1,7 @@
 //! The files of a new bus, up to the moment when it is there.
 
 use super::files::{FileExtent, io};
+use super::grow::{Ungrown, extend};
 use super::options::Options;
 use crate::config::Persist;
 use crate::error::OpenError;
@@ -9,9 +10,8 @@ use crate::journal::JournalSync;
 use crate::region::geometry::{
     FEATURE_JOURNAL, FEATURE_OLD_VALUES, FEATURE_SAVED, FEATURE_SYNCED, Geometry, Shape, align,
 };
-use crate::region::layout::header;
+use crate::region::layout::HEADER_SIZE;
 use crate::region::{Memory, Region};
-use crate::sync::Ordering::{Relaxed, Release};
 use crate::sys::map::Mapping;
 use crate::sys::{clock, file, process};
 use crate::types::limits;
@@ -152,25 +152,29 @@ impl NewRegion {
         Ok(self)
     }
 
-    /// Makes the file longer by so many blocks at least.
+    /// Makes the file longer, so that a run of so many blocks fits.
     pub(crate) fn grow(&self, space: &Space, blocks: u64) -> Result<(), OpenError> {
         let path = self.path();
         let bad = |source| OpenError::Bad { path: path.clone(), source };
-        let size = space.region.load(header::SIZE, Relaxed).map_err(bad)?;
-        let block = space.geometry.block_size();
-        let step = (blocks * block).max(size / 4 / block * block);
-        let step = step.min(space.geometry.max_capacity.saturating_sub(size));
-        if step < blocks * block {
-            let source = io::ErrorKind::StorageFull.into();
-            return Err(OpenError::NoSpace { path, asked: size + blocks * block, source });
-        }
-        self.reserve(size, step)?;
-        space.region.store(header::SIZE, size + step, Release).map_err(bad)
+        let (asked, source) = match extend(space, &self.file, blocks).map_err(bad)? {
+            Ok(()) => return Ok(()),
+            Err(Ungrown::Refused { asked, source }) => (asked, source),
+            Err(Ungrown::Max { size, needed, .. }) => {
+                (size + needed, io::ErrorKind::StorageFull.into())
+            }
+        };
+        Err(OpenError::NoSpace { path, asked, source })
     }
 
     /// Gives the region its name: from here on the bus is there.
     pub(crate) fn publish(mut self) -> Result<(), OpenError> {
         let new = self.path();
+        if let Some(space) = &self.space {
+            // On a real disk the name may outlive a power cut that the bytes do not: by its header a region of another boot is
+            // known for one, and set aside.
+            file::sync_mapped(&self.file, &space.region, HEADER_SIZE)
+                .map_err(io("writing the header of", &new))?;
+        }
         file::rename(&new, &self.directory.join("region")).map_err(io("renaming", &new))?;
         self.published = true;
         Ok(())
@@ -184,5 +188,27 @@ impl Drop for NewRegion {
             let _new = file::unlink(&self.path());
             let _members = file::unlink(&self.directory.join("members"));
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::super::testing::Place;
+    use crate::sys::seam::{Deed, recorded};
+
+    /// Promise: whatever a power cut leaves of a region on a real disk, it is known for one.
+    /// Plant: the region gets its name before its header is on the disk.
+    #[test]
+    fn a_region_has_its_name_when_its_header_is_on_the_disk() {
+        let place = Place::new();
+        let (deeds, bus) = recorded(|| place.make());
+        let region = place.bus().join("region");
+        let inode = crate::sys::file::stat_path(&region).unwrap().inode;
+        let at = |wanted: &dyn Fn(&Deed) -> bool| deeds.iter().position(wanted).unwrap();
+        let named = at(&|deed| matches!(deed, Deed::Rename { to, .. } if *to == region));
+        let synced = at(&|deed| *deed == Deed::Sync { inode });
+        assert!(synced < named, "{deeds:?}");
+        drop(bus);
     }
 }

@@ -3,11 +3,15 @@
 
 use super::Inner;
 use super::counters::Counter;
+use crate::heap::Space;
 use crate::lock::{LockError, Patience};
+use crate::region::BadRegion;
 use crate::region::layout::header;
 use crate::sync::Ordering::{Acquire, Release};
 use crate::table::guard::Round;
 use crate::table::wish::WriteFailure;
+use std::fs::File;
+use std::io;
 
 /// Bytes by which the file grows at a time, at the most.
 const GROWTH_MAX: u64 = 16 << 20;
@@ -46,33 +50,121 @@ impl Inner {
 
     fn grow_locked(&self, before: u64, blocks: u64) -> Result<Result<(), String>, WriteFailure> {
         let core = &self.core;
-        let size = core.region.load(header::SIZE, Acquire)?;
-        let max = core.geometry.max_capacity;
-        if size > before {
+        if core.region.load(header::SIZE, Acquire)? > before {
             return Ok(Ok(()));
         }
-        let block = core.geometry.block_size();
-        let needed = blocks.saturating_mul(block);
-        let step = (size / 4).clamp(block * 16, GROWTH_MAX).max(needed) / block * block;
-        let mut step = step.min(max - size.min(max));
-        if step < needed {
-            return Ok(Err(format!("it is as large as it may be: {size} of {max} bytes")));
-        }
-        let reserve = |step| crate::sys::file::reserve(&self.region, size, step);
-        let mut reserved = reserve(step);
-        if reserved.is_err() && step > needed {
-            step = needed;
-            reserved = reserve(step);
-        }
-        if let Err(error) = reserved {
-            // Not when it is as large as it may be: that is no failure of the file system.
+        let ungrown = match extend(core, &self.region, blocks)? {
+            Ok(()) => {
+                self.count(Counter::Growths);
+                return Ok(Ok(()));
+            }
+            Err(ungrown) => ungrown,
+        };
+        // Not when it is as large as it may be: that is no failure of the file system.
+        if matches!(ungrown, Ungrown::Refused { .. }) {
             self.count(Counter::GrowthFailures);
-            return Ok(Err(error.to_string()));
         }
-        // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`. For the order of
-        // a death alone: others ask the kernel.
-        core.region.store(header::SIZE, size + step, Release)?;
-        self.count(Counter::Growths);
-        Ok(Ok(()))
+        Ok(Err(ungrown.to_string()))
+    }
+}
+
+/// Why a file did not grow.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ungrown {
+    #[error("it has {size} of at most {max} bytes, and {needed} more are needed")]
+    Max { size: u64, max: u64, needed: u64 },
+    #[error("{source}")]
+    Refused { asked: u64, source: io::Error },
+}
+
+/// Makes the file longer, so that a run of so many blocks ends in what is added; by more than that, where there is room for
+/// it. Nobody else does meanwhile.
+pub(super) fn extend(
+    space: &Space,
+    file: &File,
+    blocks: u64,
+) -> Result<Result<(), Ungrown>, BadRegion> {
+    let size = space.region.load(header::SIZE, Acquire)?;
+    let (max, block) = (space.geometry.max_capacity, space.geometry.block_size());
+    // A run may begin in the free blocks before the end. One more at least: those may be a reserve, which is not for all.
+    let needed = blocks.saturating_sub(space.free_at_end(blocks)?).max(1).saturating_mul(block);
+    let left = max.saturating_sub(size);
+    if left < needed {
+        return Ok(Err(Ungrown::Max { size, max, needed }));
+    }
+    let ahead = (size / 4).clamp(block * 16, GROWTH_MAX).max(needed) / block * block;
+    let mut step = ahead.min(left);
+    let reserve = |step| crate::sys::file::reserve(file, size, step);
+    let mut reserved = reserve(step);
+    if reserved.is_err() && step > needed {
+        step = needed;
+        reserved = reserve(step);
+    }
+    if let Err(source) = reserved {
+        return Ok(Err(Ungrown::Refused { asked: size + step, source }));
+    }
+    // ORDERING: [header.size] Release; pairs with the Acquire load in `blocks`. For the order of
+    // a death alone: others ask the kernel.
+    space.region.store(header::SIZE, size + step, Release)?;
+    Ok(Ok(()))
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::super::read::ReadBus as _;
+    use super::super::testing::Place;
+    use crate::error::OpenError;
+    use crate::sys::seam::failing;
+
+    /// Promise: a bus is full when there is no room, be it in what is free already and what may be added together.
+    /// Plant: the blocks before the end of the file do not count: the fifth is refused, with room for half as much again.
+    #[test]
+    fn a_run_may_begin_before_the_end() {
+        let place = Place::new();
+        let bus = place.options().max_capacity(64 << 20).create_at(place.bus()).unwrap();
+        let value = vec![1; 23 << 19];
+        for number in 0..5 {
+            bus.set_bytes(format!("k{number}"), &value).unwrap();
+        }
+        let error = bus.set_bytes("k5", &value).unwrap_err().to_string();
+        assert!(error.contains("of at most 67108864 bytes, and"), "{error}");
+        assert!(bus.check().is_clean());
+        bus.delete("k0").unwrap();
+        bus.set_bytes("k5", &value).unwrap();
+    }
+
+    /// Promise: what had room before has it when the bus is built anew.
+    /// Plant: no second, smaller try where the file system has not so much.
+    #[test]
+    fn a_rebuild_takes_what_there_is() {
+        let place = Place::new();
+        let options = place.options().capacity(1 << 20).max_capacity(16 << 20).log_size(4096);
+        let bus = options.create_at(place.bus()).unwrap();
+        for number in 0..1000 {
+            bus.set_bytes(format!("k{number}"), [1; 3000]).unwrap();
+        }
+        bus.snapshot().unwrap();
+        let capacity = bus.info().unwrap().capacity;
+        drop(bus);
+        let (mut refused, mut n) = (0, 0);
+        loop {
+            std::fs::remove_dir_all(place.bus()).unwrap();
+            let (end, came) = failing(n, libc::ENOSPC, || options.open_at(place.bus()));
+            match end {
+                Ok(bus) => {
+                    assert_eq!(bus.len().unwrap(), 1000);
+                    assert!(bus.info().unwrap().capacity <= capacity + (1 << 20));
+                }
+                Err(OpenError::NoSpace { .. }) => refused += 1,
+                Err(_) => {}
+            }
+            if !came {
+                break;
+            }
+            std::fs::create_dir_all(place.bus()).unwrap();
+            n += 1;
+        }
+        assert_eq!(refused, 1, "the room that it begins with");
     }
 }

@@ -328,6 +328,18 @@ impl Space {
         Pieces::of(stripe).next(self, usize::MAX)
     }
 
+    /// Free blocks before the end of the file, as far as so many.
+    pub(crate) fn free_at_end(&self, most: u64) -> Result<u64, BadRegion> {
+        let mut free = 0;
+        for block in (0..self.blocks()?).rev().take(most.try_into().unwrap_or(usize::MAX)) {
+            if self.block_word(block)?.state() != State::Free {
+                break;
+            }
+            free += 1;
+        }
+        Ok(free)
+    }
+
     /// Free blocks, and the longest run of them that anybody may have.
     pub(crate) fn free_blocks(&self) -> Result<(u64, u64), BadRegion> {
         let (mut free, mut run, mut longest, for_all) = (0, 0, 0, self.blocks_for_all()?);

@@ -22,13 +22,13 @@ mod imp {
         mapped: u64,
         writable: bool,
         extent: Option<Box<dyn Extent>>,
-        _keep: Keep,
+        keep: Keep,
     }
 
     /// What keeps the bytes alive.
     #[derive(Debug)]
     enum Keep {
-        Map(#[expect(dead_code, reason = "held for its Drop")] crate::sys::map::Mapping),
+        Map(crate::sys::map::Mapping),
         #[cfg(test)]
         Heap(#[expect(dead_code, reason = "held for its Drop")] std::sync::Arc<[AtomicU64]>),
     }
@@ -46,7 +46,7 @@ mod imp {
         ) -> Self {
             let (base, mapped) = (map.as_ptr(), map.len() as u64);
             let known = AtomicU64::new(extent.size().min(mapped));
-            Self { base, known, mapped, writable, extent: Some(extent), _keep: Keep::Map(map) }
+            Self { base, known, mapped, writable, extent: Some(extent), keep: Keep::Map(map) }
         }
 
         #[cfg(test)]
@@ -59,7 +59,7 @@ mod imp {
                 mapped: size,
                 writable: true,
                 extent: None,
-                _keep: Keep::Heap(words),
+                keep: Keep::Heap(words),
             }
         }
 
@@ -76,6 +76,15 @@ mod imp {
             }
             // SAFETY: each of its words was stored to, and any eight bytes are a word.
             unsafe { words.assume_init() }
+        }
+
+        /// Writes the first `len` bytes to the disk, where they have one.
+        pub(crate) fn sync(&self, len: u64) -> std::io::Result<()> {
+            match &self.keep {
+                Keep::Map(map) => map.sync(len),
+                #[cfg(test)]
+                Keep::Heap(_) => Ok(()),
+            }
         }
 
         pub(crate) fn writable(&self) -> bool {

@@ -101,6 +101,12 @@ impl Region {
         self.memory.copy()
     }
 
+    /// Writes the first `len` bytes to the disk, where they have one.
+    #[cfg(not(loom))]
+    pub(crate) fn sync(&self, len: u64) -> std::io::Result<()> {
+        self.memory.sync(len)
+    }
+
     /// Whether this process may store to it.
     pub(crate) fn writable(&self) -> bool {
         self.memory.writable()

@@ -309,6 +309,17 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the first `len` bytes of a region that `file` is mapped as to the disk, and the file's size.
+pub(crate) fn sync_mapped(file: &File, region: &crate::region::Region, len: u64) -> io::Result<()> {
+    gate(Call::Sync)?;
+    region.sync(len)?;
+    #[cfg(test)]
+    note(|| Deed::Sync { inode: inode(file) });
+    #[cfg(not(test))]
+    let _ = file;
+    Ok(())
+}
+
 /// Writes a directory's names to the disk.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     gate(Call::Sync)?;

@@ -28,6 +28,11 @@ impl Mapping {
         Ok(Self { map })
     }
 
+    /// Writes the first `len` bytes to the disk, and the file's size (`man 2 msync`).
+    pub(crate) fn sync(&self, len: u64) -> io::Result<()> {
+        self.map.flush_range(0, len.try_into().map_err(io::Error::other)?)
+    }
+
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.map.as_mut_ptr()
     }
