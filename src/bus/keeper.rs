@@ -329,7 +329,7 @@ impl Inner {
         if self.files_are_gone() {
             // The state is still mapped: it is saved before anybody is told.
             if self.saving.backend.is_some() && self.unsaved() > 0 {
-                let _saved = self.take_snapshot(&mut Going::until(0, &|| false));
+                self.save_lost();
             }
             self.core.region.store(header::DESTROYED, 1, Release)?;
             self.ring_all()?;

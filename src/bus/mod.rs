@@ -32,6 +32,7 @@ pub(crate) mod iter;
 pub(crate) mod journal;
 pub(crate) mod keeper;
 pub(crate) mod locks;
+mod lost;
 pub(crate) mod marks;
 pub(crate) mod members;
 pub(crate) mod metrics;

@@ -378,7 +378,9 @@ impl Inner {
     ) -> Result<SnapshotInfo, SnapshotError> {
         let Some(backend) = &self.saving.backend else { return Err(SnapshotError::NoBackend) };
         let saved = self.alone(going, |me, going| {
-            let saved = self.save(&**backend, me, going)?;
+            let held = self.hold_place()?;
+            let is_lost = || held.is_none() && self.files_are_gone();
+            let saved = self.save(&**backend, me, going, &is_lost)?;
             self.note(&saved).map_err(ReadError::from)?;
             Ok(saved)
         });

@@ -122,15 +122,18 @@ struct Try {
 
 impl Inner {
     /// Saves what a restore is about to replace. A directory for each: the image restored may be one of them.
-    fn save_replaced(&self, going: &mut Going<'_>) -> Result<SnapshotInfo, SnapshotError> {
+    pub(super) fn save_replaced(
+        &self,
+        going: &mut Going<'_>,
+    ) -> Result<SnapshotInfo, SnapshotError> {
         let revision = self.core.head().map_err(ReadError::from)?;
         let directory = self.saving.replaced.join(format!("{revision:020}"));
         let images = ImageDirectory { directory, is_compressed: false, keep: 1 };
-        self.alone(going, |me, going| self.save(&images, me, going))
+        self.alone(going, |me, going| self.save(&images, me, going, &|| false))
     }
 
     /// Removes all but the newest of what restores replaced. What can't be removed stays.
-    fn prune_replaced(&self) {
+    pub(super) fn prune_replaced(&self) {
         let Ok(mut names) = file::names(&self.saving.replaced) else { return };
         // Beside them stands what others are restoring.
         names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
@@ -223,7 +226,8 @@ impl Bus {
         options: SnapshotOptions<'_>,
     ) -> Result<SnapshotInfo, SnapshotError> {
         let inner = &self.inner;
-        let saved = inner.alone(&mut Going::of(options), |me, going| inner.save(to, me, going))?;
+        let save = |me, going: &mut Going<'_>| inner.save(to, me, going, &|| false);
+        let saved = inner.alone(&mut Going::of(options), save)?;
         inner.count(Counter::Backups);
         Ok(saved)
     }

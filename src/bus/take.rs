@@ -22,6 +22,7 @@ struct Walking<'b, 'a, 'g> {
     bus: &'b Inner,
     walk: Walk<'b>,
     going: &'a mut Going<'g>,
+    is_lost: &'a dyn Fn() -> bool,
     failed: Option<WalkError>,
 }
 
@@ -33,10 +34,8 @@ impl Walking<'_, '_, '_> {
             return Err(WalkError::Aborted);
         }
         let is_there = self.walk.next_into(entry)?;
-        if is_there && !self.going.pass(entry, self.bus) {
-            return Err(WalkError::Aborted);
-        }
-        Ok(is_there)
+        let is_good = if is_there { self.going.pass(entry, self.bus) } else { !(self.is_lost)() };
+        if is_good { Ok(is_there) } else { Err(WalkError::Aborted) }
     }
 }
 
@@ -117,16 +116,17 @@ impl Inner {
         self.seat().is_some_and(awaited) || self.is_locked(AWAITED_BYTE)
     }
 
-    /// Saves to a backend, which may be another one than the bus's.
+    /// Saves to a backend, which may be another one than the bus's. What `is_lost` when all is read is not saved.
     pub(super) fn save(
         &self,
         backend: &dyn Backend,
         (me, owner): (u32, u64),
         going: &mut Going<'_>,
+        is_lost: &dyn Fn() -> bool,
     ) -> Result<SnapshotInfo, SnapshotError> {
         let begun = Instant::now();
         for _ in 0..TRIES {
-            if self.is_gone() {
+            if self.is_gone() || is_lost() {
                 return Err(ReadError::Gone { path: self.path.clone() }.into());
             }
             let total = self.core.count_entries().map_err(ReadError::from)?;
@@ -135,7 +135,7 @@ impl Inner {
             }
             let walk = Walk::begin(&self.core, me, owner).map_err(|error| self.failed(error))?;
             let head = walk.head;
-            let mut walking = Walking { bus: self, walk, going, failed: None };
+            let mut walking = Walking { bus: self, walk, going, is_lost, failed: None };
             let saved = backend.save(&head, &mut walking);
             // The snapshot ends with it.
             let Walking { walk: _walk, failed, .. } = walking;

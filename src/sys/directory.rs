@@ -45,10 +45,15 @@ impl Directory {
     pub(crate) fn has_its_name(&self) -> bool {
         match (super::file::stat(&self.file), super::file::stat_path(&self.path)) {
             (Ok(here), Ok(there)) if here.is_same(&there) => true,
-            (Ok(_), Ok(_)) => self.view != View::now(),
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => self.view != View::now(),
+            (Ok(_), Ok(_)) => !self.is_seen_as_before(),
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => !self.is_seen_as_before(),
             _ => true,
         }
+    }
+
+    /// Whether paths mean to this process what they meant when it was opened.
+    pub(crate) fn is_seen_as_before(&self) -> bool {
+        self.view == View::now()
     }
 
     /// A path by which a call that takes no directory's descriptor finds a name in it, however long the directory's own is.
