@@ -45,7 +45,8 @@ impl Args {
         let mut watch = begin(&tool.path(&self.name)?, key, Some(Cursor::NOW))?;
         loop {
             halt.check()?;
-            while watch.try_recv()?.is_some() {}
+            // One event a look: writers may be faster than who takes all that there are.
+            let is_drained = watch.try_recv()?.is_none();
             let entry = reader.get_entry(key)?;
             if self.holds(entry.as_ref()) {
                 return show(tool, out, entry);
@@ -56,7 +57,7 @@ impl Args {
             }
             // Where nobody keeps the bus, no record tells of an expiry.
             let expiry = entry.and_then(|entry| entry.stat.expires_in).unwrap_or(LOOK);
-            if !pause(&watch, &halt, left.min(LOOK).min(expiry))? {
+            if is_drained && !pause(&watch, &halt, left.min(LOOK).min(expiry))? {
                 return Ok(Outcome::Done);
             }
         }

@@ -126,6 +126,14 @@ impl Feed {
         Ok(())
     }
 
+    /// Passes by all that there is to tell so far.
+    pub(crate) fn skip(&mut self, inner: &Inner) -> Result<(), WatchError> {
+        self.log = Follower::after(inner.core.head().map_err(ReadError::from)?);
+        self.queue.clear();
+        self.has_to_list = false;
+        Ok(())
+    }
+
     /// From now on only the newest state of each key is told.
     pub(crate) fn conflate(&mut self) {
         if self.conflation.is_some() {
@@ -178,12 +186,13 @@ impl Feed {
 
     /// Whether a record is for this watch, and as what.
     fn told(&mut self, inner: &Inner, record: Record) -> Result<Option<Event>, WatchError> {
+        if record.revision > self.listed_until && !self.listed.is_empty() {
+            self.listed = HashMap::new();
+        }
         if !concerns(&record, &self.prefix) {
             return Ok(None);
         }
-        if record.revision > self.listed_until {
-            self.listed = HashMap::new();
-        } else if self.listed.get(&record.key).is_some_and(|listed| record.revision <= *listed) {
+        if self.listed.get(&record.key).is_some_and(|listed| record.revision <= *listed) {
             return Ok(None);
         }
         self.has_to_list |= record.kind == RecordKind::Restore;
@@ -229,6 +238,18 @@ mod tests {
         feed.queue.clear();
         assert!(matches!(feed.next(&bus.inner).unwrap(), Some(Event::Lagged { .. })));
         assert_eq!(feed.next(&bus.inner).unwrap(), None);
+    }
+
+    /// Plant: only a record of the prefix lets what was listed go.
+    #[test]
+    fn what_was_listed_is_kept_only_until_the_log_has_passed_it() {
+        let (bus, _place) = bus();
+        bus.set("k", &1).unwrap();
+        let mut feed = Feed::new(&bus.inner, b"k", None).unwrap();
+        bus.set("other", &1).unwrap();
+        assert!(!feed.listed.is_empty());
+        while feed.next(&bus.inner).unwrap().is_some() {}
+        assert!(feed.listed.is_empty());
     }
 
     /// Plant: without `LISTINGS_MAX` it lists for ever.

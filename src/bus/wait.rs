@@ -3,6 +3,7 @@
 use super::Inner;
 use super::watch::Watch;
 use crate::error::WatchError;
+use crate::sys::socket::SELF_LOOK;
 use crate::types::Cursor;
 use crate::value::Entry;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ pub(crate) fn wait_for(
     // Before the first look: what changes after it is told.
     let mut watch = Watch::new(inner, key, Some(Cursor::NOW))?;
     loop {
-        while watch.try_recv()?.is_some() {}
+        // What came so far the look shows. Not by taking event after event, which writers may outrun.
+        watch.skip()?;
         let entry = inner.entry(key)?;
         if holds(entry.as_ref()) {
             return Ok(Waited::Holds(entry));
@@ -37,9 +39,11 @@ pub(crate) fn wait_for(
         if left.is_zero() {
             return Ok(Waited::TimedOut(entry));
         }
-        // Where nobody keeps the bus, no record tells of an expiry.
-        let expiry = entry.and_then(|entry| entry.stat.expires_in).unwrap_or(Duration::MAX);
-        drop(watch.recv_timeout(left.min(expiry))?);
+        // Where nobody keeps the bus, no record tells of an expiry. A wait's clock stands still with the
+        // host, a deadline's does not.
+        let expiry = entry.and_then(|entry| entry.stat.expires_in);
+        let look = expiry.map_or(Duration::MAX, |expiry| expiry.min(SELF_LOOK));
+        drop(watch.recv_timeout(left.min(look))?);
     }
 }
 
@@ -47,7 +51,11 @@ pub(crate) fn wait_for(
 mod tests {
     use super::super::testing::Place;
     use super::*;
+    use crate::sys::seam::{Call, meanwhile};
+    use crate::table::Clock;
     use crate::{Bus, BusReader, ReadBus};
+    use std::cell::Cell;
+    use std::rc::Rc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     fn bus() -> (Bus, Place) {
@@ -98,6 +106,48 @@ mod tests {
         let reader = BusReader::open_at(place.bus()).unwrap();
         let end = reader.wait_for("k", LONG, |entry| entry.is_none());
         assert!(matches!(end, Ok(Waited::Holds(None))), "{end:?}");
+    }
+
+    /// Promise: an expiry ends a wait also when the host slept meanwhile, and its clocks went apart.
+    /// Plant: no look before the time that the key had left by the clock of the wait.
+    #[test]
+    fn a_key_that_expires_while_the_host_sleeps_ends_a_wait() {
+        let (mut bus, _place) = bus();
+        let inner = Arc::get_mut(&mut bus.inner).unwrap();
+        inner.core.clock = Clock::fixed(inner.core.clock.boot());
+        bus.put("k").ttl(LONG).set(&1).unwrap();
+        let begun = Instant::now();
+        let end = bus.wait_for("k", LONG * 2, |entry| {
+            if entry.is_some() {
+                bus.inner.core.clock.advance(LONG.as_nanos() as u64);
+            }
+            entry.is_none()
+        });
+        assert!(matches!(end, Ok(Waited::Holds(None))), "{end:?}");
+        assert!(begun.elapsed() < LONG / 2, "it was slept through");
+    }
+
+    /// Changes another key each time that the bell is emptied, so often at the most.
+    fn outrun(bus: Bus, left: Rc<Cell<u32>>) {
+        if left.get() > 0 {
+            left.set(left.get() - 1);
+            bus.set("k1", &left.get()).unwrap();
+            meanwhile(Call::Receive, || outrun(bus, left));
+        }
+    }
+
+    /// Promise: a wait ends when its time is over, however fast others change keys that begin alike.
+    /// Plant: events are taken until there is none, before each look.
+    #[test]
+    fn writers_that_outrun_it_do_not_prolong_it() {
+        let (bus, _place) = bus();
+        // More than a millisecond has room for.
+        let left = Rc::new(Cell::new(20_000));
+        outrun(bus.clone(), Rc::clone(&left));
+        let end = bus.wait_for("k", Duration::from_millis(1), |_| false);
+        assert!(matches!(end, Ok(Waited::TimedOut(None))), "{end:?}");
+        assert!(left.take() > 0, "it ended when the others did");
+        meanwhile(Call::Receive, || ());
     }
 
     /// Plant: the entry is made from whatever event came, which may be of a longer key or a clear.

@@ -139,6 +139,13 @@ impl Watch {
         self.tells(end)
     }
 
+    /// Passes by all that there is to tell so far: the next event is of what comes after this.
+    pub(crate) fn skip(&mut self) -> Result<(), WatchError> {
+        self.feed.skip(self.sleeper.inner())?;
+        self.sleeper.passes(self.feed.passed());
+        Ok(())
+    }
+
     /// Counts what is told, and notes how far it has come.
     fn tells(&self, end: Result<Option<Event>, WatchError>) -> Result<Option<Event>, WatchError> {
         let inner = self.sleeper.inner();
