@@ -273,13 +273,15 @@ impl Inner {
             return Ok(());
         }
         let core = &self.core;
-        let expire = |index, most| core.expire_stripe(me, index, most);
-        let round = core.in_each_stripe(GLANCE, &|| stop.is_wanted(), expire)?;
+        let mut gone = 0;
+        let expire = |index, most| core.expire_stripe(me, index, most, &mut gone);
+        let round = core.in_each_stripe(GLANCE, &|| stop.is_wanted(), expire);
+        self.ring_expired(gone);
+        let round = round?;
         // Waiting is no work: what was passed over is looked at again in the next turn.
         if round.stalled.is_none() {
             turn.expiry = Instant::now() + begun.elapsed() * (EXPIRY_SHARE - 1);
         }
-        self.ring_expired(round.sum);
         Ok(())
     }
 

@@ -40,8 +40,9 @@ pub struct MemberInfo {
 impl Inner {
     /// BURIAL of a dead slot by the member in slot `me`; `dead == me` for the newcomer, who holds
     /// the byte itself. Pins, locks, watches, the keys that vanish with it; then every watch is
-    /// rung, since the dead may have committed and not rung. `ended` says how it ended, for those who
-    /// watch members. No lock is waited for longer than `most`. Gives whether there was a burial.
+    /// rung, since the dead may have committed and not rung, and once also when a lock holds that up.
+    /// `ended` says how it ended, for those who watch members. No lock is waited for longer than `most`.
+    /// Gives whether there was a burial.
     pub(crate) fn bury(
         &self,
         dead: u32,
@@ -56,29 +57,22 @@ impl Inner {
             return Ok(false);
         }
         core.clear_pins(dead)?;
-        let mended = core.mend_slot(dead, me, &Patience::new(most), &mut probe)?;
         let at = self.member_at(u64::from(dead));
         let generation = core.region.load(at + member::GENERATION, Acquire)?;
-        let owner = owner_word(dead, generation);
-        core.abort_snapshot_of(me, owner, most)?;
-        core.watches_of(owner, &mut |name| {
-            // A socket that stays is bound over by the slot's next watch.
-            let _gone = self.bells.as_ref().map(|bells| bells.unlink(&name.to_string()));
-        })?;
-        if core.region.load(at + member::EPHEMERAL, Acquire)? != 0 {
-            core.delete_owned(me, owner, most).map_err(|failure| match failure {
-                WriteFailure::Lock(error) => error,
-                WriteFailure::Bad(bad) => bad.into(),
-                // Deleting needs no room and has no condition.
-                _ => LockError::Stalled { owner: dead, what: "what its keys are kept by" },
-            })?;
-            core.region.store(at + member::EPHEMERAL, 0, Release)?;
-        }
         let was_there = core.region.load(at + member::STATE, Acquire)? != 0;
+        let (mut mended, mut gone) = (0, 0);
+        let end = core.mend_slot(dead, me, &Patience::new(most), &mut probe).and_then(|count| {
+            mended = count;
+            self.take_away(owner_word(dead, generation), dead, (me, most), &mut gone)
+        });
+        // What was committed has happened, whatever holds up the rest: that rings at once, and does so again
+        // only for what is new, since those who are woken may come to bury too.
+        let is_told = end.is_err() && !seat.begins_to_stall(dead, generation);
         // While the slot still counts as used: whoever dies here leaves a burial to do.
-        if was_there || mended > 0 {
+        if was_there && !is_told || mended + gone > 0 {
             self.ring_all()?;
         }
+        end?;
         if was_there {
             core.region.store(at + member::ENDED, generation << 8 | ended, Release)?;
         }
@@ -90,6 +84,33 @@ impl Inner {
             self.count(Counter::Burials);
         }
         Ok(was_there)
+    }
+
+    /// Of a burial: what the dead had begun, what it was rung by, and what it owned, `gone` of these so far.
+    fn take_away(
+        &self,
+        owner: u64,
+        dead: u32,
+        (me, most): (u32, Duration),
+        gone: &mut u64,
+    ) -> Result<(), LockError> {
+        let core = &self.core;
+        core.abort_snapshot_of(me, owner, most)?;
+        core.watches_of(owner, &mut |name| {
+            // A socket that stays is bound over by the slot's next watch.
+            let _gone = self.bells.as_ref().map(|bells| bells.unlink(&name.to_string()));
+        })?;
+        let ephemeral = self.member_at(u64::from(dead)) + member::EPHEMERAL;
+        if core.region.load(ephemeral, Acquire)? != 0 {
+            core.delete_owned(me, owner, most, gone).map_err(|failure| match failure {
+                WriteFailure::Lock(error) => error,
+                WriteFailure::Bad(bad) => bad.into(),
+                // Deleting needs no room and has no condition.
+                _ => LockError::Stalled { owner: dead, what: "what its keys are kept by" },
+            })?;
+            core.region.store(ephemeral, 0, Release)?;
+        }
+        Ok(())
     }
 
     /// Where nobody is keeper, whoever attaches or detaches does a part of its work: burials and what
@@ -115,18 +136,19 @@ impl Inner {
         self.bury_all(me)?;
         let core = &self.core;
         // One stripe at least, however slow all else was.
+        let mut gone = 0;
         let round = core.in_each_stripe(GLANCE, &|| false, |index, most| {
             if index > 0 && begun.elapsed() > TEND_MAX {
-                return Ok(0);
+                return Ok(());
             }
             core.sweep_cleared(me, index, most)?;
-            core.expire_stripe(me, index, most)
-        })?;
-        self.ring_expired(round.sum);
-        Ok(())
+            core.expire_stripe(me, index, most, &mut gone)
+        });
+        self.ring_expired(gone);
+        round.map(drop)
     }
 
-    /// Wakes whom it concerns that so many keys or locks expired.
+    /// Wakes whom it concerns that so many keys or locks expired, whatever held up the rest.
     pub(crate) fn ring_expired(&self, count: u64) {
         if count > 0 {
             self.ring_watches(Sort::Keys, None);

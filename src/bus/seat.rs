@@ -31,8 +31,9 @@ use crate::sys::fork::{NoFork, Private, leave_all};
 use crate::sys::lock::{locked_range, try_lock_byte, unlock_all};
 use crate::sys::map::WipeOnFork;
 use crate::sys::{clock, process};
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A member slot, and how its user proves to be alive.
@@ -51,6 +52,8 @@ pub(crate) struct Seat {
     pub(super) callbacks: Callbacks,
     /// Snapshots of one handle, one at a time. Not the handle's: a forked child would have it as its parent's thread held it.
     pub(super) one: Mutex<()>,
+    /// Whose burials have begun to wait, by slot: that they did is rung once.
+    stalled: Mutex<HashMap<u32, u64>>,
     /// How many threads wait for it.
     pub(super) awaited: AtomicU64,
     /// Hazard slots of the member that are in use, a bit each.
@@ -137,6 +140,7 @@ impl Seat {
             undertaker: Prober::new(members()?),
             callbacks: Callbacks::default(),
             one: Mutex::default(),
+            stalled: Mutex::default(),
             awaited: AtomicU64::new(0),
             pins: AtomicU64::new(0),
             lanes_at: space.geometry.member(slot) + member::LANES,
@@ -150,6 +154,12 @@ impl Seat {
     /// How entries name their owner.
     pub(crate) fn owner(&self) -> u64 {
         owner_word(self.slot, self.generation)
+    }
+
+    /// Notes that the burial of this user of a slot has to wait: whether that is new.
+    pub(super) fn begins_to_stall(&self, slot: u32, generation: u64) -> bool {
+        let mut stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+        stalled.insert(slot, generation) != Some(generation)
     }
 
     /// Lets the member die: the kernel drops its locks, and the handle cleans nothing up.

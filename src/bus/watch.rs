@@ -171,8 +171,9 @@ impl Watch {
 
 /// For `poll`, `epoll` and `mio`, by level or by edge. It becomes readable when something may have come since
 /// [`try_recv`](Watch::try_recv) gave nothing: call that until it does, and only then wait. Who waits so
-/// should look by itself now and then (a blocking wait does each second): where nobody keeps the bus, a
-/// writer that is killed between its commit and the ring wakes nobody.
+/// should look by itself now and then (a blocking wait does each second): where nobody keeps the bus, or
+/// its keeper is stopped, a writer that is killed between its commit and the ring wakes nobody; nor, with a
+/// keeper either, does one that is stopped there, until it goes on.
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sleeper.as_fd()

@@ -298,7 +298,7 @@ fn what_expires_or_is_owned_survives_every_double_crash() {
     let expire = |core: &Core| {
         core.clock.advance(1000);
         for stripe in 0..core.geometry.stripes {
-            core.expire_stripe(0, stripe, core.patience)?;
+            core.expire_stripe(0, stripe, core.patience, &mut 0)?;
         }
         Ok(())
     };
@@ -312,7 +312,7 @@ fn what_expires_or_is_owned_survives_every_double_crash() {
         let wish = Wish { key: b"k5".into(), action, condition: Condition::Any };
         core.write_one(0, &wish).map(|_| ())
     };
-    let disown = |core: &Core| core.delete_owned(0, OWNER, core.patience).map(|_| ());
+    let disown = |core: &Core| core.delete_owned(0, OWNER, core.patience, &mut 0);
     let points = crash_between("expire", &timed, &expire, 5)
         + crash_between("overwrite what expired", &timed, &overwrite, 2)
         + crash("set a deadline", &timed, &renew, 1)
@@ -342,7 +342,7 @@ fn locks_survive_every_double_crash_and_every_clear() {
         core.write_one(0, &wish).map(|_| ())
     };
     let clear = |core: &Core| core.clear(0, 1, b"me").map(|_| ());
-    let disown = |core: &Core| core.delete_owned(0, OWNER, core.patience).map(|_| ());
+    let disown = |core: &Core| core.delete_owned(0, OWNER, core.patience, &mut 0);
     let points = crash("lock", &locked, &one(lock_of("l1", OWNER)), 1)
         + crash("unlock", &locked, &free, 1)
         + crash("clear beside locks", &locked, &clear, 13)

@@ -74,18 +74,19 @@ impl Space {
 }
 
 impl Core {
-    /// Logs and lets go what has expired in one stripe. Gives how many.
+    /// Logs and lets go what has expired in one stripe, and adds to `gone` how many, those before a failure too.
     pub(crate) fn expire_stripe(
         &self,
         me: u32,
         index: u64,
         most: Duration,
-    ) -> Result<u64, WriteFailure> {
+        gone: &mut u64,
+    ) -> Result<(), WriteFailure> {
         let at = self.geometry.stripe(index) + stripe::DEADLINE;
         let now = self.clock.boot();
         let earliest = self.region.load(at, Relaxed)?;
         if earliest == 0 || earliest > now {
-            return Ok(0);
+            return Ok(());
         }
         let guard = self.lock_stripe(index, me, &Patience::new(most))?;
         let (mut due, mut next) = (Vec::new(), 0);
@@ -103,17 +104,18 @@ impl Core {
             self.region.store(at, next, Relaxed)?;
         }
         drop(guard);
-        self.write_chunks(me, &due, Action::Expire { time: self.clock.wall() }, most)
+        self.write_chunks(me, &due, Action::Expire { time: self.clock.wall() }, most, gone)
     }
 
     /// Deletes the keys of one owner, and its locks after them: who gets a lock of the dead finds nothing
-    /// else of theirs. Gives how many.
+    /// else of theirs. Adds to `gone` as [`expire_stripe`](Self::expire_stripe) does.
     pub(crate) fn delete_owned(
         &self,
         me: u32,
         owner: u64,
         most: Duration,
-    ) -> Result<u64, WriteFailure> {
+        gone: &mut u64,
+    ) -> Result<(), WriteFailure> {
         let mut owned = Vec::new();
         for index in self.timed_stripes()? {
             let guard = self.lock_stripe(index, me, &Patience::new(most))?;
@@ -127,7 +129,7 @@ impl Core {
         }
         owned.sort_by_key(|(realm, _)| *realm == Realm::Locks);
         let action = Action::DeleteOwned { owner, time: self.clock.wall() };
-        self.write_chunks(me, &owned, action, most)
+        self.write_chunks(me, &owned, action, most, gone)
     }
 
     fn write_chunks(
@@ -136,8 +138,8 @@ impl Core {
         keys: &[(Realm, Vec<u8>)],
         action: Action<'_>,
         most: Duration,
-    ) -> Result<u64, WriteFailure> {
-        let mut count = 0;
+        gone: &mut u64,
+    ) -> Result<(), WriteFailure> {
         for chunk in keys.chunks(CHUNK) {
             let names = chunk.iter().map(|(realm, key)| Name { realm: *realm, bytes: key });
             let wish = |key| Wish { key, action, condition: Condition::Any };
@@ -146,7 +148,7 @@ impl Core {
             let mut tell = |done: Done| {
                 self.tally(me, Counter::Expired, done.sorts.expired.into());
                 self.tally(me, Counter::Deleted, done.sorts.deleted.into());
-                count += done.count;
+                *gone += done.count;
             };
             match write(&wishes) {
                 // So many need a list, and a bus that is full has no room for it: fewer need none.
@@ -158,7 +160,7 @@ impl Core {
                 end => tell(end?),
             }
         }
-        Ok(count)
+        Ok(())
     }
 }
 
@@ -168,9 +170,10 @@ mod tests {
     use super::super::Clock;
     use super::super::testing::{bus, small};
     use super::*;
-    use crate::lock::CONTENDED;
+    use crate::lock::{CONTENDED, LockError};
     use crate::table::entry::Note;
     use crate::table::wish::KIND_COUNTER;
+    use crate::word::Hash;
 
     /// Plant: decisions that are not made anew when the deadline passed while the commit lock was
     /// waited for: the conditions hold, and the counter goes on from 7.
@@ -227,8 +230,39 @@ mod tests {
         }
         while core.make_span(0, class::LIST, (1, true), 64).is_ok() {}
         core.clock.advance(3000);
-        let gone =
-            (0..core.geometry.stripes).map(|stripe| core.expire_stripe(0, stripe, core.patience));
-        assert_eq!(gone.map(Result::unwrap).sum::<u64>(), 200);
+        let mut gone = 0;
+        for stripe in 0..core.geometry.stripes {
+            core.expire_stripe(0, stripe, core.patience, &mut gone).unwrap();
+        }
+        assert_eq!(gone, 200);
+    }
+
+    /// Promise: what was committed counts, and so is told, whatever holds up the rest.
+    /// Plant: what is gone is given with the end alone.
+    #[test]
+    fn what_is_gone_counts_before_a_stall() {
+        let (core, _graves) = bus(small(1 << 20));
+        let stripe = |key: &[u8]| {
+            Hash::of(Name::from(key), core.geometry.seed).stripe(core.geometry.stripes)
+        };
+        let of = |wanted| {
+            let keys = (0..).map(|number| format!("k{number}").into_bytes());
+            keys.filter(move |key| stripe(key) == wanted)
+        };
+        let keys: Vec<_> = of(0).take(CHUNK).chain(of(1).take(1)).collect();
+        let note = Note { deadline: 1, kind: KIND_COUNTER, ..Note::default() };
+        for key in &keys {
+            let (value, condition) = (&[0; 8][..], Condition::Any);
+            let key = key.as_slice().into();
+            core.write_one(0, &Wish { key, action: Action::Set { value, note }, condition })
+                .unwrap();
+        }
+        let due: Vec<_> = keys.into_iter().map(|key| (Realm::Keys, key)).collect();
+        let guard = core.lock_stripe(1, 1, &core.patience()).unwrap();
+        let (most, mut gone) = (Duration::from_millis(1), 0);
+        let end = core.write_chunks(0, &due, Action::Expire { time: 1 }, most, &mut gone);
+        assert!(matches!(end, Err(WriteFailure::Lock(LockError::Stalled { .. }))), "{end:?}");
+        assert_eq!(gone, CHUNK as u64);
+        drop(guard);
     }
 }

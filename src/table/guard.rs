@@ -18,7 +18,6 @@ use std::time::Duration;
 /// What became of a round through all stripes.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
-    pub(crate) sum: u64,
     /// The first lock that was not to be had.
     pub(crate) stalled: Option<LockError>,
 }
@@ -76,13 +75,13 @@ impl Core {
         Patience::new(self.patience)
     }
 
-    /// Does something in every stripe, and adds up what it gives. One in which a lock is not to be had within `most` is passed
+    /// Does something in every stripe. One in which a lock is not to be had within `most` is passed
     /// over: who stands still must not hold up what there is to do in the others, which are waited for less from then on.
-    pub(crate) fn in_each_stripe(
+    pub(crate) fn in_each_stripe<T>(
         &self,
         mut most: Duration,
         is_over: &dyn Fn() -> bool,
-        mut work: impl FnMut(u64, Duration) -> Result<u64, WriteFailure>,
+        mut work: impl FnMut(u64, Duration) -> Result<T, WriteFailure>,
     ) -> Result<Round, WriteFailure> {
         let mut round = Round::default();
         for index in 0..self.geometry.stripes {
@@ -95,7 +94,7 @@ impl Core {
                     // Still enough to take a lock over from the dead.
                     most = most.min(PROBE_AFTER * 2);
                 }
-                end => round.sum += end?,
+                end => drop(end?),
             }
         }
         Ok(round)

@@ -3,6 +3,7 @@ use crate::bus::Bus;
 use crate::bus::read::ReadBus;
 use crate::bus::testing::Place;
 use crate::lock::LockError;
+use crate::region::layout::entry;
 use crate::word::{Hash, Name};
 use crate::{Cursor, Watch};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -137,6 +138,65 @@ fn others_are_buried_beside_one_that_waits() {
     assert_eq!(bus.members().unwrap().len(), 4, "one of three is buried");
     assert_eq!(bus.inner.bury_all(me), Ok(2));
     assert_eq!(bus.members().unwrap().len(), 2);
+}
+
+/// Promise: a burial that has to wait rings what the dead may have committed, and does not ring again and again.
+/// Plants: the stall ends it before the ring; each attempt rings.
+#[test]
+fn a_burial_that_waits_rings_once() {
+    let (place, stopped, bus) = stalled();
+    let dying = place.options().attach_at(place.bus()).unwrap();
+    dying.put("mine").ephemeral().set(&1).unwrap();
+    let mut watch = asleep(&bus);
+    dying.inner.seat().unwrap().die();
+    let me = bus.inner.writer().unwrap();
+    beside(&stopped, stripe_of(&bus, b"mine"), || {
+        for rings in [true, false] {
+            let end = bus.inner.bury_all(me);
+            assert!(matches!(end, Err(LockError::Stalled { .. })), "{end:?}");
+            assert_eq!(is_rung(&watch), rings);
+            assert_eq!(watch.try_recv().unwrap(), None);
+        }
+    });
+    assert_eq!(bus.inner.bury_all(me), Ok(1));
+    assert!(is_rung(&watch));
+}
+
+/// Promise: what expired is told, whatever ends the round through the stripes.
+/// Plants: a failure of the keeper's round comes before its ring; of who tends it.
+#[test]
+fn what_expired_is_told_whatever_comes_behind_it() {
+    let (_place, stopped, bus) = stalled();
+    let last = bus.inner.core.geometry.stripes - 1;
+    let bad = (0..).map(|n| format!("bad{n}")).find(|key| stripe_of(&bus, key.as_bytes()) == last);
+    let first = (0..).map(|n| format!("due{n}")).find(|key| stripe_of(&bus, key.as_bytes()) == 0);
+    let (bad, first) = (bad.unwrap(), first.unwrap());
+    bus.put(&bad).ttl(Duration::from_secs(3600)).set(&1).unwrap();
+    let mut at = 0;
+    let mut note = |seen: &crate::table::read::Seen<'_>| {
+        at = seen.entry.at();
+        Ok(())
+    };
+    assert!(bus.inner.find(bad.as_bytes(), &mut note).unwrap());
+    bus.inner.core.region.store(at + entry::META, u64::MAX, Relaxed).unwrap();
+    let keeps = || {
+        let me = bus.inner.writer().unwrap();
+        bus.inner.expire_in_time(me, &mut Turn::first(), &Stop::default())
+    };
+    let tends = || stopped.inner.tend_unkept();
+    for expires in [&keeps as &dyn Fn() -> Result<(), WriteFailure>, &tends] {
+        bus.put(&first).ttl(Duration::from_millis(1)).set(&1).unwrap();
+        while bus.contains(&first).unwrap() {
+            std::thread::yield_now();
+        }
+        // The last stripe has something that is due, too.
+        let due = bus.inner.core.geometry.stripe(last) + stripe::DEADLINE;
+        bus.inner.core.region.store(due, 1, Relaxed).unwrap();
+        let watch = asleep(&bus);
+        let end = expires();
+        assert!(matches!(end, Err(WriteFailure::Bad(_))), "{end:?}");
+        assert!(is_rung(&watch));
+    }
 }
 
 /// Promise: what who comes or goes takes away in the keeper's stead is told.
