@@ -51,11 +51,13 @@ fn cleared(inner: &Inner) -> Result<u64, ReadError> {
     Ok(inner.core.region.load_count(header::CLEARED_AT, Acquire)?)
 }
 
-/// Records that are gone.
+/// Something between what the receiver knows and what is there, that no record tells: it has to be listed.
 #[derive(Debug, Clone, Copy)]
 struct Gap {
-    missed: u64,
-    resume: u64,
+    /// The revision up to which the receiver knows all.
+    after: u64,
+    /// So many records are gone, up to this revision; nothing behind a restore, which tells of itself.
+    lagged: Option<(u64, u64)>,
 }
 
 /// What a receiver knows, and what it is to be told.
@@ -68,6 +70,8 @@ pub(crate) struct Conflation {
     round: VecDeque<Pending>,
     coming: HashMap<Vec<u8>, Pending>,
     gap: Option<Gap>,
+    /// As long as the round is what a listing found: the revision after which its gap began.
+    listed_after: Option<u64>,
 }
 
 impl Conflation {
@@ -79,15 +83,28 @@ impl Conflation {
     /// Records are gone, so what is there has to be listed; that finds what was kept for the next round.
     pub(crate) fn has_missed(&mut self, missed: u64, resume: u64) {
         self.coming.clear();
-        self.gap = Some(Gap { missed, resume });
+        let after = resume.saturating_sub(missed);
+        self.gap = Some(Gap { after, lagged: Some((missed, resume)) });
     }
 
-    /// The revision up to which the receiver has the newest state, when the log was read up to `passed`.
+    /// The same of a restore at this revision: what it brought has no records.
+    pub(crate) fn has_restored(&mut self, revision: u64) {
+        self.coming.clear();
+        self.gap = Some(Gap { after: revision.saturating_sub(1), lagged: None });
+    }
+
+    /// The revision up to which the receiver has the newest state, when the log was read up to `passed`. Who
+    /// begins there meets a gap again whose listing was not told to its end.
     pub(crate) fn passed(&self, passed: u64) -> u64 {
         let waiting =
             self.round.iter().chain(self.coming.values()).map(|p| p.revision.saturating_sub(1));
-        let gap = self.gap.iter().map(|gap| gap.resume.saturating_sub(gap.missed));
-        waiting.chain(gap).min().unwrap_or(passed).min(passed)
+        let gap = self.gap.map(|gap| gap.after);
+        waiting.chain(gap).chain(self.listed_after).min().unwrap_or(passed).min(passed)
+    }
+
+    /// Where the gap began whose listing the queue tells: what is in there is held back by who has it.
+    pub(crate) fn hands_over(&mut self) -> Option<u64> {
+        self.listed_after.take()
     }
 
     /// The next event; `queue` gets those that a new listing tells.
@@ -103,10 +120,13 @@ impl Conflation {
         loop {
             self.read(inner, prefix, log, head)?;
             while let Some(pending) = self.round.pop_front() {
-                if let Some(change) = self.tell(inner, pending)? {
+                let told = self.tell(inner, pending)?;
+                self.listed_after = self.listed_after.filter(|_| !self.round.is_empty());
+                if let Some(change) = told {
                     return Ok(Some(Event::Change(change)));
                 }
             }
+            self.listed_after = None;
             if self.gap.is_some() {
                 // One that is overtaken at each listing looks again when it is asked again: nothing was
                 // found, and what changes after this listing rings.
@@ -192,7 +212,7 @@ impl Conflation {
                 self.knows_all = true;
             }
             // What is there now is to be listed.
-            RecordKind::Restore => self.has_missed(0, revision),
+            RecordKind::Restore => self.has_restored(revision),
             _ => {
                 if self.told.remove(&key).is_none() && self.knows_all {
                     return Ok(None);
@@ -242,11 +262,12 @@ impl Conflation {
     ) -> Result<(), WatchError> {
         let Listing { entries, before, .. } = Listing::read(inner, prefix)?;
         let gap = self.gap.take();
+        self.listed_after = gap.map(|gap| gap.after);
         *log = Follower::after(before);
         if !self.knows_all {
             self.knows_all = true;
             self.told.clear();
-            if let Some(Gap { missed: missed @ 1.., resume }) = gap {
+            if let Some((missed, resume)) = gap.and_then(|gap| gap.lagged) {
                 queue.push_back(Event::Lagged { missed, resume: inner.cursor(resume) });
             }
             for entry in entries {

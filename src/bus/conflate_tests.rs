@@ -12,7 +12,7 @@ fn narrow() -> (Bus, Place) {
 }
 
 /// What a receiver makes of what it is told.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Receiver {
     entries: BTreeMap<Vec<u8>, (u64, Vec<u8>)>,
     /// The last revision of each key, also of those that are gone; of the empty key: of a clear.
@@ -157,6 +157,40 @@ fn behind_a_gap_what_differs_is_told() {
     let rest = told(&mut watch);
     assert_eq!(rest, [(head, "changes".to_owned()), (head, "goes".to_owned())]);
     assert_eq!(watch.cursor().revision, head);
+}
+
+/// Promise (watching): whoever goes on from the cursor of a watch, as it was after any of its events, is told all
+/// that it was not told yet: that a key is gone, too, of which no record is left.
+/// Plants: a cursor behind the gap as soon as what is there was listed, of a watch that knows all, or of one that
+/// began at a cursor.
+#[test]
+fn a_cursor_from_the_midst_of_a_listing_leads_back_before_its_gap() {
+    let (bus, _place) = narrow();
+    for key in ["stays", "goes", "changes"] {
+        bus.set(key, &0).unwrap();
+    }
+    let mut watches = [bus.watch("").unwrap(), bus.watch_from("", Cursor::NOW).unwrap()]
+        .map(|watch| (watch.conflated(), Receiver::default()));
+    for (watch, receiver) in &mut watches {
+        watch.try_iter().for_each(|event| receiver.take(event.unwrap()));
+    }
+    bus.delete("goes").unwrap();
+    for number in 0..1000 {
+        bus.set("changes", &number).unwrap();
+    }
+    for (mut watch, mut receiver) in watches {
+        let mut events = 0;
+        while let Some(event) = watch.try_recv().unwrap() {
+            receiver.take(event);
+            events += 1;
+            let (mut next, mut goes_on) =
+                (bus.watch_from("", watch.cursor()).unwrap().conflated(), receiver.clone());
+            next.try_iter().for_each(|event| goes_on.take(event.unwrap()));
+            goes_on.knows(&bus);
+        }
+        receiver.knows(&bus);
+        assert!(events >= 2 && watch.cursor().revision == bus.info().unwrap().revision);
+    }
 }
 
 /// Plants: a watch that began at a cursor takes what it told for all there is: a key that is gone is not

@@ -21,7 +21,8 @@ pub enum Event {
     /// The writers came round the log: so many changes were missed. The watch goes on after
     /// `resume`; a new watch would list what is there now.
     Lagged {
-        /// Changes of the bus, of any key, that were missed.
+        /// Changes of the bus, of any key, that were missed; as far as anybody can know, perhaps 0, where a
+        /// watch begins at a cursor of another life of the bus.
         missed: u64,
         /// Where it goes on.
         resume: Cursor,

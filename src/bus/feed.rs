@@ -3,6 +3,8 @@
 //! 1. The log is followed from the head that was there before the listing; so nothing is left out.
 //! 2. Until the head at the listing's end is passed, a record that is not younger than the entry listed
 //!    of its key is passed over; so nothing is told twice.
+//! 3. What a listing amid the log tells, behind a restore or a gap, has no records: until it was told to its
+//!    end the cursor stays before its cause.
 
 use super::Inner;
 use super::conflate::Conflation;
@@ -63,6 +65,8 @@ pub(crate) struct Feed {
     log: Follower,
     /// A restore was told: what is there now is still to be.
     has_to_list: bool,
+    /// As long as a listing amid the log is told, or still to be: the revision from which it is told again.
+    listed_after: Option<u64>,
     conflation: Option<Box<Conflation>>,
 }
 
@@ -80,6 +84,7 @@ impl Feed {
             listed_from: None,
             log: Follower::after(0),
             has_to_list: false,
+            listed_after: None,
             conflation: None,
         };
         match from {
@@ -146,15 +151,18 @@ impl Feed {
             self.queue.pop_front();
         }
         if std::mem::take(&mut self.has_to_list) {
-            conflation.has_missed(0, self.log.passed());
+            conflation.has_restored(self.log.passed());
         }
         self.conflation = Some(Box::new(conflation));
     }
 
-    /// The revision up to which all was told or passed by.
+    /// The revision up to which all was told or passed by. What a listing amid the log tells has no records:
+    /// until it was told to its end, who begins here is told anew why there is one.
     pub(crate) fn passed(&self) -> u64 {
         let passed = self.log.passed();
-        self.conflation.as_ref().map_or(passed, |conflation| conflation.passed(passed))
+        let passed = self.conflation.as_ref().map_or(passed, |one| one.passed(passed));
+        let is_listing = self.has_to_list || !self.queue.is_empty();
+        self.listed_after.filter(|_| is_listing).map_or(passed, |after| after.min(passed))
     }
 
     /// The next event that is there already.
@@ -167,7 +175,11 @@ impl Feed {
             return Ok(Some(event));
         }
         if let Some(conflation) = &mut self.conflation {
-            return conflation.next(inner, &self.prefix, &mut self.log, &mut self.queue);
+            let event = conflation.next(inner, &self.prefix, &mut self.log, &mut self.queue)?;
+            if !self.queue.is_empty() {
+                self.listed_after = conflation.hands_over();
+            }
+            return Ok(event);
         }
         let head = inner.core.head().map_err(ReadError::from)?;
         while let Some(next) = self.log.next(&inner.core, head).map_err(ReadError::from)? {
@@ -195,7 +207,9 @@ impl Feed {
         if self.listed.get(&record.key).is_some_and(|listed| record.revision <= *listed) {
             return Ok(None);
         }
-        self.has_to_list |= record.kind == RecordKind::Restore;
+        if record.kind == RecordKind::Restore {
+            (self.has_to_list, self.listed_after) = (true, Some(record.revision.saturating_sub(1)));
+        }
         Ok(inner.change_of(record)?.map(Event::Change))
     }
 }

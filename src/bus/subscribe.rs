@@ -31,7 +31,7 @@ pub enum Notice {
     /// The writers came round the log: so many changes and messages of the bus were missed, of whatever
     /// topic. It goes on after `resume`.
     Lagged {
-        /// How many.
+        /// How many; as far as anybody can know, perhaps 0, for a cursor of another life of the bus.
         missed: u64,
         /// Where it goes on.
         resume: Cursor,
@@ -197,7 +197,8 @@ fn begin_at(inner: &Inner, begin: Begin) -> Result<(Follower, Option<(u64, u64)>
         Ok(revision) => (Follower::after(revision), None),
         Err(first) => {
             let missed = first.saturating_sub(cursor.revision);
-            (Follower::after(first), (missed > 0).then_some((missed, first)))
+            // Also when none is known to be missed: the numbers of another life say little.
+            (Follower::after(first), Some((missed, first)))
         }
     })
 }

@@ -100,6 +100,11 @@ impl Watch {
     /// The cursor after the last change that was told or passed by. A
     /// [`conflated`](Self::conflated) watch that begins at it tells every state that this one has not told
     /// yet, and perhaps some again.
+    ///
+    /// It is good once all was told with which the watch began, up to [`Event::CaughtUp`], or
+    /// [`Event::Lagged`] for a cursor of another life: a watch that goes on there does not list that anew.
+    /// A listing that comes later, behind a restore or a gap, holds it back: whoever goes on there before the
+    /// listing was told to its end is told of that restore, or gap, again.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.sleeper.inner().cursor(self.feed.passed())

@@ -5,9 +5,11 @@ use crate::harness::actor::actor;
 use crate::harness::part::{Part, say};
 use crate::harness::{Place, Seed, assert_whole, eventually, heavy, parameter};
 use membus::{
-    Backend, BackendError, Bus, ChangeKind, ChangeValue, Error, Event, Loaded, Notice, Persist,
-    ReadBus, Saved, Sink, SnapshotEntry, SnapshotError, SnapshotHead, Source, WriteError,
+    Backend, BackendError, Bus, ChangeKind, ChangeValue, Cursor, Entry, Error, Event, Loaded,
+    Notice, Persist, ReadBus, Saved, Sink, SnapshotEntry, SnapshotError, SnapshotHead, Source,
+    Watch, WriteError,
 };
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -139,12 +141,79 @@ fn watches_are_told_of_a_restore() {
     }
     assert_eq!(restores, 1);
     assert_eq!(known.into_iter().collect::<Vec<_>>(), listed);
+    assert_eq!(conflated.cursor(), watch.cursor());
 
     let Notice::Message(message) = subscriber.recv().unwrap() else { panic!("no message") };
     assert_eq!(
         (message.topic.as_str(), &message.payload[..]),
         ("data_restored", &b"json:/monday"[..])
     );
+}
+
+/// What a receiver holds that was told of a restore.
+fn hold(held: &mut BTreeMap<Vec<u8>, Vec<u8>>, event: Event) {
+    match event {
+        Event::Current(Entry { key, value, .. }) => drop(held.insert(key.to_vec(), value)),
+        Event::Change(change) => match (change.kind, change.value) {
+            (ChangeKind::Set, ChangeValue::Here(value)) => {
+                held.insert(change.key.to_vec(), value);
+            }
+            (ChangeKind::Delete, _) => drop(held.remove(&change.key.to_vec())),
+            (ChangeKind::Restore, _) => {}
+            other => panic!("{other:?}"),
+        },
+        Event::CaughtUp(_) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Promise (watching): whoever goes on from the cursor of a watch, as it was after any of its events, is told
+/// what a restore brought, which no record of its own tells.
+/// Plants: a cursor behind the restore as soon as it was told, of either sort of watch; one behind the listing of a
+/// conflated watch that began at a cursor, as soon as it was made.
+#[test]
+fn a_cursor_from_the_midst_of_a_restore_leads_back_to_it() {
+    let place = Place::new();
+    let bus = quiet(&place);
+    let backup = images(&place.path().join("backup"));
+    for number in 0..5 {
+        bus.set_bytes(format!("k{number}"), b"1").unwrap();
+    }
+    bus.backup(&*backup).unwrap();
+    bus.clear().unwrap();
+    bus.set_bytes("new", b"2").unwrap();
+    let now = || bus.watch_from("", Cursor::NOW).unwrap();
+    let lists = || bus.watch("").unwrap();
+    let mut watches = [lists(), lists().conflated(), now().conflated()];
+    for watch in &mut watches {
+        while watch.try_recv().unwrap().is_some() {}
+    }
+    bus.restore(&*backup, "").unwrap();
+    let restored: BTreeMap<_, _> = values(&bus).into_iter().collect();
+    for mut watch in watches {
+        let mut cursors = vec![watch.cursor()];
+        let mut held = BTreeMap::from([(b"new".to_vec(), b"2".to_vec())]);
+        while let Some(event) = watch.try_recv().unwrap() {
+            if matches!(&event, Event::Change(change) if change.kind == ChangeKind::Restore) {
+                held.clear();
+            }
+            hold(&mut held, event);
+            cursors.push(watch.cursor());
+        }
+        assert_eq!(held, restored);
+        // The restore, five entries, and that all are told, or that the one before is gone.
+        assert_eq!((cursors.len(), watch.cursor()), (8, now().cursor()), "{cursors:?}");
+        let goes_on: [fn(Watch) -> Watch; 2] = [|watch| watch, Watch::conflated];
+        // The last one was taken when all had been told.
+        for (cursor, goes_on) in cursors[..7].iter().flat_map(|c| goes_on.map(|g| (*c, g))) {
+            let mut next = goes_on(bus.watch_from("", cursor).unwrap());
+            let mut held = BTreeMap::new();
+            while let Some(event) = next.try_recv().unwrap() {
+                hold(&mut held, event);
+            }
+            assert_eq!(held, restored, "{cursor}");
+        }
+    }
 }
 
 /// Promise (restore): what can not be restored changes nothing: an absent backup, a damaged one, one with an entry that

@@ -3,7 +3,7 @@
 use super::listing;
 use crate::harness::actor::actor;
 use crate::harness::{Place, Seed, caught_up, from_now, heavy, next, next_change};
-use membus::{Bus, BusReader, Cursor, Event, Watch};
+use membus::{Begin, Bus, BusReader, Cursor, Event, Notice, Persist, Watch};
 
 /// A bus with the smallest log.
 fn narrow(place: &Place) -> Bus {
@@ -136,4 +136,29 @@ fn a_cursor_of_another_life_is_lagged() {
     assert!(matches!(next(&mut watch), Event::Lagged { missed, .. } if missed == first - 3));
     let mut watch = bus.watch("").unwrap();
     listing(&mut watch).is(&bus, "");
+}
+
+/// Promise (watching): a cursor of another life is `Lagged` also where this one began with nothing, of a conflated
+/// watch and of a subscriber as well.
+/// Plants: none is told when none is known to be missed, by a conflated watch, or by a subscriber.
+#[test]
+fn a_cursor_of_a_life_that_is_forgotten_is_lagged() {
+    let place = Place::new();
+    let options = || place.options().persist(Persist::None).keeper(false);
+    let bus = options().create_at(place.bus()).unwrap();
+    bus.set("k", &1).unwrap();
+    let old = from_now(&bus).cursor();
+    drop(bus);
+    options().destroy_at(place.bus(), true).unwrap();
+    let bus = options().create_at(place.bus()).unwrap();
+    assert_eq!(bus.info().unwrap().revision, 0);
+    bus.set("k", &2).unwrap();
+    let watch = || bus.watch_from("", old).unwrap();
+    for mut watch in [watch(), watch().conflated()] {
+        let first = next(&mut watch);
+        assert!(matches!(first, Event::Lagged { missed: 0, .. }), "{first:?}");
+    }
+    let mut subscriber = bus.subscribe_from("*", Begin::After(old)).unwrap();
+    let first = subscriber.try_recv().unwrap();
+    assert!(matches!(first, Some(Notice::Lagged { missed: 0, .. })), "{first:?}");
 }
