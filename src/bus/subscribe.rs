@@ -100,6 +100,7 @@ impl Subscriber {
         let filter = if wants_own { &[][..] } else { prefix.as_bytes() };
         let sleeper = Sleeper::new(inner, sort, filter)?;
         let (log, lagged) = begin_at(inner, begin)?;
+        sleeper.passes(log.passed());
         let waiting = BinaryHeap::new();
         let mailbox = Mailbox { pattern: made, wants_own, log, waiting, bytes: 0, lagged };
         Ok(Self { sleeper, mailbox })

@@ -53,7 +53,9 @@ impl Watch {
         Feed::check(prefix)?;
         // Before the first look: what changes after it rings.
         let sleeper = Sleeper::new(inner, Sort::Keys, prefix)?;
-        Ok(Self { sleeper, feed: Feed::new(inner, prefix, from)? })
+        let feed = Feed::new(inner, prefix, from)?;
+        sleeper.passes(feed.passed());
+        Ok(Self { sleeper, feed })
     }
 
     /// From now on only the newest state of each key is told: for a receiver that may be slower than the

@@ -205,6 +205,24 @@ fn whoever_is_behind_is_seen() {
     assert_eq!((messaging.delivered, messaging.broadcasts, messaging.events), (1, 2, 42));
 }
 
+/// Promise: one that was never asked for anything is behind, too.
+/// Plants: the place of a watch is noted with its first event alone; of a subscriber.
+#[test]
+fn whoever_never_asked_is_behind() {
+    let (bus, _place) = bus();
+    let backlog = || bus.metrics().unwrap().messaging.backlog;
+    let watch = bus.watch_from("k", Cursor::NOW).unwrap();
+    for number in 0..100 {
+        bus.set("k", &number).unwrap();
+    }
+    assert_eq!(backlog(), 100);
+    drop(watch);
+    let subscriber = bus.subscribe("t").unwrap();
+    bus.publish("t", &1).unwrap();
+    assert_eq!(backlog(), 1);
+    drop(subscriber);
+}
+
 /// Promise: any content of the counted words is a figure: no panic, no overflow, and `check` says nothing.
 /// Plants: a plain sum over the slots; a plain difference to the base.
 #[test]
