@@ -1,8 +1,9 @@
 //! Callbacks: each subscription has a thread of its own, that calls under no lock.
 //!
 //! 1. A callback may call anything: read, write, publish, subscribe, unsubscribe itself and others.
-//! 2. Who unsubscribes waits until the thread has ended, and so for the callback that runs; but not from
-//!    inside a callback, since two that end each other would wait for ever.
+//! 2. Who unsubscribes waits until the thread has ended, and so for the callback that runs; but not on a
+//!    callback's thread, since two that end each other would wait for ever, and one that owns its own
+//!    subscription for itself, when it is dropped with it at the thread's end.
 //! 3. A panic ends the call, not the thread: it is counted and told.
 //!
 //! Nothing of it is in the region but the subscriber's watch slot; a forked child has no thread, and
@@ -21,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 thread_local! {
+    /// This thread calls callbacks. As long as it lives: it drops them too, and with them what they own.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -39,7 +41,7 @@ impl fmt::Display for SubscriptionId {
 pub enum Unsubscribed {
     /// Its callback does not run, and will not any more.
     Done,
-    /// It was called from inside a callback: no further call begins, but one may still run.
+    /// It was called from inside a callback, or by the drop of one: no further call begins, but one may still run.
     Inside,
     /// There is no such subscription of this handle.
     Unknown,
@@ -122,9 +124,7 @@ impl Shared {
     }
 
     fn call(&self, inner: &Inner, callback: &mut impl FnMut(&Message), message: &Message) {
-        INSIDE.set(true);
         let end = catch_unwind(AssertUnwindSafe(|| callback(message)));
-        INSIDE.set(false);
         inner.count(Counter::Callbacks);
         inner.count_many(Counter::CallbackPanics, end.is_err().into());
         let mut state = self.state();
@@ -176,7 +176,8 @@ impl Callbacks {
 }
 
 /// A subscription with a callback. Dropped, it ends, and the drop waits for the callback that runs,
-/// unless it happens inside one. As long as it is there, its member stays attached.
+/// unless it happens inside one, or with one: a callback may own its own. As long as it is there, its
+/// member stays attached.
 #[derive(Debug)]
 #[must_use = "dropped, it ends; `keep` lets it go on"]
 pub struct Subscription {
@@ -193,9 +194,12 @@ impl Subscription {
         self.id
     }
 
-    /// What became of its messages so far.
+    /// What became of its messages so far. In a forked child, which has no thread of it: nothing.
     #[must_use]
     pub fn calls(&self) -> Calls {
+        if self.shared.is_forked() {
+            return Calls::default();
+        }
         self.shared.state().calls.clone()
     }
 
@@ -277,6 +281,7 @@ impl Bus {
         });
         let of_thread = Arc::clone(&shared);
         let run = move || {
+            INSIDE.set(true);
             let _ends = Ends(&of_thread);
             of_thread.run(subscriber, callback);
         };

@@ -130,3 +130,40 @@ fn a_drop_ends_it_and_keep_does_not() {
     assert_eq!(bus.unsubscribe(id), Unsubscribed::Done);
     assert_eq!(bus.info().unwrap().watches, 0, "a watch slot stays taken");
 }
+
+/// Promise (callbacks): one may own its own subscription, or two each other's: they end, whoever ends them, and
+/// nobody who waits for their end waits for ever.
+/// Plant: a drop on a callback's thread waits once the callback has returned.
+#[test]
+fn a_callback_may_own_its_subscription() {
+    type Owned = Arc<Mutex<Option<Subscription>>>;
+    let place = Place::new();
+    let bus = place.open_small();
+    let owns = |owned: &Owned| {
+        let owned = Arc::clone(owned);
+        bus.on("t", move |_| drop(owned.lock().unwrap().as_ref().map(Subscription::calls))).unwrap()
+    };
+    let own = Owned::default();
+    let of_own = owns(&own);
+    let pair = [Owned::default(), Owned::default()];
+    let of_pair = [owns(&pair[1]), owns(&pair[0])];
+    let ids = [of_own.id(), of_pair[0].id(), of_pair[1].id()];
+    *own.lock().unwrap() = Some(of_own);
+    for (owner, subscription) in pair.iter().zip(of_pair) {
+        *owner.lock().unwrap() = Some(subscription);
+    }
+    drop((own, pair));
+    let (ends, ended) = channel();
+    let handle = bus.clone();
+    // Its end is not waited for: it would be for ever.
+    std::thread::spawn(move || {
+        for id in ids {
+            ends.send(handle.unsubscribe(id)).unwrap();
+        }
+    });
+    // Who owned the third one has ended, and so has ended it.
+    for due in [Unsubscribed::Done, Unsubscribed::Done, Unsubscribed::Unknown] {
+        assert_eq!(ended.recv_timeout(PATIENCE).unwrap(), due);
+    }
+    eventually("the end of all", || (bus.info().unwrap().watches == 0).then_some(()));
+}
