@@ -203,6 +203,10 @@ impl Sleeper {
         every: Duration,
         mut look: impl FnMut(&Arc<Inner>) -> Result<Option<T>, WatchError>,
     ) -> Result<Option<T>, WatchError> {
+        // Also before the looks of the spin: a forked child's copy may have something to tell.
+        if !self.is_ours() {
+            return Err(WatchError::Forked);
+        }
         let begun = Instant::now();
         let end = begun.checked_add(timeout);
         let spins = !self.armed && crate::sys::process::cores() > 1;

@@ -5,7 +5,7 @@ use crate::harness::actor::{Actor, actor};
 use crate::harness::os::{Fork, fork, in_child};
 use crate::harness::part::Part;
 use crate::harness::{Place, assert_whole, caught_up, eventually, heavy, living, next_change};
-use membus::{Bus, Cursor, Event, ReadBus, ValueGuard, Watch, WatchError};
+use membus::{Bus, Calls, Cursor, Event, ReadBus, Subscription, ValueGuard, Watch, WatchError};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -31,15 +31,20 @@ fn ended_well(child: Pid) {
     assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
 }
 
-/// What a child does with the copies of its parent's handle, guard and watch.
-fn child_of_holder(part: &Part, bus: &Bus, guard: ValueGuard<'_>, mut watch: Watch) {
+/// What a child does with the copies of its parent's handle, guard, watch and subscription.
+fn child_of_holder(
+    part: &Part,
+    bus: &Bus,
+    (guard, mut watch, calls): (ValueGuard<'_>, Watch, Subscription),
+) {
     assert_eq!(bus.get::<u32>("k").unwrap(), Some(7), "it reads at once");
     let read = std::panic::catch_unwind(AssertUnwindSafe(|| guard.len()));
     assert!(read.is_err(), "its bytes are pinned for the parent alone");
+    assert_eq!(calls.calls(), Calls::default());
     assert!(matches!(watch.try_recv(), Err(WatchError::Forked)));
     let waited = watch.recv_timeout(Duration::from_millis(1));
     assert!(matches!(waited, Err(WatchError::Forked)), "{waited:?}");
-    drop((guard, watch));
+    drop((guard, watch, calls));
     bus.set_bytes("held", b"").unwrap();
     bus.put("child's").ephemeral().set_bytes(b"").unwrap();
     for _ in 0..2000 {
@@ -56,7 +61,7 @@ fn child_of_holder(part: &Part, bus: &Bus, guard: ValueGuard<'_>, mut watch: Wat
     part.say(&format!("child {} {}", mine[0].pid, mine[0].slot));
 }
 
-/// Forks with a guard and a watch in its hands.
+/// Forks with a guard, a watch and a subscription in its hands; of each of the latter there is something to tell.
 pub(crate) fn holder(part: &Part) {
     let bus = part.attach();
     bus.set("k", &7_u32).unwrap();
@@ -66,10 +71,15 @@ pub(crate) fn holder(part: &Part) {
     assert!(guard.is_in_place());
     let mut watch = bus.watch_from("child", Cursor::NOW).unwrap();
     caught_up(&mut watch);
+    let calls = bus.on("t", |_| {}).unwrap();
+    bus.publish("t", &1).unwrap();
+    eventually("a call", || (calls.calls().made == 1).then_some(()));
+    bus.set("child/pending", &1).unwrap();
     let child = match fork(how(part)) {
         Some(child) => child,
-        None => in_child(|| child_of_holder(part, &bus, guard, watch)),
+        None => in_child(|| child_of_holder(part, &bus, (guard, watch, calls))),
     };
+    assert_eq!(&*next_change(&mut watch).key, b"child/pending");
     assert_eq!(&*next_change(&mut watch).key, b"child's");
     assert_eq!(&*next_change(&mut watch).key, b"child");
     ended_well(child);
@@ -85,8 +95,9 @@ pub(crate) fn holder(part: &Part) {
 
 /// Promise "fork": the child reads at once and writes by a seat of its own; copies of a guard and of a
 /// watch do its parent no harm; its keys that vanish go with it, the parent's stay.
-/// Plants: a guard that reads whoever pinned; `unpin` without the look at the fork lets the parent's guard go; `is_ours` that answers true
-/// takes the parent's doorbell; `leave` that does nothing keeps the parent alive (next test).
+/// Plants: a guard that reads whoever pinned; `unpin` without the look at the fork lets the parent's guard go; `is_ours` that
+/// answers true takes the parent's doorbell; a wait whose first looks do not ask it tells the parent's change; `calls` without
+/// the look at the fork; `leave` that does nothing keeps the parent alive (next test).
 #[test]
 fn a_child_has_a_seat_of_its_own_and_leaves_its_parent_alone() {
     for how in BOTH {
