@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// How often a file is made anew that a sweeper took for a dead one's.
 const MAKES: u32 = 100;
 /// How often a load lists files anew, when what it found was replaced meanwhile.
-const LISTINGS: u32 = 100;
+pub(super) const LISTINGS: u32 = 100;
 
 /// A file that is being written; removed unless it was finished.
 #[derive(Debug)]
@@ -100,12 +100,15 @@ fn is_none_of_ours(error: &io::Error) -> bool {
 pub(super) struct Newest<'a> {
     /// The files, the newest first.
     pub(super) list: &'a dyn Fn() -> Result<Vec<PathBuf>, BackendError>,
-    /// Gives a file to a sink when all of it is good; else says what is wrong with it.
-    pub(super) give: &'a Give,
+    /// Gives a file to a sink when all of it is good.
+    pub(super) give: &'a Give<'a>,
 }
 
 /// What was read twice is the same file, whatever becomes of its name.
-type Give = dyn Fn(&File, &Path, &mut dyn Sink) -> Result<Result<Loaded, String>, BackendError>;
+type Give<'a> = dyn Fn(&File, &Path, &mut dyn Sink) -> Given + 'a;
+
+/// What was given; nothing where it is not wanted; or what is wrong with it.
+pub(super) type Given = Result<Result<Option<Loaded>, String>, BackendError>;
 
 impl Newest<'_> {
     /// Loads it; a listing that is out of date is made anew.
@@ -135,7 +138,8 @@ impl Newest<'_> {
                 Err(error) => Err(error.to_string()),
             };
             match end {
-                Ok(loaded) => return Ok(Ok(Some(Loaded { refused, ..loaded }))),
+                Ok(Some(loaded)) => return Ok(Ok(Some(Loaded { refused, ..loaded }))),
+                Ok(None) => {}
                 Err(reason) => refused.push((path.display().to_string(), reason)),
             }
         }

@@ -10,7 +10,7 @@
 //! The newest is the one that was saved last, which the sequence tells. The revision does not: a bus
 //! that was rebuilt from an older image, since the newest was damaged, may come by a lower one.
 
-use super::files::{Newest, Temporary, is_passing, sweep};
+use super::files::{Given, Newest, Temporary, is_passing, sweep};
 use super::stream::{Input, Output};
 use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot::format::{FormatError, Reader, Writer};
@@ -100,11 +100,7 @@ impl ImageDirectory {
 
     /// Gives the image to `sink` when all of it is good: what was read twice was the same file, whatever
     /// became of its name.
-    fn give(
-        file: &File,
-        path: &Path,
-        sink: &mut dyn Sink,
-    ) -> Result<Result<Loaded, String>, BackendError> {
+    fn give(file: &File, path: &Path, sink: &mut dyn Sink) -> Given {
         let verify = || {
             let mut reader = reader(file)?;
             reader.verify()?;
@@ -128,14 +124,21 @@ impl ImageDirectory {
         while reader.next_into(&mut entry).map_err(damaged)? {
             sink.entry(&entry)?;
         }
-        Ok(Ok(Loaded { head, entries: reader.summary().entries, refused: Vec::new() }))
+        let entries = reader.summary().entries;
+        Ok(Ok(Some(Loaded { head, entries, refused: Vec::new() })))
     }
 }
 
-/// What an image is of, where its header is good.
-fn head_of(path: &Path) -> Option<SnapshotHead> {
-    let file = file::open_file(path, OFlag::O_RDONLY, 0).ok()?;
-    reader(&file).ok().map(|reader| *reader.head())
+/// What an image is of, where its header is good; an error that says nothing of it is one.
+fn head_of(path: &Path) -> Result<Option<SnapshotHead>, BackendError> {
+    let file = file::open_file(path, OFlag::O_RDONLY, 0);
+    let file = file.map_err(|source| FormatError::Io { at: 0, source });
+    match file.and_then(|file| reader(&file).map(|reader| *reader.head())) {
+        Err(FormatError::Io { source, .. }) if is_passing(&source) => {
+            Err(BackendError::io(path)(source))
+        }
+        found => Ok(found.ok()),
+    }
 }
 
 fn reader(file: &File) -> Result<Reader<Input<'_>>, FormatError> {
@@ -169,17 +172,26 @@ impl Backend for ImageDirectory {
         sink: &mut dyn Sink,
     ) -> Result<Option<Loaded>, BackendError> {
         let list = || {
-            let mut images = self.images().map_err(|error| self.failed(error))?;
-            // One without a good header is refused when it is read.
-            images.retain(|image| head_of(image).is_none_or(|head| is_wanted(&head)));
-            Ok(images)
+            let mut wanted = Vec::new();
+            for image in self.images().map_err(|error| self.failed(error))? {
+                // One without a good header is refused when it is read.
+                if head_of(&image)?.is_none_or(|head| is_wanted(&head)) {
+                    wanted.push(image);
+                }
+            }
+            Ok(wanted)
         };
         Newest { list: &list, give: &Self::give }.load(sink)
     }
 
     fn oldest(&self) -> Result<Option<SnapshotHead>, BackendError> {
         let images = self.images().map_err(|error| self.failed(error))?;
-        Ok(images.iter().rev().find_map(|image| head_of(image)))
+        for image in images.iter().rev() {
+            if let Some(head) = head_of(image)? {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
     }
 
     fn exists(&self) -> Result<bool, BackendError> {

@@ -171,7 +171,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     }
 
     /// What the oldest snapshot is of that [`load_where`](Self::load_where) may give; `None`: only the newest one
-    /// is there. What the journal has from there on is kept.
+    /// is there. What the journal has from there on is kept: a backend whose `load` falls back to an older one overrides it.
     ///
     /// # Errors
     /// [`BackendError`] when it can not be found out.

@@ -122,7 +122,7 @@ macro_rules! conformance {
         mod $kind {
             use super::super::{Place, damage, process, rules};
             const PLACE: fn() -> Place = $place;
-            conformance!(@ exact given_up failing_calls dying gone keeps in_turn beside copied; rules);
+            conformance!(@ exact given_up failing_calls dying gone keeps gone_back_to in_turn beside copied; rules);
             conformance!(@ damaged; damage);
             conformance!(@ killed many; process);
         }

@@ -1,6 +1,6 @@
 //! The rules, as far as one process shows them.
 
-use super::{Place, assert_same, everything, head, load, of_round, save, sorted};
+use super::{Collected, Place, assert_same, everything, head, load, of_round, save, sorted};
 use crate::backend::{Backend, BackendError, FromFn};
 use crate::hook;
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
@@ -162,6 +162,53 @@ pub(super) fn keeps(place: fn() -> Place) {
         save(&*place.open(keep), &head(8), &of_round(8, 2)).unwrap();
         assert_same("anew", &load(&*place.open(keep)).unwrap(), &head(8), &of_round(8, 2));
     }
+}
+
+/// Who goes back finds the newest snapshot that is wanted of those that stay, a damaged one passed over; `oldest` says how
+/// far back that is. Also while others save, whatever names their saves give to what is there.
+/// Plants, for JSON: the defaults of `Backend`; a look by names that are another one's by then.
+pub(super) fn gone_back_to(place: fn() -> Place) {
+    let place = place();
+    if !place.keeps_older {
+        return;
+    }
+    let backend = place.open(3);
+    let back_to = |last: u64| {
+        let mut found = Collected::default();
+        let loaded = backend.load_where(&|head| head.revision <= last, &mut found);
+        loaded.map(|loaded| loaded.map(|loaded| (loaded.head.revision, sorted(found.entries))))
+    };
+    assert!(back_to(9).unwrap().is_none() && backend.oldest().unwrap().is_none());
+    for round in 1..6 {
+        save(&*backend, &head(round), &of_round(round, 5)).unwrap();
+    }
+    assert_eq!(backend.oldest().unwrap(), Some(head(3)));
+    for last in 1..8 {
+        let is = Some(last.min(5)).filter(|round| *round >= 3);
+        assert!(back_to(last).unwrap() == is.map(|round| (round, of_round(round, 5))), "{last}");
+    }
+    let damage = |round| {
+        let file = place.files().into_iter().find(|file| is_of(file, round)).unwrap();
+        std::fs::write(file, b"no snapshot").unwrap();
+    };
+    damage(4);
+    assert!(back_to(4).unwrap() == Some((3, of_round(3, 5))));
+    damage(3);
+    assert_eq!(backend.oldest().unwrap(), Some(head(5)));
+    assert!(matches!(back_to(4), Err(BackendError::Damaged { .. })));
+    backend.delete().unwrap();
+    save(&*backend, &head(1), &of_round(1, 5)).unwrap();
+    std::thread::scope(|scope| {
+        let saver = scope.spawn(|| {
+            for round in 2..100 {
+                save(&*place.open(1000), &head(round), &of_round(round, 5)).unwrap();
+            }
+        });
+        while !saver.is_finished() {
+            assert!(back_to(1).unwrap() == Some((1, of_round(1, 5))));
+            assert_eq!(backend.oldest().unwrap(), Some(head(1)));
+        }
+    });
 }
 
 /// Whether a file holds the snapshot of a round, by a look at what each backend writes first.

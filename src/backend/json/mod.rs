@@ -17,11 +17,12 @@
 mod read;
 mod write;
 
-use super::files::{Newest, Temporary, sweep};
+use super::files::{Given, LISTINGS, Newest, Temporary, is_passing, sweep};
 use super::stream::{Input, Output};
 use super::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::file::{self, Kind};
+use nix::fcntl::OFlag;
 pub(crate) use read::entry_of;
 use read::{ReadError, read};
 use std::fs::File;
@@ -106,6 +107,35 @@ impl JsonFile {
         Ok(self.numbers()?.into_iter().map(|number| self.numbered(number)).collect())
     }
 
+    /// Looks at what is there until no save has given other names meanwhile to what was looked at: it shifts the older
+    /// ones before the newest gets its name. `look` says whether it needs no second look.
+    fn look<T>(
+        &self,
+        mut look: impl FnMut() -> Result<(T, bool), BackendError>,
+    ) -> Result<T, BackendError> {
+        let stamp = || match (self.numbers(), file::stat_path(&self.path)) {
+            (Ok(numbers), Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Ok((numbers, None))
+            }
+            (Ok(numbers), Ok(newest)) => Ok((numbers, Some(newest))),
+            (Err(error), _) | (_, Err(error)) => Err(self.failed(error)),
+        };
+        let mut before = stamp()?;
+        for _ in 0..LISTINGS {
+            let (found, is_certain) = look()?;
+            let after = stamp()?;
+            let is_newest = match (&before.1, &after.1) {
+                (Some(before), Some(after)) => before.is_same(after),
+                (before, after) => before.is_none() && after.is_none(),
+            };
+            if is_certain || is_newest && before.0 == after.0 {
+                return Ok(found);
+            }
+            before = after;
+        }
+        Err(self.failed(io::Error::other("each document was replaced while it was read")))
+    }
+
     fn temporary(&self) -> String {
         format!(".{}.saving-", self.name())
     }
@@ -160,11 +190,32 @@ impl JsonFile {
         }
     }
 
-    fn give(
-        file: &File,
-        path: &Path,
-        sink: &mut dyn Sink,
-    ) -> Result<Result<Loaded, String>, BackendError> {
+    /// What a document is of; `None` where its head is not good.
+    fn head_of(file: &File, path: &Path) -> Result<Option<SnapshotHead>, BackendError> {
+        let mut head = HeadOnly(None);
+        let input = Input::new(file).map_err(ReadError::from);
+        match input.and_then(|input| read(input, Some(&mut head))) {
+            Err(ReadError::Passing(error)) => Err(BackendError::io(path)(error)),
+            _ => Ok(head.0),
+        }
+    }
+
+    fn oldest_of(&self) -> Result<Option<SnapshotHead>, BackendError> {
+        for path in self.documents().map_err(|error| self.failed(error))?.iter().rev() {
+            let head = match file::open_file(path, OFlag::O_RDONLY, 0) {
+                Ok(file) => Self::head_of(&file, path)?,
+                Err(error) if is_passing(&error) => return Err(BackendError::io(path)(error)),
+                // It can't be loaded either, or has another name by now.
+                Err(_) => None,
+            };
+            if head.is_some() {
+                return Ok(head);
+            }
+        }
+        Ok(None)
+    }
+
+    fn give(file: &File, path: &Path, sink: &mut dyn Sink) -> Given {
         let verified = Input::new(file).map_err(ReadError::from);
         match verified.and_then(|input| read(input, None)) {
             Err(ReadError::Sink(error)) => return Err(error),
@@ -174,13 +225,26 @@ impl JsonFile {
         }
         let input = Input::new(file).map_err(BackendError::io(path))?;
         match read(input, Some(sink)) {
-            Ok((head, entries)) => Ok(Ok(Loaded { head, entries, refused: Vec::new() })),
+            Ok((head, entries)) => Ok(Ok(Some(Loaded { head, entries, refused: Vec::new() }))),
             Err(ReadError::Sink(error)) => Err(error),
             Err(ReadError::Passing(error)) => Err(BackendError::io(path)(error)),
             Err(ReadError::Wrong(reason)) => {
                 Err(BackendError::Damaged { at: path.display().to_string(), reason })
             }
         }
+    }
+}
+
+/// Takes a document's head, and wants no more.
+struct HeadOnly(Option<SnapshotHead>);
+
+impl Sink for HeadOnly {
+    fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
+        self.0 = Some(*head);
+        Err(BackendError::GivenUp)
+    }
+    fn entry(&mut self, _: &SnapshotEntry) -> Result<(), BackendError> {
+        Err(BackendError::GivenUp)
     }
 }
 
@@ -210,6 +274,28 @@ impl Backend for JsonFile {
     fn load(&self, sink: &mut dyn Sink) -> Result<Option<Loaded>, BackendError> {
         let list = || self.documents().map_err(|error| self.failed(error));
         Newest { list: &list, give: &Self::give }.load(sink)
+    }
+
+    fn load_where(
+        &self,
+        is_wanted: &dyn Fn(&SnapshotHead) -> bool,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Loaded>, BackendError> {
+        let list = || self.documents().map_err(|error| self.failed(error));
+        // Whether it is wanted is asked of the file that is read: its name may be another one's by now.
+        let give = |file: &File, path: &Path, sink: &mut dyn Sink| {
+            let is_unwanted = Self::head_of(file, path)?.is_some_and(|head| !is_wanted(&head));
+            if is_unwanted { Ok(Ok(None)) } else { Self::give(file, path, sink) }
+        };
+        self.look(|| {
+            let loaded = Newest { list: &list, give: &give }.load(sink)?;
+            let is_there = loaded.is_some();
+            Ok((loaded, is_there))
+        })
+    }
+
+    fn oldest(&self) -> Result<Option<SnapshotHead>, BackendError> {
+        self.look(|| Ok((self.oldest_of()?, false)))
     }
 
     fn exists(&self) -> Result<bool, BackendError> {

@@ -30,6 +30,8 @@ fn collect(from: &dyn Backend) -> State {
 /// A bus whose journal is kept by hand.
 struct Kept {
     place: Place,
+    /// Where its snapshots go.
+    persist: Persist,
     bus: Option<Bus>,
     journaler: Journaler,
 }
@@ -37,14 +39,32 @@ struct Kept {
 impl Kept {
     fn new() -> Self {
         let place = Place::new();
+        let persist = config::default_persist(&place.state(), &place.bus()).unwrap();
+        Self::of(place, persist)
+    }
+
+    /// One for each backend that keeps older snapshots in files.
+    fn of_each() -> Vec<Self> {
+        let kept = vec![Self::new()];
+        #[cfg(feature = "json")]
+        let kept = {
+            let place = Place::new();
+            let document = Persist::Json(place.path().join("state.json"));
+            kept.into_iter().chain([Self::of(place, document)]).collect()
+        };
+        kept
+    }
+
+    fn of(place: Place, persist: Persist) -> Self {
         let journaler = Journaler::new(directory(&place), SYNC);
-        let mut kept = Self { place, bus: None, journaler };
+        let mut kept = Self { place, persist, bus: None, journaler };
         kept.open();
         kept
     }
 
     fn open(&mut self) {
         let options = self.place.options().keep(2).log_size(1 << 16);
+        let options = options.persist(self.persist.clone());
         let options = options.journal(SYNC).durability(Durability::Visible);
         self.bus = Some(options.open_at(self.place.bus()).unwrap());
         self.journaler = Journaler::new(directory(&self.place), SYNC);
@@ -80,6 +100,23 @@ impl Kept {
         self.bus = None;
         std::fs::remove_dir_all(self.place.bus()).unwrap();
         self.open();
+    }
+
+    /// Damages the newest snapshot; there are two.
+    fn damage_newest(&self) {
+        let newest = match &self.persist {
+            Persist::Image(images) => {
+                let names = std::fs::read_dir(images).unwrap();
+                let mut names: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
+                names.sort();
+                assert_eq!(names.len(), 2);
+                names.remove(1)
+            }
+            #[cfg(feature = "json")]
+            Persist::Json(document) => document.clone(),
+            other => panic!("{other:?}"),
+        };
+        std::fs::write(newest, b"damaged").unwrap();
     }
 
     fn past(&self, until: Until) -> Past {
@@ -278,10 +315,14 @@ fn whatever_call_fails_nothing_is_lost() {
     assert!(failures > 30, "{failures}");
 }
 
-/// Plants: segments that go with the newest snapshot (the older one has nothing to build on); none that go.
+/// Plants: segments that go with the newest snapshot (the older one has nothing to build on); none that go; JSON's older
+/// documents not told (`oldest` of none).
 #[test]
 fn what_no_snapshot_needs_is_removed_and_no_more() {
-    let mut kept = Kept::new();
+    Kept::of_each().into_iter().for_each(what_no_snapshot_needs_is_removed);
+}
+
+fn what_no_snapshot_needs_is_removed(mut kept: Kept) {
     let directory = directory(&kept.place);
     let count = || segments::sequences(&directory).unwrap().len();
     for round in 0..6 {
@@ -294,12 +335,7 @@ fn what_no_snapshot_needs_is_removed_and_no_more() {
     }
     let before = kept.state();
     // The newest is damaged: the one before and the journal have as much.
-    let images = config::default_persist(&kept.place.state(), &kept.place.bus()).unwrap();
-    let Persist::Image(images) = images else { panic!("{images:?}") };
-    let mut names: Vec<_> = std::fs::read_dir(images).unwrap().map(|e| e.unwrap().path()).collect();
-    names.sort();
-    assert_eq!(names.len(), 2);
-    std::fs::write(names.last().unwrap(), b"damaged").unwrap();
+    kept.damage_newest();
     kept.lose();
     assert_eq!(kept.state(), before);
     // And in the new life, with its own snapshot, the old ones' go.
@@ -311,10 +347,14 @@ fn what_no_snapshot_needs_is_removed_and_no_more() {
     assert!(count() <= 3);
 }
 
-/// Plants: a cut in the middle of a batch; a limit that takes one more; times that are not looked at.
+/// Plants: a cut in the middle of a batch; a limit that takes one more; times that are not looked at; of JSON the newest
+/// document alone.
 #[test]
 fn each_state_that_was_there_can_be_gone_back_to() {
-    let mut kept = Kept::new();
+    Kept::of_each().into_iter().for_each(each_state_can_be_gone_back_to);
+}
+
+fn each_state_can_be_gone_back_to(mut kept: Kept) {
     let (mut states, mut oldest) = (vec![(kept.head(), State::new())], 0);
     for round in 0..30_u8 {
         match round % 5 {
@@ -330,6 +370,9 @@ fn each_state_that_was_there_can_be_gone_back_to() {
         }
         if round == 9 {
             oldest = kept.bus().snapshot().unwrap().revision;
+        }
+        if round == 20 {
+            kept.bus().snapshot().unwrap();
         }
         kept.turn();
         states.push((kept.head(), kept.state()));
