@@ -31,6 +31,8 @@ const FRAME: usize = 16;
 const RECORD: usize = 40;
 /// A state is whole with this record.
 const FLAG_CUT: u8 = 1;
+/// The entry's time is from before its commit could be: of what was imported, or of a writer that had to wait.
+const FLAG_OLD: u8 = 2;
 
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,6 +132,8 @@ pub(crate) struct Record {
     pub(crate) kind: Kind,
     /// Whether a state is whole with it.
     pub(crate) is_cut: bool,
+    /// Whether its time is older than its commit.
+    pub(crate) is_old: bool,
     /// Of the key: all of it for a set, the key, revision and time else.
     pub(crate) entry: SnapshotEntry,
 }
@@ -140,14 +144,16 @@ pub(crate) struct GroupWriter {
     bytes: Vec<u8>,
     /// Where the last record of the commit that is being told stands.
     commit: Option<usize>,
+    /// What is told was committed after this time.
+    since: u64,
 }
 
 impl GroupWriter {
-    /// Begins anew.
-    pub(crate) fn clear(&mut self) {
+    /// Begins anew, with what was committed after a time.
+    pub(crate) fn begin(&mut self, since: u64) {
         self.bytes.clear();
         self.bytes.resize(GROUP, 0);
-        self.commit = None;
+        (self.commit, self.since) = (None, since);
     }
 
     /// Bytes so far.
@@ -160,8 +166,10 @@ impl GroupWriter {
         self.commit = Some(self.bytes.len());
         let value = if kind == Kind::Set { entry.value.as_slice() } else { &[] };
         let who = if kind == Kind::Set { entry.who.as_slice() } else { &[] };
+        let flags = if entry.time < self.since { FLAG_OLD } else { 0 };
         let lengths = entry.key.len() as u64 & 0xffff
             | u64::from(kind as u8) << 16
+            | u64::from(flags) << 24
             | u64::from(entry.kind) << 32
             | (who.len() as u64 & 0xff) << 40;
         let words = [lengths, value.len() as u64, entry.revision, entry.time, entry.expires];
@@ -317,5 +325,6 @@ pub(crate) fn record(bytes: &[u8]) -> Option<(Record, usize)> {
         who,
         expires: word(fixed, 32),
     };
-    Some((Record { kind, is_cut: lengths >> 24 & u64::from(FLAG_CUT) != 0, entry }, at))
+    let has = |flag| lengths >> 24 & u64::from(flag) != 0;
+    Some((Record { kind, is_cut: has(FLAG_CUT), is_old: has(FLAG_OLD), entry }, at))
 }

@@ -7,7 +7,7 @@
 //! It holds the changed keys in memory, and no value.
 
 use super::Point;
-use super::format::{HEADER, Header, Kind, SegmentReader, record};
+use super::format::{Group, HEADER, Header, Kind, Record, SegmentReader, record};
 use super::segments::{self, FileFrom, Found};
 use crate::backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
@@ -43,18 +43,40 @@ impl Until {
 /// Where a changed key's value stands: the segment, and the record in it. `None`: it has none.
 type Place = Option<(usize, u64)>;
 
-/// What came of the segments.
+/// Keys that have another value than before.
 #[derive(Debug, Default)]
-struct Changes {
-    reached: Point,
-    /// When that was, where a record says so.
-    time: u64,
+struct Changed {
     /// Everything before is gone.
     cleared: bool,
     keys: HashMap<Vec<u8>, Place>,
+}
+
+impl Changed {
+    fn take(&mut self, cleared: bool, later: impl IntoIterator<Item = (Vec<u8>, Place)>) {
+        if cleared {
+            self.cleared = true;
+            self.keys.clear();
+        }
+        self.keys.extend(later);
+    }
+}
+
+/// What came of the segments.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Up to where they were read.
+    reached: Point,
+    /// When the last whole state was made that was read.
+    time: u64,
+    /// The last state that is wanted, when it was made, and what changed up to it.
+    state: Point,
+    made: u64,
+    changed: Changed,
+    /// What changed after it: it counts when a later state is wanted again.
+    beyond: Changed,
     /// Segments that are torn, or passed over: where they are, and why.
     refused: Vec<(String, String)>,
-    /// Whether a later state than the one that was asked for is there.
+    /// Whether the last state that was read is a later one than was asked for.
     is_past: bool,
 }
 
@@ -65,13 +87,47 @@ struct Pending {
     keys: Vec<(Vec<u8>, Place)>,
 }
 
+impl Pending {
+    fn is_empty(&self) -> bool {
+        !self.cleared && self.keys.is_empty()
+    }
+}
+
 impl Changes {
-    fn take(&mut self, pending: Pending) {
-        if pending.cleared {
-            self.cleared = true;
-            self.keys.clear();
+    /// A whole state was read, made at this time.
+    fn come_to(&mut self, at: Point, time: u64, pending: Pending, until: Until) {
+        self.reached = at;
+        self.is_past = !until.has(at.revision, time);
+        if self.is_past {
+            self.beyond.take(pending.cleared, pending.keys);
+            return;
         }
-        self.keys.extend(pending.keys);
+        let beyond = std::mem::take(&mut self.beyond);
+        self.changed.take(beyond.cleared, beyond.keys);
+        self.changed.take(pending.cleared, pending.keys);
+        (self.state, self.made) = (at, time);
+    }
+
+    /// Whether no later state is wanted any more. A clock may go back, a revision does not.
+    fn is_over(&self, until: Until) -> bool {
+        self.is_past && matches!(until, Until::Revision(_))
+    }
+
+    /// When a cut was made, as far as its record tells that: by the clock of the host, as that went. A record has the time of
+    /// its entry, which is not that of its commit where it was imported.
+    fn time_of(&self, cut: &Record, group: &Group) -> Option<u64> {
+        let time = cut.entry.time;
+        let is_own = !cut.is_old && time <= group.time;
+        // Of two writers the one that looked at the clock first may have committed last.
+        let least = if self.time <= group.time { self.time } else { 0 };
+        is_own.then_some(time.max(least))
+    }
+
+    fn refuse(&mut self, found: &Found, reason: String) {
+        // What is behind the state that is wanted is not missed.
+        if !self.is_past {
+            self.refused.push((found.path.display().to_string(), reason));
+        }
     }
 
     /// Whether a segment goes on after what was reached.
@@ -87,7 +143,11 @@ impl Changes {
         let fail = BackendError::io(&found.path);
         let Ok(header) = found.header else { return Ok(()) };
         if header.at.incarnation != self.reached.incarnation {
-            self.reached = header.at;
+            // A life begins with what the last one has come to.
+            self.come_to(header.at, header.created, Pending::default(), until);
+            if self.is_over(until) {
+                return Ok(());
+            }
         }
         found.with_file(|file| self.read_from(file, index, (found, header), until)).map_err(fail)?
     }
@@ -103,44 +163,57 @@ impl Changes {
         let file = BufReader::with_capacity(1 << 16, FileFrom { file, at: HEADER as u64 });
         let mut reader = SegmentReader::new(file, header, found.size);
         while let Some(group) = reader.next_group().map_err(&fail)? {
-            let mut pending = Pending::default();
-            for part in group.records() {
-                let Some((at, record)) = part else {
-                    let at = found.path.display().to_string();
-                    let reason = "a group with a good checksum has a record that does not fit";
-                    return Err(BackendError::Damaged { at, reason: reason.to_owned() });
-                };
-                let entry = record.entry;
-                if entry.revision <= self.reached.revision {
-                    continue;
-                }
-                match record.kind {
-                    Kind::Cleared => pending = Pending { cleared: true, keys: Vec::new() },
-                    Kind::Set => pending.keys.push((entry.key, Some((index, at)))),
-                    Kind::Gone => pending.keys.push((entry.key, None)),
-                }
-                if record.is_cut {
-                    if !until.has(entry.revision, entry.time) {
-                        self.is_past = true;
-                        return Ok(());
-                    }
-                    self.take(std::mem::take(&mut pending));
-                    self.reached.revision = entry.revision;
-                    self.time = entry.time;
-                }
-            }
-            if group.last > self.reached.revision {
-                if !until.has(group.last, self.time) {
-                    self.is_past = true;
-                    return Ok(());
-                }
-                self.take(pending);
-                self.reached.revision = group.last;
+            self.read_group(index, found, &group, until)?;
+            if self.is_over(until) {
+                return Ok(());
             }
         }
         if let Some(torn) = reader.torn {
-            let reason = format!("cut off at byte {}: {}", torn.at, torn.reason);
-            self.refused.push((found.path.display().to_string(), reason));
+            self.refuse(found, format!("cut off at byte {}: {}", torn.at, torn.reason));
+        }
+        Ok(())
+    }
+
+    fn read_group(
+        &mut self,
+        index: usize,
+        found: &Found,
+        group: &Group,
+        until: Until,
+    ) -> Result<(), BackendError> {
+        let mut pending = Pending::default();
+        for part in group.records() {
+            let Some((at, record)) = part else {
+                let at = found.path.display().to_string();
+                let reason = "a group with a good checksum has a record that does not fit";
+                return Err(BackendError::Damaged { at, reason: reason.to_owned() });
+            };
+            let revision = record.entry.revision;
+            if revision <= self.reached.revision {
+                continue;
+            }
+            let time = if record.is_cut { self.time_of(&record, group) } else { None };
+            match record.kind {
+                Kind::Cleared => pending = Pending { cleared: true, keys: Vec::new() },
+                Kind::Set => pending.keys.push((record.entry.key, Some((index, at)))),
+                Kind::Gone => pending.keys.push((record.entry.key, None)),
+            }
+            // By time, one that does not tell its own goes with the next one that does.
+            if record.is_cut && (time.is_some() || !matches!(until, Until::Time(_))) {
+                self.time = time.unwrap_or(group.time);
+                let at = Point { revision, ..self.reached };
+                self.come_to(at, self.time, std::mem::take(&mut pending), until);
+                if self.is_over(until) {
+                    return Ok(());
+                }
+            }
+        }
+        if group.last > self.reached.revision {
+            if !pending.is_empty() {
+                self.time = group.time;
+            }
+            let at = Point { revision: group.last, ..self.reached };
+            self.come_to(at, self.time, pending, until);
         }
         Ok(())
     }
@@ -159,7 +232,7 @@ struct Merge<'a> {
 impl Merge<'_> {
     /// Reads the segments from the state of a snapshot on, or from nothing.
     fn reach(&mut self, from: Point) -> Result<(), BackendError> {
-        self.changes = Changes { reached: from, ..Changes::default() };
+        self.changes = Changes { reached: from, state: from, ..Changes::default() };
         let is_before = |found: &Found| match &found.header {
             Ok(header) => {
                 header.at.incarnation == from.incarnation && header.at.revision <= from.revision
@@ -171,9 +244,7 @@ impl Merge<'_> {
         for (index, found) in self.segments.iter().enumerate().skip(first) {
             let changes = &mut self.changes;
             match &found.header {
-                Err(reason) => {
-                    changes.refused.push((found.path.display().to_string(), reason.clone()));
-                }
+                Err(reason) => changes.refuse(found, reason.clone()),
                 Ok(header) if changes.goes_on(header.at, header.continues) => {
                     if self.until == Until::Newest {
                         // Whoever goes on from here relies on it, and its writer may have died before the sync.
@@ -187,10 +258,10 @@ impl Merge<'_> {
                         "passed over: it goes on after revision {}, and {} is reached",
                         header.continues.revision, changes.reached.revision
                     );
-                    changes.refused.push((found.path.display().to_string(), reason));
+                    changes.refuse(found, reason);
                 }
             }
-            if self.changes.is_past {
+            if self.changes.is_over(self.until) {
                 break;
             }
         }
@@ -204,7 +275,8 @@ impl Merge<'_> {
 
     /// What the journal has.
     fn pass_changes(&mut self) -> Result<(), BackendError> {
-        let mut places: Vec<(usize, u64)> = self.changes.keys.values().filter_map(|p| *p).collect();
+        let mut places: Vec<(usize, u64)> =
+            self.changes.changed.keys.values().filter_map(|p| *p).collect();
         places.sort_unstable();
         let segments = self.segments;
         for places in places.chunk_by(|one, next| one.0 == next.0) {
@@ -250,15 +322,16 @@ impl Sink for Merge<'_> {
 
     fn begin(&mut self, head: &SnapshotHead) -> Result<(), BackendError> {
         self.reach(Point { incarnation: head.incarnation, revision: head.revision })?;
-        let Point { incarnation, revision } = self.changes.reached;
-        let created = self.changes.time.max(head.created);
+        let Point { incarnation, revision } = self.changes.state;
+        let created = self.changes.made.max(head.created);
         let head = SnapshotHead { incarnation, revision, created, ..*head };
         self.begun = Some(head);
         self.to.begin(&head)
     }
 
     fn entry(&mut self, entry: &SnapshotEntry) -> Result<(), BackendError> {
-        if self.changes.cleared || self.changes.keys.contains_key(&entry.key) {
+        let changed = &self.changes.changed;
+        if changed.cleared || changed.keys.contains_key(&entry.key) {
             return Ok(());
         }
         self.pass(entry)
@@ -295,13 +368,13 @@ impl Backend for Past {
         if merge.begun.is_none() {
             // No snapshot yet: the journal may go back to where the bus began with nothing.
             merge.reach(Point::default())?;
-            if merge.changes.reached == Point::default() {
+            if merge.changes.state == Point::default() {
                 return Ok(None);
             }
             let header = segments.iter().find_map(|found| found.header.as_ref().ok());
-            let Point { incarnation, revision } = merge.changes.reached;
+            let Point { incarnation, revision } = merge.changes.state;
             let bus_id = header.map_or(0, |header| header.bus_id);
-            let head = SnapshotHead { bus_id, incarnation, revision, created: merge.changes.time };
+            let head = SnapshotHead { bus_id, incarnation, revision, created: merge.changes.made };
             merge.begun = Some(head);
             merge.to.begin(&head)?;
         }

@@ -41,18 +41,20 @@ pub(super) struct Collector {
     ahead: HashMap<Vec<u8>, SnapshotEntry>,
     /// The group is whole from this revision on.
     whole_from: u64,
+    /// What is still to be read was committed after this time.
+    pub(super) since: u64,
 }
 
 impl Collector {
     pub(super) fn after(revision: u64) -> Self {
         let (group, ahead) = (GroupWriter::default(), HashMap::new());
-        Self { log: Follower::after(revision), group, ahead, whole_from: 0 }
+        Self { log: Follower::after(revision), group, ahead, whole_from: 0, since: 0 }
     }
 
     /// Collects up to the head, or less when that is much.
     pub(super) fn collect(&mut self, inner: &Inner, head: u64) -> Result<Collected, ReadError> {
         let mut until = head;
-        self.group.clear();
+        self.group.begin(self.since);
         self.ahead.clear();
         self.whole_from = 0;
         loop {

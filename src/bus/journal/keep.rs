@@ -57,6 +57,8 @@ pub(super) struct Journaler {
     sync: JournalSync,
     segment: Option<Segment>,
     collector: Collector,
+    /// When the log was looked at last.
+    looked: u64,
     /// Revision of the snapshot after which old segments were removed.
     cleaned: u64,
     failed: u32,
@@ -65,7 +67,7 @@ pub(super) struct Journaler {
 impl Journaler {
     pub(super) fn new(directory: PathBuf, sync: JournalSync) -> Self {
         let collector = Collector::after(0);
-        Self { directory, sync, segment: None, collector, cleaned: 0, failed: 0 }
+        Self { directory, sync, segment: None, collector, looked: 0, cleaned: 0, failed: 0 }
     }
 
     fn io(&self) -> impl Fn(io::Error) -> JournalError + use<> {
@@ -106,6 +108,7 @@ impl Journaler {
     pub(super) fn turn(&mut self, inner: &Inner) -> Result<(), JournalError> {
         let begun = Instant::now();
         let asked = inner.core.take_request()?;
+        self.looked = inner.core.clock.wall();
         if self.segment.is_none() {
             let from = match self.sync {
                 // What is written outlives its writer. It is synced, since nobody will come back to it.
@@ -119,6 +122,8 @@ impl Journaler {
             let from = inner.core.region.load_count(from, Acquire)?;
             self.begin_segment(inner, from)?;
             self.collector = Collector::after(from);
+            let synced = inner.core.region.load(header::JOURNAL_TIME, Relaxed)?;
+            self.collector.since = synced.max(inner.core.geometry.created);
         }
         let mut is_new = false;
         let head = inner.core.visible_head()?;
@@ -129,6 +134,7 @@ impl Journaler {
                 self.sync(inner, begun)?;
             }
         }
+        self.collector.since = self.looked;
         if asked {
             self.sync(inner, begun)?;
         }
@@ -175,7 +181,7 @@ impl Journaler {
             let region = &inner.core.region;
             let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             region.store(header::JOURNAL_TOOK, took, Relaxed)?;
-            region.store(header::JOURNAL_TIME, inner.core.clock.wall(), Relaxed)?;
+            region.store(header::JOURNAL_TIME, self.looked, Relaxed)?;
             inner.core.note_turn(self.limit(inner)?)?;
         }
         Ok(())

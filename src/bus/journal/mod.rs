@@ -13,6 +13,8 @@ pub(crate) mod keep;
 mod power_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod time_tests;
 
 use super::files::{CREATE_PATIENCE, io};
 use super::options::Options;
@@ -260,7 +262,8 @@ impl Bus {
         self.as_of(Until::Revision(revision.get()))
     }
 
-    /// The same, as of the last whole state at or before a time.
+    /// The same, as of a time: the last whole state that was made when the host's clock showed that time or an earlier one, also
+    /// where the clock was set meanwhile. What was imported is there from its import on, whatever times its entries have.
     ///
     /// # Errors
     /// As there.

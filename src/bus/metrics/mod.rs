@@ -258,7 +258,7 @@ pub struct JournalMetrics {
     pub failures_in_a_row: u64,
     /// Whether it waits for a snapshot to build on: until that is saved, nothing new is durable.
     pub is_rebuilding: bool,
-    /// When it was last synced.
+    /// When it was last synced: when that turn looked at the log.
     #[serde(serialize_with = "some_moment")]
     pub last_time: Option<SystemTime>,
     /// How long that turn took, from the look at the log on.
