@@ -11,10 +11,11 @@
 use super::super::Inner;
 use super::super::files::JOURNAL_BYTE;
 use super::super::keeper::Stop;
+use super::clean::Cleaner;
 use super::collect::{Collected, Collector};
 use crate::error::ReadError;
 use crate::journal::format::Header;
-use crate::journal::segments::{Claim, Segment, remove_before, sync_all};
+use crate::journal::segments::{Claim, Segment, sync_all};
 use crate::journal::{JournalSync, Point};
 use crate::region::BadRegion;
 use crate::region::layout::header;
@@ -59,15 +60,15 @@ pub(super) struct Journaler {
     collector: Collector,
     /// When the log was looked at last.
     looked: u64,
-    /// Revision of the snapshot after which old segments were removed.
-    cleaned: u64,
+    /// Revision of the snapshot after which a new segment was begun.
+    rolled: u64,
     failed: u32,
 }
 
 impl Journaler {
     pub(super) fn new(directory: PathBuf, sync: JournalSync) -> Self {
         let collector = Collector::after(0);
-        Self { directory, sync, segment: None, collector, looked: 0, cleaned: 0, failed: 0 }
+        Self { directory, sync, segment: None, collector, looked: 0, rolled: 0, failed: 0 }
     }
 
     fn io(&self) -> impl Fn(io::Error) -> JournalError + use<> {
@@ -139,7 +140,7 @@ impl Journaler {
             self.sync(inner, begun)?;
         }
         self.note_based(inner)?;
-        self.clean(inner, begun)?;
+        self.roll(inner, begun)?;
         let is_unlimited = inner.core.region.load(header::JOURNAL_LIMIT, Relaxed)? == 0;
         if is_new || asked || is_unlimited {
             inner.core.note_turn(self.limit(inner)?)?;
@@ -202,29 +203,17 @@ impl Journaler {
         Ok(())
     }
 
-    /// After a snapshot: goes on in a new segment, and removes those that no snapshot needs any more.
-    fn clean(&mut self, inner: &Inner, begun: Instant) -> Result<(), JournalError> {
+    /// After a snapshot: goes on in a new segment, so that the last one can go.
+    fn roll(&mut self, inner: &Inner, begun: Instant) -> Result<(), JournalError> {
         let saved = inner.core.region.load_count(header::SNAPSHOT_REVISION, Acquire)?;
-        if saved == self.cleaned {
+        if saved == self.rolled {
             return Ok(());
         }
         self.sync(inner, begun)?;
         if self.segment.as_ref().is_some_and(|segment| !segment.is_empty()) {
             self.begin_segment(inner, self.collector.log.passed())?;
         }
-        let newest = Point { incarnation: inner.core.geometry.incarnation, revision: saved };
-        let oldest = match &inner.saving.backend {
-            Some(backend) => backend.oldest().map_err(|error| JournalError::Io {
-                at: self.directory.clone(),
-                source: io::Error::other(error),
-            })?,
-            None => None,
-        };
-        let oldest = oldest
-            .map(|head| Point { incarnation: head.incarnation, revision: head.revision })
-            .unwrap_or(newest);
-        remove_before(&self.directory, oldest).map_err(self.io())?;
-        self.cleaned = saved;
+        self.rolled = saved;
         Ok(())
     }
 
@@ -266,6 +255,15 @@ impl Journaler {
     }
 }
 
+#[cfg(test)]
+impl Journaler {
+    /// A turn, and what is removed after it.
+    pub(super) fn turn_and_clean(&mut self, inner: &Inner) -> Result<(), JournalError> {
+        self.turn(inner)?;
+        super::clean::clean(inner, &self.directory).map(drop)
+    }
+}
+
 /// The thread that keeps the journal.
 #[derive(Debug)]
 pub(crate) struct JournalThread {
@@ -297,7 +295,8 @@ impl JournalThread {
         let stop = Arc::new(Stop::default());
         let (weak, told) = (Arc::downgrade(inner), Arc::clone(&stop));
         let run = move || {
-            run(&weak, &told, Journaler::new(directory, sync));
+            let cleaner = Cleaner::new(directory.clone());
+            run(&weak, &told, Journaler::new(directory, sync), cleaner);
             drop(claim);
         };
         let thread = std::thread::Builder::new().name("membus-journal".into()).spawn(run).ok()?;
@@ -317,19 +316,24 @@ impl Drop for JournalThread {
     }
 }
 
-fn run(weak: &Weak<Inner>, stop: &Stop, journaler: Journaler) {
-    keep(weak, stop, journaler);
+fn run(weak: &Weak<Inner>, stop: &Stop, journaler: Journaler, mut cleaner: Cleaner) {
+    keep(weak, stop, journaler, &mut cleaner);
+    drop(cleaner);
     if let Some(seat) = weak.upgrade().as_ref().and_then(|inner| inner.seat()) {
         let _unlocked = unlock_byte(&seat.file, JOURNAL_BYTE);
     }
 }
 
-fn keep(weak: &Weak<Inner>, stop: &Stop, mut journaler: Journaler) {
+fn keep(weak: &Weak<Inner>, stop: &Stop, mut journaler: Journaler, cleaner: &mut Cleaner) {
     loop {
         let Some(inner) = weak.upgrade() else { return };
         let is_last = stop.is_wanted();
         if inner.is_gone() {
             return;
+        }
+        if is_last {
+            // A clean end: what was written is synced, whoever asks for it.
+            let _asked = inner.core.ask_journal();
         }
         let mut pause = journaler.pause();
         match journaler.turn(&inner) {
@@ -338,6 +342,9 @@ fn keep(weak: &Weak<Inner>, stop: &Stop, mut journaler: Journaler) {
                 let region = &inner.core.region;
                 if region.load(header::JOURNAL_FAILURES, Relaxed) != Ok(0) {
                     let _noted = region.store(header::JOURNAL_FAILURES, 0, Release);
+                }
+                if !is_last {
+                    cleaner.begin(&inner);
                 }
             }
             Err(error) => pause = journaler.fail(&inner, &error),
@@ -378,5 +385,29 @@ impl Inner {
             // Who asked may have died before the wake-up, and those after it find it asked already.
             futex::wait(ask, 0, left.min(IDLE));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::Place;
+    use super::*;
+    use crate::Durability;
+
+    /// Promise: a clean end syncs, also where nobody asks and the system does it else.
+    /// Plant: the last turn is one like all.
+    #[test]
+    fn a_clean_end_syncs() {
+        let place = Place::new();
+        let options = place.options().journal(JournalSync::System);
+        let bus = options.durability(Durability::Visible).create_at(place.bus()).unwrap();
+        bus.set("k", &1).unwrap();
+        let (directory, sync) = bus.inner.saving.journaling.place.clone().unwrap();
+        let (weak, stop) = (Arc::downgrade(&bus.inner), Stop::default());
+        stop.want();
+        let mut cleaner = Cleaner::new(directory.clone());
+        keep(&weak, &stop, Journaler::new(directory, sync), &mut cleaner);
+        let region = &bus.inner.core.region;
+        assert_eq!(region.load(header::JOURNALED, Acquire), Ok(bus.inner.core.head().unwrap()));
     }
 }

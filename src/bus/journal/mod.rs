@@ -7,6 +7,7 @@
 //! A death of who keeps it leaves the limit behind: it holds writers up until the next keeper comes, or they see that
 //! there is none.
 
+mod clean;
 pub(crate) mod collect;
 pub(crate) mod keep;
 #[cfg(test)]

@@ -126,14 +126,14 @@ impl History {
                 if self.sync == JournalSync::System && self.dice.below(2) == 0 {
                     bus.inner.core.ask_journal().unwrap();
                 }
-                self.journaler.turn(&bus.inner).unwrap();
+                self.journaler.turn_and_clean(&bus.inner).unwrap();
             }
             31..33 => drop(bus.snapshot().unwrap()),
             33 => self.keep_anew(),
             34 | 35 => {
                 bus.inner.core.ask_journal().unwrap();
                 let n = self.dice.below(6) as u64;
-                let (end, _) = failing(n, libc::EIO, || self.journaler.turn(&bus.inner));
+                let (end, _) = failing(n, libc::EIO, || self.journaler.turn_and_clean(&bus.inner));
                 if let Err(error) = end {
                     self.journaler.fail(&bus.inner, &error);
                 }

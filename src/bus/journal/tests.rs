@@ -76,7 +76,7 @@ impl Kept {
 
     fn turn(&mut self) {
         let bus = self.bus.as_ref().unwrap();
-        self.journaler.turn(&bus.inner).unwrap();
+        self.journaler.turn_and_clean(&bus.inner).unwrap();
     }
 
     fn journaled(&self) -> u64 {
