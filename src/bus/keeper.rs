@@ -256,7 +256,8 @@ impl Inner {
         }
     }
 
-    fn is_snapshot_wanted(&self) -> bool {
+    /// Whether the journal has begun anew, and asks for a snapshot to build on.
+    pub(super) fn is_snapshot_wanted(&self) -> bool {
         let word = |at| self.core.region.load(at, Acquire).unwrap_or_default();
         word(header::SNAPSHOT_WANTED) > word(header::SNAPSHOT_REVISION)
     }

@@ -265,7 +265,8 @@ impl Bus {
     ///
     /// # Errors
     /// [`SnapshotError::Absent`] when there is none, [`SnapshotError::Damaged`] when none is good,
-    /// [`WriteError::Full`] when the bus has not room for both; what was there stays.
+    /// [`WriteError::Full`] when the bus has not room for both; what was there stays. After
+    /// [`WriteError::NotDurable`] it is restored: the snapshot that the journal builds on was not saved within the handle's deadline.
     pub fn restore(&self, from: &dyn Backend, name: &str) -> Result<RestoreInfo, SnapshotError> {
         self.restore_with(from, name, SnapshotOptions::new())
     }
@@ -296,6 +297,8 @@ impl Bus {
         };
         let (count, bytes) = (measure.count, measure.bytes);
         let before = inner.save_replaced(going)?;
+        // Now, since a restore may end in many ways.
+        inner.prune_replaced();
         inner.make_room(me, count, bytes)?;
         if !going.begin(Stage::Filling, Some(count)) {
             return Err(SnapshotError::GivenUp);
@@ -327,9 +330,38 @@ impl Bus {
         inner.count(Counter::Restores);
         // The journal begins anew behind it: this waits for the snapshot that it builds on.
         inner.make_durable(revision, inner.durability())?;
-        inner.prune_replaced();
         let revision = Revision::new(revision).ok_or_else(gone)?;
         let Loaded { head: from, refused, .. } = staged.loaded;
         Ok(RestoreInfo { revision, entries, from, refused, before, took: begun.elapsed() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Place;
+    use super::*;
+    use crate::{Persist, Progress};
+    use std::ops::ControlFlow;
+
+    /// Promise: the newest three of what restores replaced stay, however these end.
+    /// Plant: the others removed when a restore is done.
+    #[test]
+    fn restores_that_fail_leave_no_more_than_others() {
+        let place = Place::new();
+        let bus = place.make();
+        let backup = Persist::Image(place.path().join("backup")).backend(1).unwrap().unwrap();
+        bus.backup(&*backup).unwrap();
+        for number in 1..=5 {
+            bus.set("k", &number).unwrap();
+            let mut told = |progress: &Progress| match progress.stage {
+                Stage::Filling => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            };
+            let options = SnapshotOptions::new().progress(&mut told);
+            let end = bus.restore_with(&*backup, "backup", options);
+            assert!(matches!(end, Err(SnapshotError::GivenUp)), "{end:?}");
+            let kept = std::fs::read_dir(&bus.inner.saving.replaced).unwrap();
+            assert_eq!(kept.count(), number.min(KEPT));
+        }
     }
 }

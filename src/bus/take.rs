@@ -110,10 +110,13 @@ impl Inner {
         Ok(Ok(()))
     }
 
-    /// Whether somebody waits for the end of the snapshot that this member takes.
+    /// Whether somebody waits for the end of the snapshot that this member takes: to take one, or for the journal, which
+    /// builds on the next one, and with it whoever is to be durable.
     pub(super) fn is_snapshot_awaited(&self) -> bool {
         let awaited = |seat: &Seat| seat.awaited.load(Relaxed) > 0;
-        self.seat().is_some_and(awaited) || self.is_locked(AWAITED_BYTE)
+        self.is_snapshot_wanted()
+            || self.seat().is_some_and(awaited)
+            || self.is_locked(AWAITED_BYTE)
     }
 
     /// Saves to a backend, which may be another one than the bus's. What `is_lost` when all is read is not saved.

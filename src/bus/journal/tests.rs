@@ -229,6 +229,23 @@ fn what_the_log_lost_waits_for_a_snapshot() {
     assert_eq!(kept.state(), before);
 }
 
+/// Promise: a rate for the disk's sake holds nobody up who waits for the journal.
+/// Plant: the rate as it is, until somebody else wants to take a snapshot.
+#[test]
+fn a_restore_waits_for_no_rate() {
+    let place = Place::new();
+    let options = place.options().max_capacity(64 << 20).keeper(true).snapshot_rate(100_000);
+    let bus = options.journal(JournalSync::Always).create_at(place.bus()).unwrap();
+    for number in 0..40 {
+        bus.set_bytes(format!("k{number}"), vec![1; 100_000]).unwrap();
+    }
+    let backup = Persist::Image(place.path().join("backup")).backend(1).unwrap().unwrap();
+    bus.backup(&*backup).unwrap();
+    let restored = bus.restore(&*backup, "backup").unwrap();
+    assert!(bus.sync().unwrap() >= Some(restored.revision));
+    bus.set("k", &1).unwrap();
+}
+
 /// Plant: a restore that is passed over like a message.
 #[test]
 fn a_restore_waits_for_a_snapshot() {
