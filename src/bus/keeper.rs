@@ -204,6 +204,7 @@ impl Inner {
                 return Ok(());
             }
             turn.keeper = true;
+            turn.saved = self.last_saved();
         }
         region.store(header::KEEPER, u64::from(seat.slot) + 1, Release)?;
         region.store(header::HEARTBEAT, self.core.clock.boot(), Release)?;
@@ -216,6 +217,18 @@ impl Inner {
             self.look_for_files(turn).map_err(WriteFailure::from),
         ];
         ends.into_iter().collect()
+    }
+
+    /// When the bus was saved last, as far as that counts for the next time: by whomever, so that it is saved in time also where no
+    /// handle lives as long as the interval. After a clock that was set back nobody knows: the next one is due.
+    fn last_saved(&self) -> Instant {
+        let (every, wall) = (self.saving.every, self.core.clock.wall());
+        let saved = self.core.region.load(header::SNAPSHOT_TIME, Acquire).unwrap_or_default();
+        let saved = if saved == 0 { self.core.geometry.created } else { saved };
+        let age = wall.checked_sub(saved);
+        let age = age.map_or(every, |age| Duration::from_nanos(age).min(every));
+        let now = Instant::now();
+        now.checked_sub(age).unwrap_or(now)
     }
 
     /// Begins a snapshot when its time has come, or its number of changes; after a failure sooner than by the

@@ -154,7 +154,8 @@ impl Options {
         self.backend = Some(backend);
         self
     }
-    /// How often the keeper takes a snapshot, when something changed (default 300 s).
+    /// How often the keeper takes a snapshot, when something changed (default 300 s). The time goes on where one keeper follows
+    /// another.
     #[must_use]
     pub fn snapshot_every(mut self, interval: Duration) -> Self {
         self.every = Some(interval);

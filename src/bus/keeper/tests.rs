@@ -235,3 +235,31 @@ fn a_keeper_that_ends_gives_its_office_up() {
     assert!(until(&|| third.info().unwrap().keeper == Some(2)), "nobody keeps the bus");
     drop(watch);
 }
+
+/// Promise: what changed is saved in the interval, whoever keeps the bus meanwhile, and for how short.
+/// Plants: an interval that begins with each handle; a clock that was set back, after which nothing is due.
+#[test]
+fn the_interval_of_snapshots_outlives_its_keepers() {
+    let place = Place::new();
+    let every = Duration::from_secs(300);
+    let bus = place.options().snapshot_every(every).create_at(place.bus()).unwrap();
+    let (inner, stop) = (&bus.inner, Arc::new(Stop::default()));
+    let keep = |saved: u64| {
+        bus.set("k", &saved).unwrap();
+        inner.core.region.store(header::SNAPSHOT_TIME, saved, Relaxed).unwrap();
+        let mut turn = Turn::first();
+        inner.keeper_turn(&mut turn, &stop).unwrap();
+        inner.save_in_time(&mut turn, &stop);
+        let is_due = turn.saver.is_some();
+        assert_eq!(turn.saver.take().map(|saver| saver.join().unwrap()), is_due.then_some(Ok(())));
+        assert_eq!(inner.unsaved() == 0, is_due);
+        (is_due, turn.saved.elapsed())
+    };
+    let (wall, second) = (inner.core.clock.wall(), 1_000_000_000);
+    // Nothing yet, and the region is new.
+    assert!(matches!(keep(0), (false, age) if age < Duration::from_secs(100)));
+    let (due, age) = keep(wall - 200 * second);
+    assert!(!due && age >= Duration::from_secs(200) && age < every, "{age:?}");
+    assert!(keep(wall - 300 * second).0);
+    assert!(keep(wall + 3600 * second).0, "it was set back by an hour");
+}
