@@ -28,7 +28,7 @@ const GROUP: usize = 32;
 /// Bytes of a group that its length does not count.
 const FRAME: usize = 16;
 /// Bytes of a record before its key.
-const RECORD: usize = 40;
+pub(crate) const RECORD: usize = 40;
 /// A state is whole with this record.
 const FLAG_CUT: u8 = 1;
 /// The entry's time is from before its commit could be: of what was imported, or of a writer that had to wait.
@@ -297,12 +297,22 @@ impl Group {
     }
 }
 
+/// Lengths of a record's key, who and value, by its fixed bytes.
+fn lengths(fixed: &[u8]) -> [usize; 3] {
+    let lengths = word(fixed, 0);
+    [(lengths & 0xffff) as usize, (lengths >> 40 & 0xff) as usize, half(fixed, 8) as usize]
+}
+
+/// The size of a record, by its fixed bytes.
+pub(crate) fn record_size(fixed: &[u8]) -> u64 {
+    RECORD as u64 + lengths(fixed).iter().map(|length| *length as u64).sum::<u64>()
+}
+
 /// The record with which these bytes begin, and its size.
 pub(crate) fn record(bytes: &[u8]) -> Option<(Record, usize)> {
     let fixed = bytes.get(..RECORD)?;
+    let [key, who, value] = lengths(fixed);
     let lengths = word(fixed, 0);
-    let (key, who, value) =
-        ((lengths & 0xffff) as usize, (lengths >> 40 & 0xff) as usize, half(fixed, 8) as usize);
     let kind = match lengths >> 16 & 0xff {
         1 => Kind::Set,
         2 => Kind::Gone,

@@ -7,14 +7,16 @@
 //! It holds the changed keys in memory, and no value.
 
 use super::Point;
-use super::format::{Group, HEADER, Header, Kind, Record, SegmentReader, record};
+use super::format::{
+    Group, HEADER, Header, Kind, RECORD, Record, SegmentReader, record, record_size,
+};
 use super::segments::{self, FileFrom, Found};
 use crate::backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::file;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, ErrorKind};
+use std::io::{self, BufReader, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -294,25 +296,26 @@ impl Merge<'_> {
 
 /// Reads the record at this place of a segment, which was read before.
 fn entry_at(file: &File, found: &Found, at: u64) -> Result<SnapshotEntry, BackendError> {
-    let fail = BackendError::io(&found.path);
-    let mut bytes = vec![0; 4096];
-    loop {
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match file.read_at(&mut bytes[filled..], at + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(fail(error)),
-            }
-        }
-        match record(&bytes[..filled]) {
-            Some((record, _)) => return Ok(record.entry),
-            // Longer than what was read.
-            None if filled == bytes.len() => bytes.resize(bytes.len() * 8, 0),
-            None => return Err(fail(ErrorKind::UnexpectedEof.into())),
-        }
+    let left = found.size.saturating_sub(at);
+    let entry = read_entry(left, |bytes| file.read_exact_at(bytes, at));
+    entry.map_err(BackendError::io(&found.path))
+}
+
+/// Reads a record from where `read` reads, of at most so many bytes: no more is asked for than it has.
+fn read_entry(
+    left: u64,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<()>,
+) -> io::Result<SnapshotEntry> {
+    let mut bytes = vec![0; RECORD];
+    read(&mut bytes)?;
+    let size = record_size(&bytes);
+    if size > left {
+        return Err(ErrorKind::UnexpectedEof.into());
     }
+    bytes.resize(size as usize, 0);
+    read(&mut bytes)?;
+    let (record, _) = record(&bytes).ok_or(ErrorKind::InvalidData)?;
+    Ok(record.entry)
 }
 
 impl Sink for Merge<'_> {
@@ -392,5 +395,39 @@ impl Backend for Past {
 
     fn delete(&self) -> Result<(), BackendError> {
         Err(self.read_only())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::GroupWriter;
+    use super::*;
+
+    /// Promise: no more memory is taken for a record than it has bytes, and none for a length beyond the end of its file.
+    /// Plants: a buffer that grows until the record fits in; no look at the file's size.
+    #[test]
+    fn a_record_is_read_by_its_length() {
+        let entry = SnapshotEntry {
+            key: b"key".to_vec(),
+            value: vec![7; 40_000],
+            who: b"who".to_vec(),
+            revision: 1,
+            ..SnapshotEntry::default()
+        };
+        let mut writer = GroupWriter::default();
+        writer.begin(0);
+        writer.push(Kind::Set, &entry);
+        let group = writer.seal(&Header::default(), 1, 1).to_vec();
+        let bytes = &group[group.len() - RECORD - 40_006..];
+        let (mut asked, size) = (Vec::new(), bytes.len() as u64);
+        let mut read = |to: &mut [u8]| {
+            asked.push(to.len());
+            to.copy_from_slice(&bytes[..to.len()]);
+            Ok(())
+        };
+        assert_eq!(read_entry(size, &mut read).unwrap(), entry);
+        let cut = read_entry(size - 1, &mut read).unwrap_err();
+        assert_eq!(cut.kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(asked, [RECORD, bytes.len(), RECORD]);
     }
 }

@@ -148,10 +148,16 @@ impl Segment {
         let sequence = sequences(directory)?.last().map_or(1, |last| last.saturating_add(1));
         let header = Header { sequence, ..header };
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
-        let file = file::open_file(&name_of(directory, sequence), flags, 0o600)?;
-        file::write_all(&file, &header.encode())?;
-        file::sync(&file)?;
-        file::sync_directory(directory)?;
+        let path = name_of(directory, sequence);
+        let file = file::open_file(&path, flags, 0o600)?;
+        let written = file::write_all(&file, &header.encode())
+            .and_then(|()| file::sync(&file))
+            .and_then(|()| file::sync_directory(directory));
+        if let Err(error) = written {
+            // It is tried again and again, each time in a file of its own.
+            let _removed = file::unlink(&path);
+            return Err(error);
+        }
         Ok(Self { file, header, size: HEADER as u64, is_synced: true })
     }
 
@@ -202,4 +208,30 @@ pub(crate) fn remove_before(directory: &Path, oldest: Point) -> io::Result<()> {
         file::unlink(&found.path)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::seam::failing;
+
+    /// Promise: a segment that can't be made leaves no file, as often as it is tried.
+    /// Plant: nothing that is removed.
+    #[test]
+    fn a_segment_that_fails_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        for errno in [libc::ENOSPC, libc::EIO] {
+            for n in 0.. {
+                let directory = place.path().join(format!("{errno}-{n}"));
+                let make = || Segment::create(&directory, Header::default());
+                let (made, has_failed) = failing(n, errno, make);
+                let left = sequences(&directory).unwrap().len();
+                assert_eq!((made.is_ok(), left), (!has_failed, usize::from(!has_failed)), "{n}");
+                if !has_failed {
+                    assert!(n >= 4, "{n} calls");
+                    break;
+                }
+            }
+        }
+    }
 }
