@@ -175,8 +175,8 @@ impl Options {
     ///
     /// Snapshots that somebody waits for go by full speed: that of [`close`](crate::Bus::close), and those that are asked
     /// for; [`SnapshotOptions::rate`](crate::SnapshotOptions::rate) slows one of these. So does the keeper's own as soon as one
-    /// of them has to wait for it, or a journal that begins anew, and when it gave way to a writer who needed the room that a snapshot keeps: the longer it
-    /// takes, the more that is.
+    /// of them has to wait for it, or a journal that begins anew, and when it gave way to a writer who needed the room that a
+    /// snapshot keeps: the longer it takes, the more that is.
     #[must_use]
     pub fn snapshot_rate(mut self, bytes_per_second: u64) -> Self {
         self.rate = Some(bytes_per_second);

@@ -166,7 +166,7 @@ pub(super) fn keeps(place: fn() -> Place) {
 
 /// Who goes back finds the newest snapshot that is wanted of those that stay, a damaged one passed over; `oldest` says how
 /// far back that is. Also while others save, whatever names their saves give to what is there.
-/// Plants, for JSON: the defaults of `Backend`; a look by names that are another one's by then.
+/// Plants, for JSON: the defaults of `Backend`; documents chosen by names that are another one's when they are read; one look.
 pub(super) fn gone_back_to(place: fn() -> Place) {
     let place = place();
     if !place.keeps_older {
@@ -197,11 +197,27 @@ pub(super) fn gone_back_to(place: fn() -> Place) {
     assert_eq!(backend.oldest().unwrap(), Some(head(5)));
     assert!(matches!(back_to(4), Err(BackendError::Damaged { .. })));
     backend.delete().unwrap();
-    save(&*backend, &head(1), &of_round(1, 5)).unwrap();
+    let shelf = place.open(1000);
+    for round in 1..3 {
+        save(&*shelf, &head(round), &of_round(round, 5)).unwrap();
+    }
+    for asked in [2, 1] {
+        // Another one saves just when it is asked whether this one is wanted.
+        let is_saved = std::cell::Cell::new(false);
+        let is_wanted = |of: &SnapshotHead| {
+            if of.revision == asked && !is_saved.replace(true) {
+                save(&*shelf, &head(3), &of_round(3, 5)).unwrap();
+            }
+            of.revision == 1
+        };
+        let mut found = Collected::default();
+        let loaded = backend.load_where(&is_wanted, &mut found).unwrap();
+        assert_eq!(loaded.map(|loaded| loaded.head.revision), Some(1), "at {asked}");
+    }
     std::thread::scope(|scope| {
         let saver = scope.spawn(|| {
-            for round in 2..100 {
-                save(&*place.open(1000), &head(round), &of_round(round, 5)).unwrap();
+            for round in 4..100 {
+                save(&*shelf, &head(round), &of_round(round, 5)).unwrap();
             }
         });
         while !saver.is_finished() {
