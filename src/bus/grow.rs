@@ -20,7 +20,7 @@ impl Inner {
     /// Frees what is retired, in every stripe.
     pub(crate) fn sweep(&self, me: u32) -> Result<Round, WriteFailure> {
         let core = &self.core;
-        core.in_each_stripe(core.patience, &|| false, |stripe, most| {
+        core.in_each_stripe((0, core.patience), &|| false, |stripe, most| {
             core.sweep_cleared(me, stripe, most)?;
             let guard = core.lock_stripe(stripe, me, &Patience::new(most))?;
             let freed = core.sweep_retired(stripe)?;

@@ -30,7 +30,9 @@ use std::time::{Duration, Instant};
 const TURN: Duration = Duration::from_millis(100);
 /// How often the others look whether there is a keeper.
 const CANDIDATE_TURN: Duration = Duration::from_millis(250);
-/// The part of its time that the keeper may spend with what expires: one in so many.
+/// How long a round of expiry, or of sweeps, may take: those who die meanwhile wait for their burial. The next turn goes on.
+const ROUND: Duration = Duration::from_millis(50);
+/// The part of its time that the keeper may spend with what expires, once it is through: one in so many.
 const EXPIRY_SHARE: u32 = 5;
 /// The same for sweeps: who writes sweeps before the bus is full, and what a snapshot keeps is swept in vain.
 const SWEEP_SHARE: u32 = 10;
@@ -116,6 +118,9 @@ struct Turn {
     expiry: Instant,
     /// Not before this is swept again.
     sweep: Instant,
+    /// The stripes in which expiry and sweep go on, and how long a round of each may take.
+    stripes: (u64, u64),
+    round: Duration,
     /// Claims of blocks up to the last look at how many are free.
     claims: u64,
     saved: Instant,
@@ -135,6 +140,8 @@ impl Turn {
             files: now,
             expiry: now,
             sweep: now,
+            stripes: (0, 0),
+            round: ROUND,
             claims: 0,
             saved: now,
             failed: 0,
@@ -287,13 +294,15 @@ impl Inner {
             return Ok(());
         }
         let core = &self.core;
+        let is_over = || stop.is_wanted() || begun.elapsed() > turn.round;
         let mut gone = 0;
-        let expire = |index, most| core.expire_stripe(me, index, most, &mut gone);
-        let round = core.in_each_stripe(GLANCE, &|| stop.is_wanted(), expire);
+        let expire = |index, most| core.expire_stripe(me, index, most, &is_over, &mut gone);
+        let round = core.in_each_stripe((turn.stripes.0, GLANCE), &is_over, expire);
         self.ring_expired(gone);
         let round = round?;
+        turn.stripes.0 = round.next.unwrap_or(0);
         // Waiting is no work: what was passed over is looked at again in the next turn.
-        if round.stalled.is_none() {
+        if round.stalled.is_none() && round.next.is_none() {
             turn.expiry = Instant::now() + begun.elapsed() * (EXPIRY_SHARE - 1);
         }
         Ok(())
@@ -306,7 +315,8 @@ impl Inner {
             return Ok(());
         }
         let core = &self.core;
-        let round = core.in_each_stripe(GLANCE, &|| stop.is_wanted(), |index, most| {
+        let is_over = || stop.is_wanted() || begun.elapsed() > turn.round;
+        let round = core.in_each_stripe((turn.stripes.1, GLANCE), &is_over, |index, most| {
             core.sweep_cleared(me, index, most)?;
             let wanted = core.geometry.stripe(index) + stripe::SWEEP_WANTED;
             if core.region.load(wanted, Relaxed)? == 0 {
@@ -314,6 +324,7 @@ impl Inner {
             }
             Ok(core.sweep_in_pieces(me, index, most)?)
         })?;
+        turn.stripes.1 = round.next.unwrap_or(0);
         if round.stalled.is_none() {
             turn.sweep = Instant::now() + begun.elapsed() * (SWEEP_SHARE - 1);
         }

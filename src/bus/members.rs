@@ -136,13 +136,10 @@ impl Inner {
         self.bury_all(me)?;
         let core = &self.core;
         // One stripe at least, however slow all else was.
-        let mut gone = 0;
-        let round = core.in_each_stripe(GLANCE, &|| false, |index, most| {
-            if index > 0 && begun.elapsed() > TEND_MAX {
-                return Ok(());
-            }
+        let (mut gone, is_over) = (0, || begun.elapsed() > TEND_MAX);
+        let round = core.in_each_stripe((0, GLANCE), &is_over, |index, most| {
             core.sweep_cleared(me, index, most)?;
-            core.expire_stripe(me, index, most, &mut gone)
+            core.expire_stripe(me, index, most, &is_over, &mut gone)
         });
         self.ring_expired(gone);
         round.map(drop)

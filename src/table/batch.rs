@@ -177,7 +177,7 @@ impl Core {
         let record = record_of_all(RecordKind::Clear, time, who, &[]);
         let revision = self.write_record(me, record, true)?;
         let sweep = |index, most| self.sweep_cleared(me, index, most);
-        let _swept = self.in_each_stripe(GLANCE, &|| false, sweep);
+        let _swept = self.in_each_stripe((0, GLANCE), &|| false, sweep);
         Ok(revision)
     }
 

@@ -298,7 +298,7 @@ fn what_expires_or_is_owned_survives_every_double_crash() {
     let expire = |core: &Core| {
         core.clock.advance(1000);
         for stripe in 0..core.geometry.stripes {
-            core.expire_stripe(0, stripe, core.patience, &mut 0)?;
+            core.expire_stripe(0, stripe, core.patience, &|| false, &mut 0)?;
         }
         Ok(())
     };

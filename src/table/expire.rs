@@ -13,7 +13,7 @@ use crate::heap::{Space, State, class};
 use crate::lock::Patience;
 use crate::region::BadRegion;
 use crate::region::layout::{INLINE_CHANGES, header, stripe};
-use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::tally::Counter;
 use crate::word::{Name, Realm};
 use std::time::Duration;
@@ -74,12 +74,14 @@ impl Space {
 }
 
 impl Core {
-    /// Logs and lets go what has expired in one stripe, and adds to `gone` how many, those before a failure too.
+    /// Logs and lets go what has expired in one stripe, until it is over, a few at least. Adds to `gone` how many, those before a
+    /// failure too.
     pub(crate) fn expire_stripe(
         &self,
         me: u32,
         index: u64,
         most: Duration,
+        is_over: &dyn Fn() -> bool,
         gone: &mut u64,
     ) -> Result<(), WriteFailure> {
         let at = self.geometry.stripe(index) + stripe::DEADLINE;
@@ -104,7 +106,8 @@ impl Core {
             self.region.store(at, next, Relaxed)?;
         }
         drop(guard);
-        self.write_chunks(me, &due, Action::Expire { time: self.clock.wall() }, most, gone)
+        let action = Action::Expire { time: self.clock.wall() };
+        self.write_chunks(me, &due, action, (most, is_over), gone)
     }
 
     /// Deletes the keys of one owner, and its locks after them: who gets a lock of the dead finds nothing
@@ -129,7 +132,15 @@ impl Core {
         }
         owned.sort_by_key(|(realm, _)| *realm == Realm::Locks);
         let action = Action::DeleteOwned { owner, time: self.clock.wall() };
-        self.write_chunks(me, &owned, action, most, gone)
+        self.write_chunks(me, &owned, action, (most, &|| false), gone)
+    }
+
+    /// A sign of the keeper's life, where this member is it: what it deletes may be much.
+    fn beat(&self, me: u32) -> Result<(), BadRegion> {
+        if self.region.load(header::KEEPER, Relaxed)? == u64::from(me) + 1 {
+            self.region.store(header::HEARTBEAT, self.clock.boot(), Release)?;
+        }
+        Ok(())
     }
 
     fn write_chunks(
@@ -137,10 +148,14 @@ impl Core {
         me: u32,
         keys: &[(Realm, Vec<u8>)],
         action: Action<'_>,
-        most: Duration,
+        (most, is_over): (Duration, &dyn Fn() -> bool),
         gone: &mut u64,
     ) -> Result<(), WriteFailure> {
-        for chunk in keys.chunks(CHUNK) {
+        for (index, chunk) in keys.chunks(CHUNK).enumerate() {
+            if index > 0 && is_over() {
+                break;
+            }
+            self.beat(me)?;
             let names = chunk.iter().map(|(realm, key)| Name { realm: *realm, bytes: key });
             let wish = |key| Wish { key, action, condition: Condition::Any };
             let wishes: Vec<_> = names.map(wish).collect();
@@ -232,7 +247,7 @@ mod tests {
         core.clock.advance(3000);
         let mut gone = 0;
         for stripe in 0..core.geometry.stripes {
-            core.expire_stripe(0, stripe, core.patience, &mut gone).unwrap();
+            core.expire_stripe(0, stripe, core.patience, &|| false, &mut gone).unwrap();
         }
         assert_eq!(gone, 200);
     }
@@ -260,7 +275,8 @@ mod tests {
         let due: Vec<_> = keys.into_iter().map(|key| (Realm::Keys, key)).collect();
         let guard = core.lock_stripe(1, 1, &core.patience()).unwrap();
         let (most, mut gone) = (Duration::from_millis(1), 0);
-        let end = core.write_chunks(0, &due, Action::Expire { time: 1 }, most, &mut gone);
+        let end =
+            core.write_chunks(0, &due, Action::Expire { time: 1 }, (most, &|| false), &mut gone);
         assert!(matches!(end, Err(WriteFailure::Lock(LockError::Stalled { .. }))), "{end:?}");
         assert_eq!(gone, CHUNK as u64);
         drop(guard);

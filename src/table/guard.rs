@@ -20,6 +20,8 @@ use std::time::Duration;
 pub(crate) struct Round {
     /// The first lock that was not to be had.
     pub(crate) stalled: Option<LockError>,
+    /// Where to go on, where it was over before the end.
+    pub(crate) next: Option<u64>,
 }
 
 /// The commit lock, held.
@@ -75,17 +77,19 @@ impl Core {
         Patience::new(self.patience)
     }
 
-    /// Does something in every stripe. One in which a lock is not to be had within `most` is passed
-    /// over: who stands still must not hold up what there is to do in the others, which are waited for less from then on.
+    /// Does something in every stripe from one on, until it is over; in one at least. One in which a lock is not to be had
+    /// within `most` is passed over: who stands still must not hold up what there is to do in the others, which are waited for
+    /// less from then on.
     pub(crate) fn in_each_stripe<T>(
         &self,
-        mut most: Duration,
+        (from, mut most): (u64, Duration),
         is_over: &dyn Fn() -> bool,
         mut work: impl FnMut(u64, Duration) -> Result<T, WriteFailure>,
     ) -> Result<Round, WriteFailure> {
         let mut round = Round::default();
-        for index in 0..self.geometry.stripes {
-            if is_over() {
+        for index in from..self.geometry.stripes {
+            if index > from && is_over() {
+                round.next = Some(index);
                 break;
             }
             match work(index, most) {

@@ -154,7 +154,7 @@ impl Restoring<'_> {
         core.settle_placed(&placed)?;
         drop(self);
         let sweep = |stripe, most| core.sweep_cleared(me, stripe, most);
-        let _swept = core.in_each_stripe(GLANCE, &|| false, sweep);
+        let _swept = core.in_each_stripe((0, GLANCE), &|| false, sweep);
         Ok(revision)
     }
 

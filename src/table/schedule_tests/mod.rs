@@ -176,7 +176,7 @@ fn write(stage: &Stage, core: &Core, me: u32) -> Result<(), WriteFailure> {
         15 => {
             stage.clock.advance(200);
             for stripe in core.timed_stripes()? {
-                core.expire_stripe(me, stripe, core.patience, &mut 0)?;
+                core.expire_stripe(me, stripe, core.patience, &|| false, &mut 0)?;
             }
             Ok(())
         }
