@@ -103,7 +103,7 @@ pub enum OpenError {
     },
     /// The bus was made with something else.
     #[error(
-        "{setting} of this bus is {found}, asked was {asked}; open it without asking, or destroy it first"
+        "{setting} of this bus is {found}, asked was {asked}; open it without asking; to change it: back up, destroy, create, restore"
     )]
     Differs {
         /// Which setting.
@@ -134,7 +134,7 @@ pub enum OpenError {
         expected: u32,
     },
     /// Others may do more with it than the bus was made for.
-    #[error("{} has mode {found:o}, expected is {expected:o}; change it back, or destroy the bus", path.display())]
+    #[error("{} has mode {found:o}, expected is {expected:o}; change it back", path.display())]
     Mode {
         /// Which path.
         path: PathBuf,
@@ -172,7 +172,7 @@ pub enum OpenError {
         expected: u128,
     },
     /// The region was made before the host was started anew.
-    #[error("{} was made in an earlier boot of this host ({found:032x}, now it is {expected:032x}), so its last changes may be missing; open the bus with its backend to rebuild it, or destroy it", path.display())]
+    #[error("{} was made in an earlier boot of this host ({found:032x}, now it is {expected:032x}), so its last changes may be missing; open the bus, not only attach: it is rebuilt from its newest snapshot, and this region set aside", path.display())]
     OtherBoot {
         /// Which file.
         path: PathBuf,
@@ -349,4 +349,23 @@ pub enum WatchError {
     /// The kernel refused.
     #[error("the doorbell: {0}")]
     Io(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    /// Promise: no error that says how a bus is built anew says that it be destroyed, which forgets what it is built from.
+    /// Plant: the texts as they were, of another layout and of an earlier boot.
+    #[test]
+    fn nobody_is_told_to_destroy_what_is_to_be_rebuilt() {
+        let texts = [include_str!("error.rs"), include_str!("region/geometry.rs")];
+        let code = texts.iter().flat_map(|text| text.split("#[cfg(test)]").take(1));
+        // An attribute with a text, to its end.
+        let errors = code.flat_map(|code| code.split("#[error(").skip(1));
+        let errors: Vec<_> = errors.filter_map(|text| text.split(")]").next()).collect();
+        assert!(errors.len() > 40, "{} errors", errors.len());
+        for text in errors {
+            let is_trap = text.contains("destroy ") && text.contains("rebuil");
+            assert!(!is_trap, "{text}");
+        }
+    }
 }

@@ -46,6 +46,10 @@ pub(crate) const FEATURE_SYNCED: u64 = 4;
 /// Snapshots are taken of it, by whoever knows where they go.
 pub(crate) const FEATURE_SAVED: u64 = 8;
 
+/// How a bus gets from one layout to another. Not by `destroy`, which forgets what it would be rebuilt from.
+const BY_SNAPSHOT: &str = "use the membus that made it, or take a snapshot with that one, end the bus's \
+     members, remove its directory and open it: it is rebuilt from the snapshot";
+
 /// Why a header was refused. The order of the checks is the order of the variants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -63,9 +67,7 @@ pub enum HeaderError {
         found: u32,
     },
     /// Another version of the layout.
-    #[error(
-        "the region has layout version {found}, this membus reads {expected}; use the version that made it, or destroy the bus and let it be rebuilt from its snapshot"
-    )]
+    #[error("the region has layout version {found}, this membus reads {expected}; {BY_SNAPSHOT}")]
     Version {
         /// The version found.
         found: u32,
@@ -73,7 +75,9 @@ pub enum HeaderError {
         expected: u32,
     },
     /// The same version, but other offsets.
-    #[error("the region's layout fingerprint is {found:#x}, this build has {expected:#x}")]
+    #[error(
+        "the region's layout fingerprint is {found:#x}, this build has {expected:#x}; {BY_SNAPSHOT}"
+    )]
     Print {
         /// The fingerprint found.
         found: u64,

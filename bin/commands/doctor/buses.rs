@@ -4,7 +4,7 @@ use super::Finding;
 use super::host::Host;
 use crate::error::Failure;
 use crate::units::{show_duration, show_size, show_time};
-use membus::{BusReader, Info, MemberInfo, OpenError};
+use membus::{BusReader, HeaderError, Info, MemberInfo, OpenError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -112,6 +112,15 @@ fn unreadable(about: &str, bus: &Seen, error: &membus::Error) -> Finding {
                 "run it as a user who may read the bus".to_owned(),
             )
         }
+        // It says itself what to do; `check` can't read it either.
+        membus::Error::Open(OpenError::Header {
+            source: HeaderError::Version { .. } | HeaderError::Print { .. },
+            ..
+        }) => Finding::danger(
+            about,
+            error.to_string(),
+            format!("its directory is {}; no `membus destroy`", bus.path.display()),
+        ),
         error => Finding::danger(
             about,
             error.to_string(),
@@ -155,7 +164,7 @@ fn room(about: &str, info: &Info) -> Option<Finding> {
         let (left, max) = (show_size(left), show_size(info.max_capacity));
         let what = format!("{left} of {max} are left: writes will be refused as Full");
         let advice = "delete keys, give them times to live, or make the bus anew with a larger \
-                      --max-capacity";
+                      --max-capacity (snapshot, end its members, remove its directory, create)";
         Finding::danger(about, what, advice)
     })
 }

@@ -124,7 +124,7 @@ fn region(issues: &mut Issues, look: &Look) {
         gone,
         Status::Unhealthy,
         what,
-        "open it again: it is rebuilt from the last snapshot",
+        "open it again: unless it was destroyed it is rebuilt from the last snapshot",
     );
     if let Err(error) = &look.metrics {
         let damaged = measured(("damaged", Section::Reliability), 1.0, 0.0, "regions");
@@ -140,7 +140,8 @@ fn memory(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
         let most = now.memory.max_capacity;
         format!("{:.0} % of the {most} bytes that it may have are in use", 100.0 * fullness)
     };
-    let action = "delete, shorten times to live, or make it anew with a higher maximum capacity";
+    let action = "delete, shorten times to live, or make it anew with a higher maximum capacity: \
+         snapshot, stop the members, remove its directory, create";
     issues.say(full, degraded_unless(fullness >= FULL), what, action);
     let failed = now.errors.growth as f64;
     let growth = measured(("growth_failed", Section::Memory), failed, 0.0, "growths");

@@ -5,7 +5,7 @@ use crate::harness::actor::actor;
 use crate::harness::layout::{Header, LAYOUT_PRINT, LAYOUT_VERSION, MAGIC, header};
 use crate::harness::part::Part;
 use crate::harness::{Place, os, skipped, tree};
-use membus::{BusReader, HeaderError, OpenError, ReadBus};
+use membus::{Bus, BusReader, HeaderError, OpenError, ReadBus};
 use nix::sys::stat::Mode;
 use std::fs::Permissions;
 use std::io::Write;
@@ -134,6 +134,32 @@ fn headers_of_other_makes() {
         );
         good.write(&place.region());
         is_back(&place, what);
+    }
+}
+
+/// Promise (upgrades): who meets a region of another layout and does what the error says has all of its last snapshot
+/// back, where nobody said where snapshots go either.
+/// Plant: the text that told to destroy the bus, which forgets its snapshots.
+#[test]
+fn another_layout_is_left_by_way_of_a_snapshot() {
+    let place = Place::new();
+    let options = Bus::options().state(place.state()).keeper(false);
+    let bus = options.open_at(place.bus()).unwrap();
+    bus.set("k", &"v").unwrap();
+    bus.snapshot().unwrap();
+    drop(bus);
+    for at in [header::VERSION, header::PRINT] {
+        let mut other = Header::read(&place.region());
+        other.put(at, other.word(at) + 1).seal().write(&place.region());
+        let text = options.open_at(place.bus()).unwrap_err().to_string();
+        if text.contains("destroy") {
+            options.destroy_at(place.bus(), true).unwrap();
+        }
+        if text.contains("remove its directory") {
+            std::fs::remove_dir_all(place.bus()).unwrap();
+        }
+        let back = options.open_at(place.bus()).unwrap();
+        assert_eq!(back.get::<String>("k").unwrap().as_deref(), Some("v"), "{text}");
     }
 }
 
