@@ -7,8 +7,10 @@
 use super::{BackendError, Loaded, Sink};
 use crate::sys::{file, lock, process};
 use nix::fcntl::OFlag;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// How often a file is made anew that a sweeper took for a dead one's.
@@ -26,9 +28,10 @@ pub(super) struct Temporary {
 
 impl Temporary {
     /// A new file in the directory, its name beginning with `prefix`.
-    pub(super) fn new(directory: &Path, prefix: &str) -> io::Result<Self> {
+    pub(super) fn new(directory: &Path, prefix: impl AsRef<OsStr>) -> io::Result<Self> {
         for _ in 0..MAKES {
-            let name = format!("{prefix}{}-{:x}", process::pid(), process::random()?);
+            let mut name = prefix.as_ref().to_owned();
+            name.push(format!("{}-{:x}", process::pid(), process::random()?));
             let path = directory.join(name);
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
             let file = file::open_file(&path, flags, 0o600)?;
@@ -66,14 +69,14 @@ impl Drop for Temporary {
 }
 
 /// Removes temporary files whose writers are gone: nobody holds their lock.
-pub(super) fn sweep(directory: &Path, prefix: &str) -> io::Result<()> {
+pub(super) fn sweep(directory: &Path, prefix: impl AsRef<OsStr>) -> io::Result<()> {
     for name in file::names(directory)? {
-        if !name.to_string_lossy().starts_with(prefix) {
+        if !name.as_bytes().starts_with(prefix.as_ref().as_bytes()) {
             continue;
         }
         let path = directory.join(name);
         let stale = match file::open_file(&path, OFlag::O_RDWR, 0) {
-            // Removed meanwhile, or nothing that a save has made.
+            // Removed meanwhile, another user's to remove, or nothing that a save has made.
             Err(error) if is_none_of_ours(&error) => continue,
             stale => stale?,
         };
@@ -91,8 +94,8 @@ pub(super) fn is_passing(error: &io::Error) -> bool {
 }
 
 fn is_none_of_ours(error: &io::Error) -> bool {
-    use io::ErrorKind::{IsADirectory, NotFound};
-    matches!(error.kind(), NotFound | IsADirectory)
+    use io::ErrorKind::{IsADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | IsADirectory | PermissionDenied)
         || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO))
 }
 
@@ -178,5 +181,21 @@ mod tests {
         });
         assert!(!directory.join(".x-dead").exists());
         assert_eq!(file::names(directory).unwrap().len(), 2, "what is no file stays");
+    }
+    /// Promise: what another user's saver left is no reason not to save.
+    /// Plant: a file that can't be opened taken for an error.
+    #[test]
+    fn another_users_file_stays() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let place = tempfile::tempdir().unwrap();
+        let (theirs, ours) = (place.path().join(".x-1"), place.path().join(".x-2"));
+        std::fs::write(&theirs, b"").unwrap();
+        std::fs::set_permissions(&theirs, PermissionsExt::from_mode(0)).unwrap();
+        std::fs::write(&ours, b"").unwrap();
+        for path in [place.path(), &ours] {
+            let _as_root = chown(path, Some(process::NOBODY), None);
+        }
+        process::as_nobody(|| sweep(place.path(), ".x-")).unwrap();
+        assert!(theirs.exists() && !ours.exists());
     }
 }

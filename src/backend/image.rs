@@ -229,6 +229,18 @@ mod tests {
         }
     }
 
+    /// Images of the revisions 1 and 2.
+    fn two() -> (tempfile::TempDir, ImageDirectory) {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().to_owned();
+        let images = ImageDirectory { directory, is_compressed: false, keep: 3 };
+        for revision in [1, 2] {
+            let head = SnapshotHead { revision, ..SnapshotHead::default() };
+            images.save(&head, &mut FromFn(|| Ok(None))).unwrap();
+        }
+        (place, images)
+    }
+
     /// Promise: the newest is the one that was saved last, also where somebody put files of his own beside them.
     /// Plant: the order by name alone, in which `x` comes after all numbers.
     #[test]
@@ -255,13 +267,7 @@ mod tests {
     /// Plant: no look at why the file could not be opened.
     #[test]
     fn what_is_lacking_for_now_brings_no_older_state() {
-        let place = tempfile::tempdir().unwrap();
-        let directory = place.path().to_owned();
-        let images = ImageDirectory { directory, is_compressed: false, keep: 3 };
-        for revision in [1, 2] {
-            let head = SnapshotHead { revision, ..SnapshotHead::default() };
-            images.save(&head, &mut FromFn(|| Ok(None))).unwrap();
-        }
+        let (_place, images) = two();
         let mut refused = 0;
         for n in 0.. {
             let mut newest = Head(0);
@@ -277,6 +283,33 @@ mod tests {
             }
         }
         assert!(refused >= 2, "a directory is read, and a file opened");
+    }
+
+    /// Promise: nor to take one that is newer than what was asked for, or to say that the oldest is another one.
+    /// Plant: an image whose head can't be read for now taken for one to be tried, and passed over as the oldest.
+    #[test]
+    fn what_is_lacking_for_now_brings_no_newer_state() {
+        let (_place, images) = two();
+        let mut refused = 0;
+        for n in 0.. {
+            let mut found = Head(0);
+            let load =
+                || (images.load_where(&|head| head.revision < 2, &mut found), images.oldest());
+            let ((loaded, oldest), is_refused) = crate::sys::seam::failing(n, libc::EMFILE, load);
+            match loaded {
+                Ok(loaded) => assert_eq!((found.0, loaded.is_some()), (1, true), "call {n}"),
+                Err(error) => assert!(is_refused, "call {n}: {error}"),
+            }
+            match oldest {
+                Ok(head) => assert_eq!(head.map(|head| head.revision), Some(1), "call {n}"),
+                Err(error) => assert!(is_refused, "call {n}: {error}"),
+            }
+            refused += u64::from(is_refused);
+            if !is_refused {
+                break;
+            }
+        }
+        assert!(refused >= 6, "two directories are read, and four times an image");
     }
 
     /// Promise: a directory holds compressed images beside plain ones, each told by its bytes, whatever its

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, lstat};
+use nix::unistd::syncfs;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -168,7 +169,8 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Makes a directory and those above it, for this user alone. What is there stays as it is; its name is on the
 /// disk, and those of all that is new. Of one that is there, too: whoever made it may have died before the sync, or
-/// met an error, and none below it was made then.
+/// met an error, and none below it was made then. Not where the one above may be entered and not read: whoever made it there
+/// had all of the file system written.
 pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     gate(Call::MakeDirectory)?;
@@ -181,15 +183,25 @@ pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
         make_directories(parent)?;
         made = make();
     }
-    match made {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+    let is_new = match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         made => {
             made?;
             #[cfg(test)]
             note(|| Deed::MakeDirectory { path: path.to_owned() });
+            true
         }
+    };
+    match sync_directory(parent.unwrap_or(Path::new("."))) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            if is_new {
+                sync_all(path)
+            } else {
+                Ok(())
+            }
+        }
+        end => end,
     }
-    sync_directory(parent.unwrap_or(Path::new(".")))
 }
 
 /// A whole text file.
@@ -329,7 +341,45 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes all of a directory's file system to the disk.
+fn sync_all(path: &Path) -> io::Result<()> {
+    gate(Call::Sync)?;
+    Ok(syncfs(File::open(path)?)?)
+}
+
 #[cfg(test)]
 fn inode(file: &File) -> u64 {
     std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::{NOBODY, as_nobody};
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    /// Promise: where the directory above may be entered and not read, as `/home` often is, one that is there is good, and
+    /// one is made.
+    /// Plant: what the sync of the one above says taken for all cases.
+    #[test]
+    fn below_what_can_not_be_read() {
+        let place = tempfile::tempdir().unwrap();
+        let (above, mode) = (place.path(), |mode| Permissions::from_mode(mode));
+        let there = above.join("there");
+        std::fs::create_dir(&there).unwrap();
+        for path in [above, &there] {
+            let _as_root = chown(path, Some(NOBODY), None);
+        }
+        std::fs::set_permissions(above, mode(0o311)).unwrap();
+        let (is_there, is_made) = as_nobody(|| {
+            let unread = names(above).unwrap_err().kind();
+            assert_eq!(unread, io::ErrorKind::PermissionDenied, "of {}", above.display());
+            (make_directories(&there), make_directories(&above.join("new/below")))
+        });
+        std::fs::set_permissions(above, mode(0o700)).unwrap();
+        is_there.unwrap();
+        is_made.unwrap();
+        assert!(above.join("new/below").is_dir());
+    }
 }

@@ -31,3 +31,22 @@ pub(crate) fn random() -> io::Result<u64> {
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(u64::from_le_bytes(bytes))
 }
+
+/// A user who may do nothing.
+#[cfg(test)]
+pub(crate) const NOBODY: u32 = 65_534;
+
+/// Does it on a thread that has no rights beyond its own on files; also where the tests are root's, whose thread is then this
+/// user's before the file system.
+#[cfg(test)]
+pub(crate) fn as_nobody<T: Send>(play: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if uid() == 0 {
+                nix::unistd::setfsuid(NOBODY.into());
+            }
+            play()
+        });
+        thread.join().unwrap()
+    })
+}
