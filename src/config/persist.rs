@@ -51,23 +51,19 @@ impl Persist {
     /// database, all else a directory of images. A relative one is taken from where this process is.
     ///
     /// # Errors
-    /// [`PersistError::Wrong`] for a file with another end, and for a name of a file that is not UTF-8.
+    /// [`PersistError::Wrong`] for a file with another end.
     pub fn of_path(path: impl AsRef<Path>) -> Result<Self, PersistError> {
         let wrong =
-            |scheme, reason: &str| PersistError::Wrong { scheme, reason: reason.to_owned() };
-        let failed = |error: io::Error| wrong("image", &error.to_string());
+            |reason: &str| PersistError::Wrong { scheme: "image", reason: reason.to_owned() };
+        let failed = |error: io::Error| wrong(&error.to_string());
         let path = std::path::absolute(path).map_err(failed)?;
         let bytes = path.as_os_str().as_bytes();
         let end = ENDS.iter().find(|(end, _)| bytes.ends_with(end.as_bytes()));
         match end {
-            None if path.is_file() => Err(wrong(
-                "image",
-                "is a directory, and this is a file of no kind that has snapshots",
-            )),
-            None => Ok(Self::Image(path)),
-            Some((_, scheme)) if path.to_str().is_none() => {
-                Err(wrong(scheme, "needs a path that is UTF-8"))
+            None if path.is_file() => {
+                Err(wrong("is a directory, and this is a file of no kind that has snapshots"))
             }
+            None => Ok(Self::Image(path)),
             Some((_, "json")) => Ok(Self::Json(path)),
             Some(_) => Ok(Self::sqlite(path)),
         }
@@ -331,7 +327,7 @@ impl Persist {
             Self::None => Self::None,
             Self::Own => Self::Own,
             Self::Image(directory) => Self::Image(absolute(directory)?),
-            Self::Redis(place) => Self::Redis(place.clone()),
+            Self::Redis(place) => Self::Redis(place.absolute()?),
             Self::Json(path) => Self::Json(absolute(path)?),
             Self::Sqlite { path, table } => {
                 Self::Sqlite { path: absolute(path)?, table: table.clone() }
@@ -344,6 +340,29 @@ impl Persist {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Promise: whatever a path names, of any bytes, is one and the same wherever the process goes.
+    /// Plants: the authorities' file of a server left as it was; documents at paths that are no text refused.
+    #[test]
+    fn relative_paths_are_taken_from_here() {
+        let here = std::env::current_dir().unwrap().display().to_string();
+        for (url, absolute) in [
+            ("image:a", "image:HERE/a"),
+            ("json:a/%FF.json", "json:HERE/a/%FF.json"),
+            ("sqlite:a.db?table=t", "sqlite:HERE/a.db?table=t"),
+            ("rediss://h?ca=a/b.pem&prefix=p", "rediss://h?ca=HERE/a/b.pem&prefix=p"),
+            ("rediss://h?ca=/b.pem", "rediss://h?ca=/b.pem"),
+            ("rediss://h", "rediss://h"),
+            ("redis://h", "redis://h"),
+            ("redis+unix:///s", "redis+unix:///s"),
+        ] {
+            let found = url.parse::<Persist>().unwrap().absolute().unwrap();
+            assert_eq!(found.to_string(), absolute.replace("HERE", &here), "{url}");
+            assert_eq!(found.absolute().unwrap(), found);
+        }
+        let odd = Path::new(OsStr::from_bytes(b"/a/\xff.json"));
+        assert_eq!(Persist::of_path(odd).unwrap(), Persist::Json(odd.to_owned()));
+    }
 
     /// Plant: a `%` that is not escaped again.
     #[test]

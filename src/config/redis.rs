@@ -6,6 +6,7 @@
 use super::persist::{Escaped, PersistError, no_more, parameters, take, unescape};
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -49,6 +50,17 @@ impl PartialEq for Secret {
     }
 }
 impl Eq for Secret {}
+
+impl RedisPlace {
+    /// With the relative path of a file of authorities taken from where the process is now.
+    pub(super) fn absolute(&self) -> io::Result<Self> {
+        let mut this = self.clone();
+        if let RedisServer::Tls { authorities: Some(path), .. } = &mut this.server {
+            *path = std::path::absolute(&*path)?;
+        }
+        Ok(this)
+    }
+}
 
 fn wrong(scheme: &'static str, reason: &str) -> PersistError {
     PersistError::Wrong { scheme, reason: reason.to_owned() }

@@ -149,6 +149,24 @@ mod of {
     conformance!(redis, Place::redis);
 }
 
+/// Some of the tests, at paths that are no text.
+/// Plant: names of documents compared as text (all of them).
+#[cfg(all(feature = "json", feature = "sqlite"))]
+mod odd {
+    mod json {
+        use super::super::{Place, rules};
+        const PLACE: fn() -> Place =
+            || Place { url: "json:DIR/%FF/%FF.x%FE.json.gz", ..Place::compressed_json() };
+        conformance!(@ exact gone keeps in_turn beside; rules);
+    }
+    mod sqlite {
+        use super::super::{Place, rules};
+        const PLACE: fn() -> Place =
+            || Place { url: "sqlite:DIR/%FF/%FF.x%FE.db", ..Place::sqlite() };
+        conformance!(@ exact gone in_turn; rules);
+    }
+}
+
 /// What a snapshot is of.
 fn head(revision: u64) -> SnapshotHead {
     SnapshotHead {

@@ -2,6 +2,7 @@
 
 use super::{Collected, Place, assert_same, everything, head, load, of_round, save, sorted};
 use crate::backend::{Backend, BackendError, FromFn};
+use crate::config::Persist;
 use crate::hook;
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::seam::failing;
@@ -232,11 +233,11 @@ fn is_of(file: &std::path::Path, round: u64) -> bool {
     let copy = super::directory();
     let alone = copy.path().join(file.file_name().unwrap());
     std::fs::copy(file, &alone).unwrap();
-    let url = match file.to_str().unwrap() {
-        name if name.contains(".membus") => format!("image:{}", copy.path().display()),
-        _ => format!("json:{}", alone.display()),
+    let there = match file.to_string_lossy() {
+        name if name.contains(".membus") => Persist::Image(copy.path().to_owned()),
+        _ => Persist::Json(alone),
     };
-    load(&*super::open(&url, 1))
+    load(&*there.backend(1).unwrap().unwrap())
         .is_ok_and(|found| found.is_some_and(|(loaded, _)| loaded.head.revision == round))
 }
 

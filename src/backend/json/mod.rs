@@ -25,8 +25,10 @@ use crate::sys::file::{self, Kind};
 use nix::fcntl::OFlag;
 pub(crate) use read::entry_of;
 use read::{ReadError, read};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use write::Writer;
 pub(crate) use write::entry_line;
@@ -60,15 +62,16 @@ impl JsonFile {
         }
     }
 
-    fn name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    /// Its name, of any bytes.
+    fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
     }
 
     /// The name without `.gz`, and that.
-    fn parts(&self) -> (String, &'static str) {
+    fn parts(&self) -> (&OsStr, &'static str) {
         let name = self.name();
-        match name.strip_suffix(COMPRESSED) {
-            Some(stem) => (stem.to_owned(), COMPRESSED),
+        match name.as_bytes().strip_suffix(COMPRESSED.as_bytes()) {
+            Some(stem) => (OsStr::from_bytes(stem), COMPRESSED),
             None => (name, ""),
         }
     }
@@ -78,7 +81,11 @@ impl JsonFile {
         let (stem, suffix) = self.parts();
         match number {
             0 => self.path.clone(),
-            number => self.directory().join(format!("{stem}.{number}{suffix}")),
+            number => {
+                let mut name = stem.to_owned();
+                name.push(format!(".{number}{suffix}"));
+                self.directory().join(name)
+            }
         }
     }
 
@@ -89,16 +96,16 @@ impl JsonFile {
             names => names?,
         };
         let (newest, (stem, suffix)) = (self.name(), self.parts());
-        let number = |name: &str| {
+        let number = |name: &OsString| {
             if name == newest {
                 return Some(0);
             }
-            let digits = name.strip_prefix(&stem)?.strip_prefix('.')?.strip_suffix(suffix)?;
+            let rest = name.as_bytes().strip_prefix(stem.as_bytes())?.strip_prefix(b".")?;
+            let digits = std::str::from_utf8(rest.strip_suffix(suffix.as_bytes())?).ok()?;
             let number: u64 = digits.parse().ok().filter(|number| *number > 0)?;
             (number.to_string() == digits).then_some(number)
         };
-        let names = names.iter().filter_map(|name| name.to_str());
-        let mut numbers: Vec<u64> = names.filter_map(number).collect();
+        let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -136,8 +143,11 @@ impl JsonFile {
         Err(self.failed(io::Error::other("each document was replaced while it was read")))
     }
 
-    fn temporary(&self) -> String {
-        format!(".{}.saving-", self.name())
+    fn temporary(&self) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(self.name());
+        name.push(".saving-");
+        name
     }
 
     fn write(
