@@ -158,6 +158,18 @@ impl<'de> Visitor<'de> for Name<ToJson<'_>> {
     }
 }
 
+/// Under this key serde_json hands out each number, as its text, as soon as any crate of the program has switched its feature
+/// `arbitrary_precision` on.
+const NUMBER: &str = "$serde_json::private::Number";
+
+/// The text of such a number, when a pair of key and value is one.
+fn number_of(pair: &[u8]) -> Option<&str> {
+    let (name, rest) = rmp::decode::read_str_from_slice(pair).ok()?;
+    let (text, rest) = rmp::decode::read_str_from_slice(rest).ok()?;
+    let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    (name == NUMBER && is_number && rest.is_empty()).then_some(text)
+}
+
 /// Writes MessagePack of what is read, each number and length in its shortest form.
 pub(super) struct ToPacked<'a>(pub(super) &'a mut Vec<u8>);
 
@@ -165,6 +177,18 @@ impl<'de> DeserializeSeed<'de> for ToPacked<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
         from.deserialize_any(self)
+    }
+}
+
+impl ToPacked<'_> {
+    /// A number by its text, as serde_json tells it otherwise.
+    fn number<E: Error>(self, text: &str) -> Result<(), E> {
+        match (text.parse(), text.parse(), text.parse()) {
+            (Ok(number), ..) if text != "-0" => self.visit_i64(number),
+            (_, Ok(number), _) => self.visit_u64(number),
+            (.., Ok(number)) if f64::is_finite(number) => self.visit_f64(number),
+            _ => Err(E::custom("a number out of range")),
+        }
     }
 }
 
@@ -210,6 +234,9 @@ impl<'de> Visitor<'de> for ToPacked<'_> {
         while items.next_key_seed(ToPacked(&mut body))?.is_some() {
             items.next_value_seed(ToPacked(&mut body))?;
             count += 1;
+        }
+        if let (1, Some(number)) = (count, number_of(&body)) {
+            return self.number(number);
         }
         let head = rmp::encode::write_map_len(self.0, length(count)?);
         head.map_err(A::Error::custom)?;
@@ -260,6 +287,48 @@ mod tests {
         for odd in odd {
             assert_eq!(shown(odd), None, "{odd:?}");
         }
+    }
+
+    /// Promise: a number is read as it was written also where another crate of the program has switched serde_json's
+    /// `arbitrary_precision` on, which hands out a map with its text.
+    /// Plant: `number_of` that gives nothing.
+    #[test]
+    fn numbers_that_come_as_a_map() {
+        use serde::de::value::{Error, MapDeserializer};
+        let read = |key, text| {
+            let mut packed = Vec::new();
+            let map = MapDeserializer::<_, Error>::new([(key, text)].into_iter());
+            ToPacked(&mut packed).deserialize(map).map(|()| packed)
+        };
+        for json in [
+            "0",
+            "-0",
+            "-1",
+            "127",
+            "128",
+            "18446744073709551615",
+            "18446744073709551616",
+            "-9223372036854775808",
+            "-9223372036854775809",
+            "0.1",
+            "1.0",
+            "-0.0",
+            "1e5",
+            "5e-324",
+            "1.7976931348623157e308",
+        ] {
+            let number = read(NUMBER, json).unwrap();
+            assert_eq!(number, structure_of(json.as_bytes()).unwrap(), "{json}");
+        }
+        assert!(read(NUMBER, "1e400").is_err(), "as without");
+        for (key, text) in [(NUMBER, "x"), (NUMBER, ""), (NUMBER, "+1"), ("number", "1")] {
+            let map = rmp_serde::to_vec(&std::collections::BTreeMap::from([(key, text)])).unwrap();
+            assert_eq!(read(key, text).unwrap(), map);
+            assert_eq!(structure_of(&json_of(&map).unwrap()).unwrap(), map, "a map is one");
+        }
+        // Nor is what is written mistaken for a number when it is read.
+        let map = rmp_serde::to_vec(&std::collections::BTreeMap::from([(NUMBER, "1")])).unwrap();
+        assert_eq!(json_of(&map), None);
     }
 
     /// Promise: times are exact to the nanosecond, from the first to the last.

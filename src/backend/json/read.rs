@@ -336,7 +336,11 @@ impl<'de> Visitor<'de> for AnyValue {
         packed(|to| to.visit_seq(items))
     }
     fn visit_map<A: MapAccess<'de>>(self, items: A) -> Result<Value, A::Error> {
-        packed(|to| to.visit_map(items))
+        let mut packed = Vec::new();
+        ToPacked(&mut packed).visit_map(items)?;
+        // A number may come as a map; it is packed as what it is.
+        let number = rmp::decode::read_int(&mut packed.as_slice());
+        Ok(number.map_or(Value::Packed(packed), Value::Number))
     }
 }
 
@@ -359,5 +363,29 @@ impl<'de> Deserialize<'de> for Hex {
         let text = String::deserialize(from)?;
         let wrong = || Error::invalid_value(Unexpected::Str(&text), &"hexadecimal digits");
         u128::from_str_radix(&text, 16).map(Self).map_err(|_| wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::value::MapDeserializer;
+
+    /// Promise: a counter is read also where its number comes as a map with its text, as serde_json has it when another crate of
+    /// the program has switched `arbitrary_precision` on.
+    /// Plant: what was packed not looked at.
+    #[test]
+    fn a_counter_that_comes_as_a_map() {
+        let read = |text: &str| {
+            let pair = [("$serde_json::private::Number", text)];
+            Value::deserialize(MapDeserializer::<_, de::value::Error>::new(pair.into_iter()))
+        };
+        for number in [0, -1, 127, 128, -129, i64::MIN, i64::MAX] {
+            let value = read(&number.to_string()).unwrap();
+            assert!(matches!(value, Value::Number(found) if found == number), "{number}");
+        }
+        for text in ["18446744073709551615", "1.0", "x"] {
+            assert!(matches!(read(text).unwrap(), Value::Packed(_)), "{text}");
+        }
     }
 }
