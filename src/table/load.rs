@@ -44,13 +44,8 @@ impl Core {
         }
         let deadline = match from.expires {
             0 => 0,
-            expires => {
-                let now = self.clock.wall();
-                if expires <= now {
-                    return Ok(None);
-                }
-                self.clock.boot().saturating_add(expires - now)
-            }
+            expires if expires <= self.clock.wall() => return Ok(None),
+            expires => self.clock.boot_of(expires),
         };
         let (kind, time, who) = (from.kind, from.time, from.who.as_slice());
         // What had room by the reserve gets it there again.
