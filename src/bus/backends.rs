@@ -66,7 +66,7 @@ const PASSWORD: &str = "MEMBUS_REDIS_PASSWORD";
 
 #[cfg(feature = "redis")]
 fn redis(place: &RedisPlace, keep: usize) -> crate::backend::redis::RedisStore {
-    use crate::backend::redis::{PATIENCE, Password, RedisStore, Server};
+    use crate::backend::redis::{CLAIM, PATIENCE, Password, RedisStore, Server};
     let server = match place.server.clone() {
         RedisServer::Tcp { host, port } => Server::Tcp { host, port },
         RedisServer::Tls { host, port, authorities } => Server::Tls { host, port, authorities },
@@ -82,6 +82,7 @@ fn redis(place: &RedisPlace, keep: usize) -> crate::backend::redis::RedisStore {
         prefix: place.prefix.clone(),
         keep,
         patience: PATIENCE,
+        claim: CLAIM,
     }
 }
 

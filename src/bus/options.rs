@@ -171,7 +171,7 @@ impl Options {
     }
     /// Bytes of entries a second that the keeper's snapshots may take at most, so that others have the disk (default, and 0: full
     /// speed). Counted as an image has them: JSON writes about twice as many, a compressed one fewer. What was not used is kept
-    /// for a tenth of a second.
+    /// for a tenth of a second; what a large value costs beyond 20 s is waited for with the entries behind it.
     ///
     /// Snapshots that somebody waits for go by full speed: that of [`close`](crate::Bus::close), and those that are asked
     /// for; [`SnapshotOptions::rate`](crate::SnapshotOptions::rate) slows one of these. So does the keeper's own as soon as one

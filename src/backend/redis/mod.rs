@@ -45,8 +45,10 @@ use std::time::Duration;
 const VERSION: u64 = 2;
 /// How long the server is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a claim lives that is not renewed: many times longer than a batch takes.
-const CLAIM: Duration = Duration::from_secs(60);
+/// How long a claim lives that is not renewed: many times longer than a batch takes, and some times what a save's rate waits for
+/// an entry.
+pub(crate) const CLAIM: Duration = Duration::from_secs(60);
+
 /// A set of keys in a server.
 #[derive(Debug, Clone)]
 pub(crate) struct RedisStore {
@@ -59,6 +61,8 @@ pub(crate) struct RedisStore {
     /// How many snapshots stay; one at least.
     pub(crate) keep: usize,
     pub(crate) patience: Duration,
+    /// How long a save's claim lives that is not renewed.
+    pub(crate) claim: Duration,
 }
 
 impl RedisStore {

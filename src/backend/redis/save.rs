@@ -1,18 +1,21 @@
 //! Saving: what the server has of an entry is shared, what it lacks is written, and both are listed in the save's
 //! own index by the step of the server that has looked.
 
-use super::{CLAIM, RedisStore, VERSION, entry};
+use super::{RedisStore, VERSION, entry};
 use crate::backend::content::Content;
 use crate::backend::{BackendError, Source, text};
 use crate::snapshot_entry::{SnapshotEntry, SnapshotHead};
 use crate::sys::process;
 use redis::{Cmd, Connection, Value};
+use std::time::Instant;
 
 /// Entries and bytes that go together.
 pub(super) const BATCH: usize = 500;
 pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// One in so many entries is written although it is there, others each time: so what somebody edited goes.
 pub(super) const RENEWED: u64 = 64;
+/// How often a claim is renewed while it lives: the pace of a save waits for an entry a third of that time at most.
+const RENEWALS: u32 = 4;
 
 /// A save's step: ends when its claim is gone, having written nothing. The first thing that it writes is what a server
 /// without memory refuses, so that it never stops in the middle.
@@ -114,6 +117,8 @@ pub(super) struct Saving<'a> {
     /// Bytes of the longest value.
     longest: usize,
     pub(super) bytes: u64,
+    /// When its claim was made or renewed last.
+    renewed: Instant,
 }
 
 impl<'a> Saving<'a> {
@@ -142,10 +147,11 @@ impl<'a> Saving<'a> {
         let id = format!("{sequence:08}-{random:016x}");
         let mut claim = redis::cmd("SET");
         claim.arg(store.key_of(&id, "saving")).arg(1);
-        claim.arg("NX").arg("PX").arg(CLAIM.as_millis() as u64);
+        claim.arg("NX").arg("PX").arg(store.claim.as_millis() as u64);
         store.said(claim.query::<()>(&mut connection))?;
         let base = current.filter(|_| doubt.is_none());
-        Ok(Self { store, connection, id, sequence, base, doubt, longest: 0, bytes: 0 })
+        let (longest, bytes, renewed) = (0, 0, Instant::now());
+        Ok(Self { store, connection, id, sequence, base, doubt, longest, bytes, renewed })
     }
 
     /// A script that is a step of this save.
@@ -155,7 +161,10 @@ impl<'a> Saving<'a> {
         step.arg([STEP, script].concat()).arg(3 + usize::from(base.is_some()));
         step.arg(store.key_of(id, "saving")).arg(store.key("versions"));
         step.arg(store.key_of(id, "index")).arg(base.map(|id| store.key_of(id, "index")));
-        step.arg(id).arg(self.sequence).arg(CLAIM.as_millis() as u64).arg(store.key("entry:"));
+        step.arg(id)
+            .arg(self.sequence)
+            .arg(store.claim.as_millis() as u64)
+            .arg(store.key("entry:"));
         step
     }
 
@@ -163,6 +172,7 @@ impl<'a> Saving<'a> {
     fn take(&mut self, step: &Cmd) -> Result<Vec<usize>, BackendError> {
         match self.store.said(step.query(&mut self.connection))? {
             Value::Array(places) => {
+                self.renewed = Instant::now();
                 let places = places.into_iter().map(redis::from_redis_value::<usize>);
                 let places: Result<_, _> = places.collect();
                 places.map_err(|error| self.store.refused(error.to_string()))
@@ -176,6 +186,15 @@ impl<'a> Saving<'a> {
             "{what}: the server lost what was written (flushed, evicted, started anew) or this save was \
              thought dead; the snapshot before, where the server has it, stays"
         ))
+    }
+
+    /// Says that it lives, where its entries come so slowly that no batch has for a while.
+    fn renew(&mut self) -> Result<(), BackendError> {
+        if self.renewed.elapsed() < self.store.claim / RENEWALS {
+            return Ok(());
+        }
+        let step = self.step("return {}", None);
+        self.take(&step).map(drop)
     }
 
     /// Lists what the server has of a batch; what it lacks is to be written.
@@ -235,6 +254,7 @@ impl<'a> Saving<'a> {
         // What may be there, and what is not.
         let (mut known, mut new) = (Batch::default(), Batch::default());
         while let Some(entry) = entries.next_entry()? {
+            self.renew()?;
             let hash = content.add(&entry);
             self.longest = self.longest.max(entry.value.len());
             let member = entry::member(&entry.key, hash);

@@ -51,6 +51,7 @@ impl TestServer {
             prefix: "t:".to_owned(),
             keep: 1,
             patience: Duration::from_secs(20),
+            claim: CLAIM,
         }
     }
 
@@ -302,6 +303,29 @@ fn the_pointer_moves_to_what_is_whole() {
     ask::<()>(&store, &["DEL", "t:sequence"]);
     save(&store, 8, &many(4)).unwrap();
     assert_eq!(load(&store).unwrap(), (8, 4));
+}
+
+/// Promise: a save whose entries come slowly, as by a rate, is not thought dead.
+/// Method: each comes when a part of the claim's time has gone by on the server.
+/// Plant: no renewal but by the batches.
+#[test]
+fn a_slow_save_keeps_its_claim() {
+    let Some((_place, _server, store)) = place(&[]) else { return };
+    let store = RedisStore { claim: Duration::from_secs(4), ..store };
+    let mut entries = many(5).into_iter();
+    let saved = store.save(
+        &head(1),
+        &mut FromFn(|| {
+            let claim = keys(&store).into_iter().find(|key| key.ends_with(":saving")).unwrap();
+            let left = || ask::<i64>(&store, &["PTTL", &claim]);
+            while left() > 2900 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(entries.next())
+        }),
+    );
+    saved.unwrap();
+    assert_eq!(load(&store).unwrap(), (1, 5));
 }
 
 /// How many commands of a name the server has done.
