@@ -109,14 +109,13 @@ mod tests {
     use crate::backend::{Backend, BackendError, Loaded, Saved, Sink, Source};
     use crate::journal::{JournalSync, segments};
     use crate::snapshot_entry::SnapshotHead;
-    use std::sync::atomic::AtomicU64;
-    use std::sync::atomic::Ordering::SeqCst;
     use std::sync::{Condvar, Mutex};
 
     /// A store that saves, and does not answer when it is asked for its oldest snapshot; then it refuses.
     #[derive(Debug, Default)]
     struct Mute {
-        asked: AtomicU64,
+        /// How often it was asked.
+        asked: Mutex<u64>,
         refuses: Mutex<bool>,
         changed: Condvar,
     }
@@ -140,7 +139,7 @@ mod tests {
             Ok(None)
         }
         fn oldest(&self) -> Result<Option<SnapshotHead>, BackendError> {
-            self.asked.fetch_add(1, SeqCst);
+            *self.asked.lock().unwrap() += 1;
             let refuses = self.refuses.lock().unwrap();
             let _refuses = self.changed.wait_while(refuses, |refuses| !*refuses).unwrap();
             Err(BackendError::Refused { at: "it".to_owned(), reason: "it is down".to_owned() })
@@ -175,7 +174,7 @@ mod tests {
         let asked = |times| {
             (0..2000).any(|_| {
                 std::thread::sleep(Duration::from_millis(5));
-                store.asked.load(SeqCst) >= times
+                *store.asked.lock().unwrap() >= times
             })
         };
         assert!(asked(1));
