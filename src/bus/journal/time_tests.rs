@@ -27,8 +27,8 @@ fn entry(key: &str, time: u64) -> SnapshotEntry {
 
 /// Promise: entries that are imported come with their import, whether they are old, of another bus a moment ago, or of the
 /// future, and hide nothing that came after them.
-/// Plants: times of entries taken for those of commits; the first later cut taken for the end; a time that counts when it is
-/// not older than the group before (what another bus had a moment ago).
+/// Plants: times of entries taken for those of commits; a time that counts when it is not older than what was committed before
+/// (what another bus had a moment ago).
 #[test]
 fn imported_times_are_no_times_of_commits() {
     for is_turned in [true, false] {
@@ -100,22 +100,26 @@ fn last_at(past: &Past, time: u64) -> Option<usize> {
 #[test]
 fn a_clock_that_was_set_hides_nothing() {
     let place = Place::new();
-    let groups: [(u64, u64, &[u64]); 5] = [
+    let groups: [(u64, u64, &[u64]); 6] = [
         (1001, 900, &[1000]),
         (5001, 1001, &[5000]),
         (2001, 5001, &[2000]),
-        (3001, 2001, &[3000]),
-        (2501, 3001, &[2500]),
+        (6001, 2001, &[6000]),
+        (3001, 2999, &[3000]),
+        (3501, 3001, &[3500]),
     ];
     let past = journal(&place, &groups);
     for (time, last) in [(899, None), (999, Some(0)), (1000, Some(1)), (1999, Some(1))] {
         assert_eq!(last_at(&past, time), last, "{time}");
     }
-    // Of the third and the fifth no own time is known: the clock had gone back. So their groups' count.
-    for (time, last) in [(2000, 1), (2001, 3), (2500, 3), (2501, 5), (4999, 5), (9999, 5)] {
+    // Of the third no own time is known, as the clock had gone back since the log was looked at: its group's counts.
+    for (time, last) in [(2000, 1), (2001, 3), (2999, 3), (3000, 5), (3499, 5), (3500, 6)] {
         assert_eq!(last_at(&past, time), Some(last), "{time}");
     }
-    assert_eq!(found(&past).map(|state| state.len()), Some(5));
+    for time in [4999, 5001, 6001, u64::MAX] {
+        assert_eq!(last_at(&past, time), Some(6), "{time}");
+    }
+    assert_eq!(found(&past).map(|state| state.len()), Some(6));
 }
 
 /// Promise: who looked at the clock and then had to wait for others is no reason that what they wrote is told late, or
