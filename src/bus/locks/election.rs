@@ -31,6 +31,13 @@ use std::time::Duration;
 
 /// How many times within its time a lease is renewed.
 const RENEWALS: u32 = 3;
+/// The longest that a candidate waits before it tries again, having failed to try. Not longer with a longer
+/// lease: nobody leads meanwhile, perhaps.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+fn retry_after(ttl: Duration) -> Duration {
+    (ttl / RENEWALS).min(RETRY_MAX)
+}
 
 /// An election by its name, and how long its leader may be silent. Cheap to make.
 #[derive(Debug, Clone)]
@@ -148,10 +155,12 @@ impl Campaign {
         (!self.inner.core.is_past(*deadline)).then(|| leadership.clone())
     }
 
-    /// Whether its threads still campaign: not when the bus is gone.
+    /// Whether its threads still campaign: not when the bus is gone, and not in a forked child, which has none
+    /// of them.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.candidate.as_ref().is_some_and(|thread| !thread.is_finished())
+        let is_own = self.process == crate::sys::fork::lineage();
+        is_own && self.candidate.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Ends the campaign. If it leads, `on_loss` has run when this returns, and after it another one may
@@ -195,7 +204,7 @@ impl Candidate {
                 Err(error) => {
                     let path = self.inner.path.display();
                     tracing::warn!(%error, bus = %path, "a candidate could not try to lead");
-                    if self.inner.is_gone() || self.shared.pause(self.ttl / RENEWALS) {
+                    if self.inner.is_gone() || self.shared.pause(retry_after(self.ttl)) {
                         break;
                     }
                 }
@@ -346,5 +355,33 @@ impl BusReader {
     /// When the bus can't be read.
     pub fn leader(&self, name: impl AsRef<[u8]>) -> Result<Option<LockHolder>, LockError> {
         holder(&self.inner, &Address::new(Sort::Election, name)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::testing::Place;
+
+    /// Promise (locks): a forked child's copy campaigns for nothing, and says so.
+    /// Plant: it asks for the thread alone.
+    #[test]
+    fn a_campaign_runs_in_the_process_that_began_it() {
+        let place = Place::new();
+        let election = place.make().election("e", Duration::from_secs(60)).unwrap();
+        let mut campaign = election.campaign(|_| {}, || {}).unwrap();
+        assert!(campaign.is_running());
+        // As in a child.
+        campaign.process += 1;
+        assert!(!campaign.is_running() && !campaign.is_leader());
+        campaign.process -= 1;
+        campaign.resign();
+    }
+
+    /// Plant: a third of the lease, however long that is.
+    #[test]
+    fn who_failed_tries_again_soon_whatever_the_lease() {
+        let milliseconds = |ttl| retry_after(Duration::from_millis(ttl)).as_millis();
+        assert_eq!([30, 600, 3_600_000].map(milliseconds), [10, 200, 1000]);
     }
 }
