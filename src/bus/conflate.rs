@@ -44,8 +44,8 @@ struct Pending {
     is_due: bool,
 }
 
-/// The revision of the last clear.
-fn cleared(inner: &Inner) -> Result<u64, ReadError> {
+/// The revision of the last clear or restore.
+pub(super) fn cleared(inner: &Inner) -> Result<u64, ReadError> {
     // ORDERING: [cleared] Acquire; pairs with the Release store in `finish`. Relaxed would do: an entry
     // that was seen shows every clear before it.
     Ok(inner.core.region.load_count(header::CLEARED_AT, Acquire)?)

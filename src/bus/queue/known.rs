@@ -1,13 +1,15 @@
 //! What a handle remembers of a queue's items, so that no number is looked at for ever.
 //!
 //! 1. Every number below `mark` is gone for good, but for those in `left`. Numbers never come again
-//!    (`put`), so what was known once stays known, whatever others do meanwhile.
+//!    (`put`), so what was known once stays known, whatever others do meanwhile. A restore alone brings
+//!    them back, head, tail and items: behind another clear or restore than before nothing is known.
 //! 2. `left` holds numbers that were there when they were looked at last: as many as items are being
 //!    worked on, or as the limit lets be there.
 //!
 //! It is memory of one handle and nothing more: another one begins at the queue's head.
 
-use super::names::Place;
+use super::names::{Extent, Place};
+use super::walk::Walk;
 use crate::error::QueueError;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -19,23 +21,56 @@ const HEAD_LAG: u64 = 64;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     begun: bool,
+    /// The last clear or restore before it.
+    floor: u64,
     pub(super) mark: u64,
     /// With the end of its claim, where that is known to have one.
     pub(super) left: BTreeMap<u64, Option<Instant>>,
     /// The head, as it was seen or set last.
     head: u64,
+    walk: Walk,
 }
 
 impl Known {
-    /// Before a look at the items below `tail`. Begins at the head; anew, should the tail have been
-    /// set back behind what is known, by somebody who writes such entries by hand.
-    pub(super) fn begin(&mut self, place: &Place<'_>, tail: u64) -> Result<(), QueueError> {
-        let is_strange = tail < self.mark;
-        if tail > 0 && (!self.begun || is_strange) {
+    /// Before a look at the items below the tail. Begins at the head; anew, when all was cleared or
+    /// restored meanwhile, or the tail set back behind what is known, by somebody who writes such entries by hand.
+    pub(super) fn begin(&mut self, place: &Place<'_>, extent: Extent) -> Result<(), QueueError> {
+        let Extent { tail, floor } = extent;
+        if !self.is_on(floor) || tail < self.mark {
+            *self = Self { floor, ..Self::default() };
+        }
+        if tail > 0 && !self.begun {
             let head = place.first(tail)?.min(tail);
-            *self = Self { begun: true, mark: head, left: BTreeMap::new(), head };
+            *self = Self { begun: true, floor, mark: head, head, ..Self::default() };
         }
         Ok(())
+    }
+
+    /// Whether this is the last clear or restore before what is known.
+    pub(super) fn is_on(&self, floor: u64) -> bool {
+        self.floor == floor
+    }
+
+    /// Whether so much is new that the head may be beyond most of it. It is, when the queue was deleted:
+    /// the next first number is far above all before it.
+    pub(super) fn is_far(&self, tail: u64) -> bool {
+        tail.saturating_sub(self.mark) > HEAD_LAG
+    }
+
+    /// The first number from the mark on that may be there; the mark is moved there, and stays until the
+    /// number was looked at.
+    pub(super) fn next_new(
+        &mut self,
+        place: &Place<'_>,
+        tail: u64,
+    ) -> Result<Option<u64>, QueueError> {
+        self.mark = self.walk.next(place, self.mark, tail)?;
+        Ok((self.mark < tail).then_some(self.mark))
+    }
+
+    /// This number was looked at.
+    pub(super) fn saw(&mut self, number: u64) {
+        self.walk.saw(self.left.contains_key(&number));
     }
 
     /// The lowest number that may be there.

@@ -1,6 +1,7 @@
 //! A queue as an operator sees it: without taking anything, by a handle that may only read, too.
 
 use super::names::{Names, Place};
+use super::walk::Numbers;
 use crate::bus::Inner;
 use crate::error::QueueError;
 use crate::value::{Entry, Stat};
@@ -36,7 +37,7 @@ impl<'a> QueueView<'a> {
         Self { inner, names: names.clone() }
     }
 
-    fn place(&self) -> Place<'_> {
+    pub(super) fn place(&self) -> Place<'_> {
         Place { inner: self.inner, names: &self.names }
     }
 
@@ -46,7 +47,7 @@ impl<'a> QueueView<'a> {
     /// [`QueueError::Read`] when the bus can't be read, [`QueueError::NotAQueue`] when the queue's
     /// entries are not a queue's.
     pub fn items(&self) -> Result<QueueItems<'_>, QueueError> {
-        Ok(QueueItems { view: self, numbers: self.numbers()? })
+        Ok(QueueItems { view: self, numbers: Numbers::of(self.numbers()?) })
     }
 
     /// The numbers that items may have which are there now.
@@ -95,9 +96,11 @@ impl<'a> QueueView<'a> {
         &self,
         mut counts: impl FnMut(u64) -> Result<bool, QueueError>,
     ) -> Result<u64, QueueError> {
-        let mut count = 0;
-        for number in self.numbers()? {
-            count += u64::from(self.place().has_item(number)? && counts(number)?);
+        let (mut count, mut numbers) = (0, Numbers::of(self.numbers()?));
+        while let Some(number) = numbers.next(&self.place())? {
+            let is_there = self.place().has_item(number)?;
+            numbers.saw(is_there);
+            count += u64::from(is_there && counts(number)?);
         }
         Ok(count)
     }
@@ -107,10 +110,21 @@ impl<'a> QueueView<'a> {
 #[derive(Debug)]
 pub struct QueueItems<'a> {
     view: &'a QueueView<'a>,
-    numbers: Range<u64>,
+    numbers: Numbers,
 }
 
 impl QueueItems<'_> {
+    fn step(&mut self) -> Result<Option<QueueItem>, QueueError> {
+        while let Some(number) = self.numbers.next(&self.view.place())? {
+            let item = self.look(number)?;
+            self.numbers.saw(item.is_some());
+            if item.is_some() {
+                return Ok(item);
+            }
+        }
+        Ok(None)
+    }
+
     fn look(&self, number: u64) -> Result<Option<QueueItem>, QueueError> {
         let place = self.view.place();
         let Some(entry) = place.item(number)? else { return Ok(None) };
@@ -123,16 +137,10 @@ impl Iterator for QueueItems<'_> {
     type Item = Result<QueueItem, QueueError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(number) = self.numbers.next() {
-            match self.look(number) {
-                Ok(None) => {}
-                Ok(Some(item)) => return Some(Ok(item)),
-                Err(error) => {
-                    self.numbers = 0..0;
-                    return Some(Err(error));
-                }
-            }
+        let step = self.step();
+        if step.is_err() {
+            self.numbers = Numbers::default();
         }
-        None
+        step.transpose()
     }
 }

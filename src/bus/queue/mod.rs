@@ -13,7 +13,7 @@
 //!
 //! 1. An item is made by the commit that moves the tail beyond its number. So an absent item below a
 //!    tail that was seen before is gone for good (`known`).
-//! 2. Numbers never come again, whatever becomes of the queue's entries (`put`).
+//! 2. Numbers never come again, whatever becomes of the queue's entries, but by a restore (`put`).
 //! 3. An item has one claim or none, and a claim's revision names one delivery (`take`, `taken`).
 //! 4. The head is a hint: it only rises, to a number below which all items are gone.
 //!
@@ -22,6 +22,8 @@
 
 pub(crate) mod ear;
 pub(crate) mod known;
+#[cfg(test)]
+mod known_tests;
 pub(crate) mod look;
 pub(crate) mod names;
 pub(crate) mod put;
@@ -30,6 +32,7 @@ pub(crate) mod take;
 #[cfg(test)]
 mod take_tests;
 pub(crate) mod taken;
+pub(crate) mod walk;
 
 use super::Bus;
 use super::batch::Batch;
@@ -42,6 +45,7 @@ use look::QueueView;
 use names::{Names, Place};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use walk::Numbers;
 
 /// How often who uses a queue buries the dead, where nobody keeps the bus.
 const TEND: Duration = Duration::from_millis(250);
@@ -227,9 +231,12 @@ impl Queue {
     /// # Errors
     /// As for any write; what was taken away by then is gone.
     pub fn purge(&mut self) -> Result<u64, QueueError> {
-        let (names, mut purged) = (self.desk.names.clone(), 0);
-        for number in self.view().numbers()? {
-            let Some(item) = self.desk.place().item_stat(number)? else { continue };
+        let (names, place, mut purged) = (&self.desk.names, self.desk.place(), 0);
+        let mut numbers = Numbers::of(self.view().numbers()?);
+        while let Some(number) = numbers.next(&place)? {
+            let item = place.item_stat(number)?;
+            numbers.saw(item.is_some());
+            let Some(item) = item else { continue };
             let mut batch = self.desk.batch_of_consumer();
             batch.put(names.item(number)).if_revision(item.revision).delete();
             batch.delete(names.claim(number)).delete(names.tries(number));

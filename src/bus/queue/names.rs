@@ -9,9 +9,13 @@
 //! ```
 
 use super::super::Inner;
-use crate::error::QueueError;
+use super::super::conflate::cleared;
+use super::super::counters::Counter;
+use crate::error::{QueueError, ReadError};
 use crate::types::{Key, Kind, Revision};
 use crate::value::{Entry, Stat};
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What the keys of all queues begin with.
@@ -26,6 +30,14 @@ const DIGITS: usize = 20;
 
 /// A number, and the revision of the entry that holds it.
 pub(super) type Held = (u64, Revision);
+
+/// Below which number all were given out, and since which clear or restore that counts: behind another one
+/// nothing that was known of the queue holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) tail: u64,
+    pub(super) floor: u64,
+}
 
 /// What a key of a queue is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +138,22 @@ impl Place<'_> {
     pub(super) fn tail(&self) -> Result<Option<Held>, QueueError> {
         self.number(&self.names.tail())
     }
+    /// The revision of the last clear or restore.
+    pub(super) fn floor(&self) -> Result<u64, QueueError> {
+        Ok(cleared(self.inner)?)
+    }
+    /// The tail, and what it stands on: the floor is the same before it was read and after it.
+    pub(super) fn extent(&self) -> Result<(Option<Held>, Extent), QueueError> {
+        loop {
+            let floor = self.floor()?;
+            let held = self.tail()?;
+            // Else somebody cleared or restored meanwhile, and got on.
+            if self.floor()? == floor {
+                let tail = held.map_or(0, |(tail, _)| tail);
+                return Ok((held, Extent { tail, floor }));
+            }
+        }
+    }
     /// A number below which no item is there.
     pub(super) fn head(&self) -> Result<Option<Held>, QueueError> {
         self.number(&self.names.head())
@@ -135,26 +163,40 @@ impl Place<'_> {
         self.number(&self.names.tries(number))
     }
     pub(super) fn item(&self, number: u64) -> Result<Option<Entry>, QueueError> {
-        Ok(self.inner.entry(&self.names.item(number))?)
+        let mut value = Vec::new();
+        let key = self.names.item(number);
+        let stat = self.lookup(&key, Some(&mut value), true)?;
+        Ok(stat.map(|stat| Entry { key: key.into(), value, stat }))
     }
     pub(super) fn item_stat(&self, number: u64) -> Result<Option<Stat>, QueueError> {
-        Ok(self.inner.lookup(&self.names.item(number), None, false)?)
+        self.lookup(&self.names.item(number), None, false)
     }
     pub(super) fn has_item(&self, number: u64) -> Result<bool, QueueError> {
         Ok(self.item_stat(number)?.is_some())
     }
     /// Whose an item is; nothing when it is free or gone.
     pub(super) fn claim(&self, number: u64) -> Result<Option<Stat>, QueueError> {
-        Ok(self.inner.lookup(&self.names.claim(number), None, false)?)
+        self.lookup(&self.names.claim(number), None, false)
     }
     /// The same, with who it is.
     pub(super) fn claimant(&self, number: u64) -> Result<Option<Stat>, QueueError> {
-        Ok(self.inner.lookup(&self.names.claim(number), None, true)?)
+        self.lookup(&self.names.claim(number), None, true)
+    }
+
+    fn lookup(
+        &self,
+        key: &[u8],
+        value: Option<&mut Vec<u8>>,
+        with_who: bool,
+    ) -> Result<Option<Stat>, QueueError> {
+        #[cfg(test)]
+        looks::add();
+        Ok(self.inner.lookup(key, value, with_who)?)
     }
 
     fn number(&self, key: &[u8]) -> Result<Option<Held>, QueueError> {
         let mut value = Vec::new();
-        let Some(stat) = self.inner.lookup(key, Some(&mut value), false)? else { return Ok(None) };
+        let Some(stat) = self.lookup(key, Some(&mut value), false)? else { return Ok(None) };
         let wrong = |value| QueueError::NotAQueue { key: Key::from(key), kind: stat.kind, value };
         let word = value.as_slice().try_into().ok().filter(|_| stat.kind == Kind::Counter);
         let value = i64::from_le_bytes(word.ok_or_else(|| wrong(None))?);
@@ -168,13 +210,48 @@ impl Place<'_> {
         if let Some((head, _)) = self.head()? {
             return Ok(head);
         }
-        let mut lowest = tail;
-        for entry in super::super::scan::EntryScan::over(self.inner, &self.names.items()) {
-            if let Some(About::Item(number)) = self.names.about(&entry?.key) {
-                lowest = lowest.min(number);
+        let (there, end) = self.list(0..tail, 1)?;
+        Ok(there.first().copied().unwrap_or(end))
+    }
+
+    /// The lowest numbers of a range whose items are there, `most` of them, rising; and below which number
+    /// these are all. What was there throughout is among them.
+    pub(super) fn list(
+        &self,
+        numbers: Range<u64>,
+        most: usize,
+    ) -> Result<(Vec<u64>, u64), QueueError> {
+        let (mut found, mut end) = (BTreeSet::new(), numbers.end);
+        let (core, prefix) = (&self.inner.core, self.names.items());
+        self.inner.count(Counter::Scans);
+        for stripe in 0..core.geometry.stripes {
+            for key in core.stripe_keys(stripe, &prefix).map_err(ReadError::from)? {
+                let Some(About::Item(number)) = self.names.about(&key) else { continue };
+                if number < numbers.start || number >= end {
+                    continue;
+                }
+                found.insert(number);
+                if found.len() > most {
+                    end = found.pop_last().unwrap_or(end);
+                }
             }
         }
-        Ok(lowest)
+        Ok((found.into_iter().collect(), end))
+    }
+}
+
+/// Lookups of this thread: what the library does for itself no metric counts.
+#[cfg(test)]
+pub(super) mod looks {
+    use std::cell::Cell;
+
+    std::thread_local!(static LOOKS: Cell<u64> = const { Cell::new(0) });
+
+    pub(in super::super) fn add() {
+        LOOKS.with(|looks| looks.set(looks.get() + 1));
+    }
+    pub(in super::super) fn so_far() -> u64 {
+        LOOKS.with(Cell::get)
     }
 }
 

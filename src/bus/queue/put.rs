@@ -13,9 +13,13 @@
 //! revisions, in a life of its own that no handle has seen. So what a consumer holds of an item that
 //! went with `clear` fits no later one.
 //!
+//! *A restore brings them back*, tail, head and items, under the handles that live: each handle begins anew
+//! behind it (`known`). What somebody holds fits none of these either, their claims having the restore's
+//! revision; and so has the tail, on which a put depends.
+//!
 //! A death leaves a tail of 0 at the most, which counts as none; step 3 is one commit.
 
-use super::names::{Names, is_tail};
+use super::names::{Extent, Names, is_tail};
 use super::{Queue, is_conflict};
 use crate::bus::Bus;
 use crate::bus::batch::Batch;
@@ -49,8 +53,8 @@ impl Payload {
 /// The tail as a put finds it.
 #[derive(Debug, Clone, Copy)]
 struct Tail {
-    /// Below it are the numbers that were given out.
-    end: u64,
+    /// Below which number all were given out.
+    extent: Extent,
     /// The number of the next item.
     next: u64,
     /// The revision that the tail must still have.
@@ -161,7 +165,7 @@ impl Offer<'_> {
         let mut skipped = 0;
         loop {
             let tail = queue.tail()?;
-            if let Err(full) = queue.room(tail.end, 0, true) {
+            if let Err(full) = queue.room(tail.extent, 0, true) {
                 queue.wait_for_room(end, full)?;
                 patience = queue.desk.bus.inner.core.patience();
                 continue;
@@ -193,7 +197,7 @@ impl Offer<'_> {
             planned = next.saturating_sub(tail.next);
             tail = Tail { next, revision: None, first: false, ..tail };
         }
-        queue.room(tail.end, planned, true)?;
+        queue.room(tail.extent, planned, true)?;
         let mut number = tail.next;
         while queue.desk.place().has_item(number)? {
             number += 1;
@@ -248,9 +252,9 @@ impl Queue {
     /// The tail, which is made if it is not there.
     fn tail(&self) -> Result<Tail, QueueError> {
         loop {
-            if let Some((end, revision)) = self.desk.place().tail()? {
+            if let (Some((end, revision)), extent) = self.desk.place().extent()? {
                 let next = if end == 0 { revision.get() } else { end };
-                return Ok(Tail { end, next, revision: Some(revision), first: end == 0 });
+                return Ok(Tail { extent, next, revision: Some(revision), first: end == 0 });
             }
             match self.desk.put(self.desk.names.tail()).if_absent().set_counter(0) {
                 Ok(_) | Err(WriteError::Conflict { .. }) => {}

@@ -14,21 +14,23 @@ use super::Queue;
 use super::TEND;
 use super::ear::{Ear, News};
 use super::known::Known;
+use super::names::Extent;
 use crate::error::QueueError;
 use std::time::Instant;
 
 impl Queue {
-    /// Whether one more item may be put, when numbers below `tail` were given out and `planned` more
+    /// Whether one more item may be put, when numbers below a tail were given out and `planned` more
     /// are about to be. `recheck`: what was there at the last look is looked at again.
     pub(super) fn room(
         &mut self,
-        tail: u64,
+        extent: Extent,
         planned: u64,
         recheck: bool,
     ) -> Result<(), QueueError> {
         let Some(limit) = self.limit else { return Ok(()) };
         let (place, known) = (self.desk.place(), &mut self.room);
-        known.begin(&place, tail)?;
+        known.begin(&place, extent)?;
+        let tail = extent.tail;
         let has_room = |known: &Known| known.most(tail).saturating_add(planned) < limit;
         if has_room(known) {
             return Ok(());
@@ -47,11 +49,13 @@ impl Queue {
             from = number.checked_add(1);
         }
         // As far as it takes to be sure that it is full.
-        while known.mark < tail && (known.left.len() as u64).saturating_add(planned) < limit {
-            if place.has_item(known.mark)? {
-                known.left.insert(known.mark, None);
+        while (known.left.len() as u64).saturating_add(planned) < limit {
+            let Some(number) = known.next_new(&place, tail)? else { break };
+            if place.has_item(number)? {
+                known.left.insert(number, None);
             }
-            known.mark += 1;
+            known.mark = number + 1;
+            known.saw(number);
         }
         if has_room(known) {
             return Ok(());
@@ -86,8 +90,8 @@ impl Queue {
         ear.listen()?;
         let mut recheck = true;
         loop {
-            let tail = self.desk.place().tail()?.map_or(0, |(tail, _)| tail);
-            match self.room(tail, 0, recheck) {
+            let (_, extent) = self.desk.place().extent()?;
+            match self.room(extent, 0, recheck) {
                 Err(QueueError::Full { .. }) => {}
                 end => return end,
             }

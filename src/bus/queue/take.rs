@@ -24,7 +24,7 @@
 //! A death after step 2 leaves a claim, which goes with its member, or at its end.
 
 use super::ear::{Ear, News};
-use super::names::Held;
+use super::names::{Extent, Held};
 use super::taken::Taken;
 use super::{Queue, TEND, is_conflict};
 use crate::error::QueueError;
@@ -138,7 +138,7 @@ impl Queue {
     }
 
     /// Looks at all that may be free, as far as the credit goes: it is exact when it finds none.
-    fn look_around(&mut self) -> Result<Option<Taken>, QueueError> {
+    pub(super) fn look_around(&mut self) -> Result<Option<Taken>, QueueError> {
         self.credit += CREDIT;
         let left = self.known.left.len();
         let is_paid = left <= self.credit;
@@ -169,20 +169,37 @@ impl Queue {
     /// Looks at what is new.
     fn look_on(&mut self) -> Result<Option<Taken>, QueueError> {
         loop {
-            while self.known.mark < self.tail {
-                let number = self.known.mark;
-                self.known.mark += 1;
-                if let Some(taken) = self.look_at(number)? {
-                    return Ok(Some(taken));
+            while let Some(number) = self.next_new()? {
+                self.known.mark = number + 1;
+                let taken = self.look_at(number)?;
+                self.known.saw(number);
+                if taken.is_some() {
+                    return Ok(taken);
                 }
             }
-            let tail = self.desk.place().tail()?.map_or(0, |(tail, _)| tail);
-            self.known.begin(&self.desk.place(), tail)?;
+            let place = self.desk.place();
+            let (_, extent) = place.extent()?;
+            self.known.begin(&place, extent)?;
+            let Extent { tail, .. } = extent;
+            if self.known.is_far(tail)
+                && let Some((head, _)) = place.head()?
+            {
+                self.known.raise(head, tail);
+            }
             self.tail = tail;
             if self.known.mark >= tail {
                 return Ok(None);
             }
         }
+    }
+
+    /// The next number below the tail as it was seen last; none either when what is known holds no more.
+    fn next_new(&mut self) -> Result<Option<u64>, QueueError> {
+        let place = self.desk.place();
+        if self.known.mark >= self.tail || !self.known.is_on(place.floor()?) {
+            return Ok(None);
+        }
+        self.known.next_new(&place, self.tail)
     }
 
     /// Looks at claims whose time is over; and after the dead, should nobody else do it.
@@ -286,11 +303,16 @@ impl Queue {
 
     /// Tells others where to begin, when it is worth it. It is a hint: whoever fails to give it has
     /// done no harm.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         if self.known.news().is_none() {
             return;
         }
         let Ok(Some((head, revision))) = self.desk.place().head() else { return };
+        // What is known may be of before a restore, which brought the head back. A later one gives it another
+        // revision.
+        if !self.desk.place().floor().is_ok_and(|floor| self.known.is_on(floor)) {
+            return;
+        }
         self.known.told(head);
         let Some(lowest) = self.known.news() else { return };
         let Ok(value) = i64::try_from(lowest) else { return };

@@ -1,6 +1,7 @@
 //! Taking, in one process.
 
 use super::Queue;
+use super::names::looks;
 use super::take::CREDIT;
 use crate::bus::testing::Place;
 use crate::{Bus, QueueError, ReadBus, WatchError};
@@ -57,10 +58,9 @@ fn what_comes_back_is_soon_found_among_many_that_are_held() {
     let mut consumer = holder.clone();
     let mut held: Vec<_> = (0..160).map(|_| holder.try_take().unwrap().unwrap()).collect();
     assert_eq!(next(&mut consumer), Some(160));
-    let looks = || bus.info().unwrap().operations.gets;
-    let before = looks();
+    let before = looks::so_far();
     assert!((161..200).all(|item| next(&mut consumer) == Some(item)));
-    let each = (looks() - before) / 39;
+    let each = (looks::so_far() - before) / 39;
     assert!(each < CREDIT as u64 * 2, "{each} looks a take");
     held.swap_remove(7).release().unwrap();
     let found = (1..).find(|_| next(&mut consumer) == Some(7)).unwrap();

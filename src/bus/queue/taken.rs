@@ -89,7 +89,8 @@ impl Taken {
         Self { desk: desk.clone(), number, attempt, item, claim, owner, held: true }
     }
 
-    /// The item's number: in the order in which items were put. Numbers never come again.
+    /// The item's number: in the order in which items were put. Numbers never come again,
+    /// but by a restore.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.number
