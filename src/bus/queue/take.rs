@@ -115,14 +115,19 @@ impl Queue {
         ear.listen()?;
         let mut taken = self.look_around()?;
         loop {
+            if taken.is_none() {
+                // By the clock, however much is heard meanwhile.
+                taken = self.look_at_due()?;
+            }
             if taken.is_some() {
                 return Ok(taken);
             }
             let now = Instant::now();
-            let mut pause = end.map_or(TEND, |end| end.saturating_duration_since(now)).min(TEND);
+            let mut pause = end.map_or(TEND, |end| end.saturating_duration_since(now));
             if pause.is_zero() {
                 return Ok(None);
             }
+            pause = pause.min(TEND.saturating_sub(self.tended.elapsed()));
             if let Some(first) = self.known.first_end() {
                 pause = pause.min(first.saturating_duration_since(now));
             }
@@ -130,9 +135,8 @@ impl Queue {
                 Some(News::Came) => self.look_on()?,
                 // One that went, or got another end.
                 Some(News::Claim(number)) => self.look_at(number)?,
-                Some(News::Went(_)) => None,
+                Some(News::Went(_)) | None => None,
                 Some(News::All) => self.look_around()?,
-                None => self.look_at_due()?,
             };
         }
     }

@@ -6,6 +6,7 @@ use super::take::CREDIT;
 use crate::bus::testing::Place;
 use crate::{Bus, QueueError, ReadBus, WatchError};
 use std::collections::BTreeSet;
+use std::sync::mpsc::{RecvTimeoutError::Timeout, channel};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -342,4 +343,29 @@ fn a_bus_that_a_queue_has_filled_is_drained() {
         drop(lock);
         assert!(bus.check().is_clean());
     }
+}
+
+/// Promise (queues): where no keeper is, who waits buries the dead by the clock, whatever else happens to the queue
+/// meanwhile. Plant: only when it heard nothing for a while.
+#[test]
+fn who_waits_buries_the_dead_in_the_middle_of_news() {
+    let (bus, place) = bus();
+    let [dying, busy] = [0; 2].map(|_| place.options().attach_at(place.bus()).unwrap());
+    let mut queue = queue(&bus, 2);
+    let [lost, mut held] = [&dying, &busy].map(|bus| bus.queue("q").unwrap().take().unwrap());
+    let (lost, (over, is_over)) = (lost.into_receipt(), channel::<()>());
+    dying.inner.seat().unwrap().die();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while is_over.recv_timeout(Duration::from_millis(5)) == Err(Timeout) {
+                held.extend(LONG).unwrap();
+            }
+        });
+        let taken = queue.take_timeout(LONG);
+        drop(over);
+        let taken = taken.unwrap().unwrap();
+        assert_eq!((taken.number(), taken.attempt()), (lost.number, 2));
+    });
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
 }
