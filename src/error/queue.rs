@@ -3,7 +3,7 @@
 use super::{BatchError, ReadError, WatchError, WriteError};
 use crate::types::{Key, Kind};
 
-/// Why a queue did not do what it was asked. Nothing of it was done.
+/// Why a queue did not do what it was asked. Nothing of it was done, but for [`WriteError::NotDurable`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {

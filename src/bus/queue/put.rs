@@ -96,7 +96,8 @@ impl Offer<'_> {
     ///
     /// # Errors
     /// [`QueueError::Full`] when no room came in time; [`QueueError::Write`] and
-    /// [`QueueError::Batch`] as for any write, a full bus too. Then nothing was put.
+    /// [`QueueError::Batch`] as for any write, a full bus too. Then nothing was put, but for
+    /// [`WriteError::NotDurable`]: the item is there for everybody, and not on the disk yet.
     pub fn put<T: Serialize + ?Sized>(self, value: &T) -> Result<u64, QueueError> {
         let payload = Payload::encode(&self.queue.desk.names, value)?;
         self.commit(&payload)
@@ -214,7 +215,8 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::Full`] when no room came in time; [`QueueError::Write`] and
-    /// [`QueueError::Batch`] as for any write, a full bus too. Then nothing was put.
+    /// [`QueueError::Batch`] as for any write, a full bus too. Then nothing was put, but for
+    /// [`WriteError::NotDurable`]: the item is there for everybody, and not on the disk yet.
     pub fn put<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<u64, QueueError> {
         self.offer().put(value)
     }
@@ -316,7 +318,7 @@ impl Bus {
     ///
     /// # Errors
     /// What `build` says; [`QueueError::Batch`] for a change that was refused. Nothing of it was
-    /// committed then.
+    /// committed then, but for [`WriteError::NotDurable`]: all of it was, and is not on the disk yet.
     pub fn commit_with(
         &self,
         mut build: impl FnMut(&mut Batch) -> Result<(), QueueError>,

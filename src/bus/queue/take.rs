@@ -28,6 +28,7 @@ use super::names::{Extent, Held};
 use super::taken::Taken;
 use super::{Queue, TEND, is_conflict};
 use crate::error::QueueError;
+use crate::journal::Durability;
 use crate::value::Entry;
 use std::time::{Duration, Instant};
 
@@ -267,7 +268,11 @@ impl Queue {
     fn claim(&self, number: u64, item: Entry, tries: Option<Held>) -> Result<Claim, QueueError> {
         let attempt = tries.map_or(0, |(tries, _)| tries).saturating_add(1);
         let delivery = i64::try_from(attempt).unwrap_or(i64::MAX);
+        let inner = &self.desk.bus.inner;
+        // What could not be acknowledged is not taken. The claim itself waits for no disk, like all that `Desk::put` writes.
+        inner.check_durability(inner.durability())?;
         let mut batch = self.desk.batch_of_consumer();
+        batch.durability(Durability::Visible);
         batch.require_revision(&item.key, item.stat.revision);
         let put = batch.put(self.desk.names.tries(number));
         let mut put = match tries {

@@ -4,7 +4,9 @@ use super::Queue;
 use super::names::looks;
 use super::take::CREDIT;
 use crate::bus::testing::Place;
-use crate::{Bus, QueueError, ReadBus, WatchError};
+use crate::{
+    BatchError, Bus, Durability, JournalSync, QueueError, ReadBus, WatchError, WriteError,
+};
 use std::collections::BTreeSet;
 use std::sync::mpsc::{RecvTimeoutError::Timeout, channel};
 use std::time::{Duration, Instant};
@@ -368,4 +370,49 @@ fn who_waits_buries_the_dead_in_the_middle_of_news() {
         assert_eq!((taken.number(), taken.attempt()), (lost.number, 2));
     });
     assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
+}
+
+/// Promise (queues): what a change of a claim or an empty tail cannot wait for, the disk, makes no item nobody's; and what
+/// is told as not durable was done.
+/// Plants: claims as durable as the bus's changes are; the empty tail, extensions and releases so; a claim where there is no
+/// journal to acknowledge by.
+#[test]
+fn where_the_journal_is_not_written_nothing_is_left_nobodys() {
+    let place = Place::new();
+    let options = place.options().journal(JournalSync::Always).deadline(Duration::from_millis(20));
+    let bus = options.create_at(place.bus()).unwrap();
+    let mut queue = bus.queue("q").unwrap();
+    let is_made = |end: QueueError| {
+        let QueueError::Batch(BatchError { source, .. }) = end else { return false };
+        matches!(source, WriteError::NotDurable { .. })
+    };
+    assert!(is_made(queue.put("first").unwrap_err()) && queue.len().unwrap() == 1);
+    for attempt in 1..4 {
+        let taken = queue.try_take().unwrap().unwrap();
+        assert_eq!(taken.attempt(), attempt);
+    }
+    queue.try_take().unwrap().unwrap().release().unwrap();
+    let mut taken = queue.try_take().unwrap().unwrap();
+    taken.extend(LONG).unwrap();
+    let end = taken.finish(|batch| {
+        batch.add("done", 1);
+        Ok(())
+    });
+    assert!(is_made(end.unwrap_err()));
+    assert_eq!((queue.len().unwrap(), bus.get::<i64>("done").unwrap()), (0, Some(1)));
+    assert!(is_made(queue.put("second").unwrap_err()));
+    queue.try_take().unwrap().unwrap().release_after(Duration::ZERO).unwrap();
+    let taken = queue.take_timeout(LONG).unwrap().unwrap();
+    assert!(matches!(
+        queue.ack(taken.receipt()),
+        Err(QueueError::Write(WriteError::NotDurable { .. }))
+    ));
+    assert!(matches!(taken.ack(), Err(QueueError::Lost { .. })) && queue.is_empty().unwrap());
+    // Where there is no journal to wait for, nothing is taken that could not be acknowledged.
+    let place = Place::new();
+    let mut queue = self::queue(&place.make(), 1);
+    let synced = place.options().durability(Durability::Synced).attach_at(place.bus()).unwrap();
+    let end = synced.queue("q").unwrap().try_take();
+    assert!(matches!(end, Err(QueueError::Write(WriteError::NoJournal { .. }))), "{end:?}");
+    assert_eq!(queue.try_take().unwrap().unwrap().attempt(), 1);
 }

@@ -16,7 +16,7 @@
 //!
 //! *A forked child* has a copy of what its parent took, and drops it: the claim stays the parent's.
 
-use super::{Desk, Queue};
+use super::{Desk, Queue, is_made};
 use crate::bus::batch::Batch;
 use crate::error::{BatchError, QueueError, WriteError};
 use crate::types::Revision;
@@ -157,7 +157,8 @@ impl Taken {
     ///
     /// # Errors
     /// [`QueueError::Lost`] when the item was not this consumer's any more: the next one has it, or
-    /// had it. Any other error: it is given back.
+    /// had it. [`WriteError::NotDurable`] in a [`QueueError::Batch`]: it is done, and not on the disk yet.
+    /// Any other error: it is given back.
     pub fn ack(self) -> Result<(), QueueError> {
         self.finish(|_| Ok(())).map(drop)
     }
@@ -190,7 +191,8 @@ impl Taken {
     /// # Errors
     /// [`QueueError::Lost`] when the item was not this consumer's any more; what `build` says, or
     /// [`QueueError::Batch`] for another change that was refused: then it is given back. In each
-    /// case nothing of the batch was committed.
+    /// case nothing of the batch was committed, but for [`WriteError::NotDurable`] in a
+    /// [`QueueError::Batch`]: all of it is done, and not on the disk yet.
     pub fn finish(
         mut self,
         mut build: impl FnMut(&mut Batch) -> Result<(), QueueError>,
@@ -216,7 +218,11 @@ impl Taken {
                 self.held = false;
                 Err(self.desk.lost(self.number))
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                // Done all the same.
+                self.held &= !matches!(&error, QueueError::Batch(error) if is_made(error));
+                Err(error)
+            }
         }
     }
 
@@ -291,7 +297,8 @@ impl Queue {
     /// [`Taken::ack`] by receipt, in whatever process.
     ///
     /// # Errors
-    /// [`QueueError::Lost`] when the item is not the receipt's any more.
+    /// [`QueueError::Lost`] when the item is not the receipt's any more; [`WriteError::NotDurable`] when it is
+    /// done, and not on the disk yet.
     pub fn ack(&self, receipt: Receipt) -> Result<(), QueueError> {
         let mut batch = self.desk.batch_of_consumer();
         self.desk.ack_in(receipt, &mut batch);
