@@ -69,6 +69,8 @@ pub(crate) struct Conflation {
     knows_all: bool,
     round: VecDeque<Pending>,
     coming: HashMap<Vec<u8>, Pending>,
+    /// No change of `coming` is older: the first of them was not, and none of a listing.
+    coming_from: u64,
     gap: Option<Gap>,
     /// As long as the round is what a listing found: the revision after which its gap began.
     listed_after: Option<u64>,
@@ -96,10 +98,15 @@ impl Conflation {
     /// The revision up to which the receiver has the newest state, when the log was read up to `passed`. Who
     /// begins there meets a gap again whose listing was not told to its end.
     pub(crate) fn passed(&self, passed: u64) -> u64 {
-        let waiting =
-            self.round.iter().chain(self.coming.values()).map(|p| p.revision.saturating_sub(1));
+        // For each event: not by all that wait. The round is in order.
+        let told = self.round.front().map(|first| first.revision.saturating_sub(1));
+        let coming = (!self.coming.is_empty()).then(|| self.coming_from.saturating_sub(1));
         let gap = self.gap.map(|gap| gap.after);
-        waiting.chain(gap).chain(self.listed_after).min().unwrap_or(passed).min(passed)
+        [told, coming, gap, self.listed_after, Some(passed)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(passed)
     }
 
     /// Where the gap began whose listing the queue tells: what is in there is held back by who has it.
@@ -145,6 +152,12 @@ impl Conflation {
         }
     }
 
+    fn wait(&mut self, pending: Pending) {
+        let from = if self.coming.is_empty() { u64::MAX } else { self.coming_from };
+        self.coming_from = from.min(pending.revision);
+        self.coming.insert(pending.key.clone(), pending);
+    }
+
     fn begin_round(&mut self) {
         let mut round: Vec<_> = self.coming.drain().map(|(_, pending)| pending).collect();
         round.sort_unstable_by(|one, two| (one.revision, &one.key).cmp(&(two.revision, &two.key)));
@@ -183,8 +196,7 @@ impl Conflation {
             return;
         }
         let is_due = known.is_some_and(|known| known.is_due);
-        let pending = Pending { key: key.clone(), revision, state: State::Record(record), is_due };
-        self.coming.insert(key, pending);
+        self.wait(Pending { key, revision, state: State::Record(record), is_due });
     }
 
     /// The change that the receiver is told of this, if any.
@@ -287,8 +299,7 @@ impl Conflation {
         });
         for (key, revision, state) in found.chain(gone) {
             // Not passed over: whether its last change was is no longer known.
-            let pending = Pending { key: key.clone(), revision, state, is_due: true };
-            self.coming.insert(key, pending);
+            self.wait(Pending { key, revision, state, is_due: true });
         }
         Ok(())
     }
@@ -300,5 +311,33 @@ fn is_end(state: &State) -> bool {
         State::Record(record) => matches!(record.kind, RecordKind::Delete | RecordKind::Expire),
         State::Entry(_) => false,
         State::Gone => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: a cursor leads back before all that was not told, whatever of it is replaced, and in whatever order it was found.
+    /// Plants: the last that came in place of the first; what came in the round before.
+    #[test]
+    fn a_cursor_is_before_all_that_waits() {
+        let mut waiting = Conflation::default();
+        let pending = |key: u8, revision| Pending {
+            key: vec![key],
+            revision,
+            state: State::Gone,
+            is_due: false,
+        };
+        assert_eq!(waiting.passed(100), 100);
+        [(1, 30), (2, 20), (3, 40), (2, 50)].map(|(key, at)| waiting.wait(pending(key, at)));
+        assert_eq!(waiting.passed(100), 19, "20 was replaced: no harm, and no search");
+        waiting.begin_round();
+        for after in [29, 39, 49, 100] {
+            assert_eq!(waiting.passed(100), after);
+            waiting.round.pop_front();
+        }
+        waiting.wait(pending(1, 60));
+        assert_eq!((waiting.passed(100), waiting.passed(7)), (59, 7));
     }
 }

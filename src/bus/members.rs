@@ -133,7 +133,8 @@ impl Inner {
             return Ok(());
         }
         let begun = Instant::now();
-        self.bury_all(me)?;
+        // One that has to wait is no reason to leave what expired.
+        let buried = self.bury_all(me);
         let core = &self.core;
         // One stripe at least, however slow all else was.
         let (mut gone, is_over) = (0, || begun.elapsed() > TEND_MAX);
@@ -142,7 +143,8 @@ impl Inner {
             core.expire_stripe(me, index, most, &is_over, &mut gone)
         });
         self.ring_expired(gone);
-        round.map(drop)
+        round?;
+        Ok(buried.map(drop)?)
     }
 
     /// Wakes whom it concerns that so many keys or locks expired, whatever held up the rest.
