@@ -190,7 +190,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (theirs, ours) = (place.path().join(".x-1"), place.path().join(".x-2"));
         std::fs::write(&theirs, b"").unwrap();
-        std::fs::set_permissions(&theirs, PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(&theirs, PermissionsExt::from_mode(0o000)).unwrap();
         std::fs::write(&ours, b"").unwrap();
         for path in [place.path(), &ours] {
             let _as_root = chown(path, Some(process::NOBODY), None);
