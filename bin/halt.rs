@@ -1,4 +1,5 @@
-//! Signals that say to end: heard, and looked at where there is something to tidy up.
+//! Signals that say to end: heard, and looked at where there is something to tidy up. One that this process was started
+//! to ignore, as by `nohup`, or by a script's `&`, stays ignored, and by what it starts as well.
 
 use crate::error::Failure;
 use nix::errno::Errno;
@@ -27,10 +28,10 @@ impl Halt {
         let (halt, rope) = Self::deaf().map_err(failed())?;
         // One that comes between the kernel's note of a handler and what the handler is to do would be lost: it waits.
         let all: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        let ends = not_ignored(&[SIGINT, SIGTERM, SIGHUP]);
         let before = all.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(io::Error::from);
         let before = before.map_err(failed())?;
-        let heard =
-            [SIGINT, SIGTERM, SIGHUP].iter().try_for_each(|signal| halt.hear(*signal, &rope));
+        let heard = ends.iter().try_for_each(|signal| halt.hear(*signal, &rope));
         before.thread_set_mask().map_err(io::Error::from).map_err(failed())?;
         heard.map_err(failed())?;
         Ok(halt)
@@ -72,6 +73,15 @@ impl Halt {
             Err(_) => std::thread::sleep(most),
         }
     }
+}
+
+/// Those of some signals that this process does not ignore; all of them where there is no telling.
+pub(crate) fn not_ignored(signals: &[i32]) -> Vec<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let is_heard = |signal: &&i32| ignored >> (**signal - 1) & 1 == 0;
+    signals.iter().filter(is_heard).copied().collect()
 }
 
 impl AsFd for Halt {

@@ -2,29 +2,30 @@
 //! is sent.
 
 use crate::error::Failure;
+use crate::halt::not_ignored;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::{Write, stdin};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// From here on these signals are heard and kill no more.
+/// From here on these signals are heard and kill no more; what is ignored stays ignored, by the command too.
 pub(crate) fn listen() -> Result<Signals, Failure> {
-    let listened = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]);
+    let ends = not_ignored(&[SIGINT, SIGTERM, SIGHUP]);
+    let listened = Signals::new(ends.into_iter().chain([SIGCHLD]));
     listened.map_err(Failure::io("listening for", Path::new("signals")))
 }
 
-/// A command that will be tied to this process: this program becomes it.
-pub(crate) fn command(words: &[OsString]) -> Result<Command, Failure> {
-    let own = Path::new("/proc/self/exe");
-    let program = std::env::current_exe().map_err(Failure::io("finding", own))?;
-    let mut command = Command::new(program);
-    command.args(["tied", &std::process::id().to_string(), "--"]).args(words);
-    Ok(command)
+/// A command that will be tied to this process: this program becomes it, the one that runs, also when another file
+/// has got its name since.
+pub(crate) fn command(words: &[OsString]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("membus").args(["tied", &std::process::id().to_string(), "--"]).args(words);
+    command
 }
 
 /// Runs it to its end, with these bytes on its standard input, or with this process's; gives its exit

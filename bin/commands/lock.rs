@@ -25,7 +25,7 @@ const TOKEN: &str = "MEMBUS_LOCK_TOKEN";
 /// with its holder: when `membus lock` is killed, the command is killed too (what the command started
 /// is not), and the lock is free. The two come together, but not at one instant: what must not overlap
 /// even then compares the token in $MEMBUS_LOCK_TOKEN, which each holder has a higher one of. SIGINT,
-/// SIGTERM and SIGHUP go to the command.
+/// SIGTERM and SIGHUP go to the command; one that is ignored when `membus lock` begins stays ignored, as under `nohup`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The bus: a name, or a path with a `/`
@@ -51,7 +51,7 @@ impl Args {
             Ok(guard) => guard,
             Err(why) => return Ok(Outcome::Status(self.conflict_exit_code, Some(why))),
         };
-        let mut command = tied::command(&self.command)?;
+        let mut command = tied::command(&self.command);
         command.env(TOKEN, guard.token().to_string());
         let code = tied::run(&mut command, None, &mut signals)?;
         guard.release()?;

@@ -7,7 +7,7 @@ use crate::tied;
 use crate::tool::Tool;
 use crate::units::parse_duration;
 use crate::value::Shown;
-use membus::{Queue, Taken};
+use membus::{Queue, QueueError, Receipt, Taken};
 use serde_json::json;
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
@@ -25,7 +25,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// With COMMAND: the payload goes to its standard input. Exit status 0 acknowledges the item; any other
 /// one, and a signal, gives it back, and is the exit status of this command, too (128 and the signal's
 /// number). When `membus queue take` is killed, COMMAND is killed and the item goes to the next. In
-/// $MEMBUS_QUEUE_ID stands what the item is called, in $MEMBUS_QUEUE_ATTEMPT which delivery this is.
+/// $MEMBUS_QUEUE_ID stands what the item is called, in $MEMBUS_QUEUE_ATTEMPT which delivery this is. COMMAND may
+/// extend it.
 ///
 /// Without COMMAND: prints `ID PAYLOAD` with a tab between. The item is kept for the time of --for; `ack`,
 /// `release` and `extend` take the ID. Exit status 1: nothing came in time, or the item was lost.
@@ -65,12 +66,18 @@ impl Args {
         if self.command.is_empty() {
             return self.show(tool, out, taken);
         }
-        let mut command = tied::command(&self.command)?;
+        let mut command = tied::command(&self.command);
         command.env("MEMBUS_QUEUE_ID", taken.receipt().to_string());
         command.env("MEMBUS_QUEUE_ATTEMPT", taken.attempt().to_string());
         let input = if tool.json { line(&taken)? } else { payload(&taken) };
         let code = tied::run(&mut command, Some(input), &mut signals)?;
-        let end = if code == 0 { taken.ack() } else { taken.release() };
+        let (number, attempt) = (taken.number(), taken.attempt());
+        let mut end = if code == 0 { taken.ack() } else { taken.release() };
+        if let Err(QueueError::Lost { .. }) = end
+            && let Some(receipt) = extended(&queue, number, attempt).unwrap_or(None)
+        {
+            end = if code == 0 { queue.ack(receipt) } else { queue.release(receipt) };
+        }
         match end {
             Ok(()) => Ok(Outcome::Status(code, None)),
             // What is to be told is how the command failed.
@@ -127,4 +134,19 @@ fn line(taken: &Taken) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     write_json(&mut line, object(taken))?;
     Ok(line)
+}
+
+/// What an item is called that COMMAND has extended: it is this process's still, as long as it is the same delivery.
+fn extended(queue: &Queue, number: u64, attempt: u64) -> Result<Option<Receipt>, QueueError> {
+    for item in queue.view().items()? {
+        let item = item?;
+        if item.number >= number {
+            // One that was put off belongs to nobody.
+            let claim = item.claim.filter(|claim| claim.ephemeral);
+            let is_same = item.number == number && item.attempts == attempt;
+            let receipt = |claim: membus::Stat| Receipt { number, claim: claim.revision };
+            return Ok(claim.filter(|_| is_same).map(receipt));
+        }
+    }
+    Ok(None)
 }

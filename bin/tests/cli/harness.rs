@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// How long anything is waited for before a test has failed. No promise: a bound for hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The tool.
+pub(crate) const TOOL: &str = env!("CARGO_BIN_EXE_membus");
+
 /// Directories for buses, state and temporary files, gone at the end.
 pub(crate) struct Place(TempDir);
 
@@ -56,7 +59,7 @@ impl Place {
     }
 
     pub(crate) fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_membus"));
+        let mut command = Command::new(TOOL);
         command.args(words);
         command.env("MEMBUS_DIR", self.path("buses"));
         command.env("XDG_STATE_HOME", self.path("state"));
@@ -83,7 +86,20 @@ impl Place {
     }
 
     pub(crate) fn spawn(&self, words: &[&str]) -> Running {
-        let mut command = self.command(words);
+        // What this test was started to ignore, as by a script's `&`, the tool would ignore as well.
+        match ignored(std::process::id()) {
+            0 => self.spawn_by(&[TOOL], words),
+            _ => self.spawn_by(&["env", "--default-signal", TOOL], words),
+        }
+    }
+
+    /// A program that is the tool, or becomes it.
+    pub(crate) fn spawn_by(&self, program: &[&str], words: &[&str]) -> Running {
+        let plain = self.command(words);
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).args(words);
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(plain.get_current_dir().unwrap());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::new(command.process_group(0).spawn().unwrap())
     }
@@ -291,15 +307,25 @@ impl Drop for Running {
     }
 }
 
+/// A mask of signals in what the kernel says of a process.
+fn mask(pid: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix(name))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+/// Those of the signals that end a process which it ignores.
+fn ignored(pid: u32) -> u64 {
+    let ends = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+    let ends = ends.iter().fold(0, |mask, signal| mask | 1 << (*signal as i32 - 1));
+    mask(pid, "SigIgn:").unwrap_or(0) & ends
+}
+
 /// Whether a process is the tool, and not yet to become it, and has a handler for a signal.
-fn hears(pid: u32, signal: Signal) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    if !status.starts_with("Name:\tmembus\n") {
-        return false;
-    }
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    caught.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
+pub(crate) fn hears(pid: u32, signal: Signal) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let caught = mask(pid, "SigCgt:").unwrap_or(0);
+    name == "membus\n" && caught >> (signal as i32 - 1) & 1 == 1
 }
 
 /// Looks again and again until there is something, or patience ends.

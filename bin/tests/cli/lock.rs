@@ -1,6 +1,6 @@
 //! `lock`: a command under a lock; `members --watch`: who comes and goes.
 
-use crate::harness::{Place, eventually, json};
+use crate::harness::{Place, TOOL, eventually, hears, json};
 use nix::sys::signal::Signal;
 
 /// Promise: while the command runs nobody else has the lock; who waits too long gets its code and the holder's
@@ -118,4 +118,43 @@ fn members_that_come_and_go() {
     assert_eq!(watch.end().0.code(), Some(128 + Signal::SIGTERM as i32));
     let ended = place.run(&["members", "b", "--watch", "--timeout", "10ms"]);
     assert_eq!(ended.status.code(), Some(1));
+}
+
+/// Promise: who waits for the lock runs its command also when the tool's file was replaced meanwhile.
+/// Plant: the file's name in place of the program that runs.
+#[test]
+fn the_tool_may_be_replaced_meanwhile() {
+    let place = Place::with_bus();
+    let tool = place.path("tmp/membus");
+    std::fs::copy(TOOL, &tool).unwrap();
+    let bus = place.attach("b");
+    let held = bus.lock("l").unwrap();
+    let waits = place.spawn_by(&[tool.to_str().unwrap()], &["lock", "b", "l", "--", "echo", "ran"]);
+    eventually("the waiter among the members", || {
+        (place.run(&["members", "b"]).done().lines().count() == 3).then_some(())
+    });
+    std::fs::remove_file(&tool).unwrap();
+    held.release().unwrap();
+    assert_eq!(waits.rest(), ["ran"]);
+    assert_eq!(waits.end().0.code(), Some(0));
+}
+
+/// Promise: a signal that was ignored at the start stays ignored, as `nohup` wants it.
+/// Plant: handlers for all that say to end.
+#[test]
+fn what_is_ignored_stays_ignored() {
+    let place = Place::with_bus();
+    let words = ["sh", "-c", r#"trap "" HUP; exec "$0" "$@""#, TOOL];
+    let keep = place.spawn_by(&words, &["keep", "b"]);
+    keep.says("keeping");
+    assert!(hears(keep.pid(), Signal::SIGTERM) && !hears(keep.pid(), Signal::SIGHUP));
+    keep.signal(Signal::SIGHUP);
+    keep.signal(Signal::SIGTERM);
+    let (status, said) = keep.end();
+    assert!(status.success() && said.contains("signal 15: closing"), "{said}");
+    // And so it does for a command: the first bit of the mask.
+    let command = ["lock", "b", "l", "--", "grep", "SigIgn", "/proc/self/status"];
+    let mask = place.spawn_by(&words, &command).until("SigIgn:");
+    let mask = u64::from_str_radix(mask.trim_start_matches("SigIgn:").trim(), 16).unwrap();
+    assert_eq!(mask & 1, 1, "{mask:x}");
 }

@@ -1,6 +1,6 @@
 //! `queue`: items from the shell, one consumer each.
 
-use crate::harness::{Place, eventually, processes_with};
+use crate::harness::{Place, TOOL, eventually, processes_with};
 use membus::ReadBus;
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -200,4 +200,26 @@ fn queues_are_looked_into() {
     assert_eq!((&objects[0]["items"], &objects[0]["taken"]), (&3.into(), &1.into()));
     assert_eq!(place.run(&["queue", "list", "b", "none"]).done().lines().count(), 1);
     held.ack().unwrap();
+}
+
+/// Promise: a command may extend its own item: it is acknowledged when the command is done, and given back at once when it
+/// fails; one that the command has put off is not acknowledged.
+/// Plants: only the claim as it was taken counts; any claim that is there does.
+#[test]
+fn a_command_extends_its_item() {
+    let place = Place::with_bus();
+    let view = || place.run(&["--json", "queue", "list", "b", "jobs"]).json();
+    place.run(&["queue", "put", "b", "jobs", "text"]).done();
+    let work = |what: &str, code: u8| {
+        let script = format!("{TOOL} queue {what} >/dev/null && exit {code}");
+        place.run(&["queue", "take", "b", "jobs", "--timeout", "1s", "--", "sh", "-c", &script])
+    };
+    let extends = "extend b jobs $MEMBUS_QUEUE_ID --for 5m";
+    assert_eq!(work(extends, 3).status.code(), Some(3));
+    assert!(view()[0]["claim"].is_null(), "{:?}", view());
+    assert_eq!(work(extends, 0).done(), "");
+    assert!(view().is_empty(), "{:?}", view());
+    place.run(&["queue", "put", "b", "jobs", "text"]).done();
+    work("release b jobs $MEMBUS_QUEUE_ID --after 1h", 0).refused();
+    assert!(!view()[0]["claim"].is_null(), "{:?}", view());
 }
