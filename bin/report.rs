@@ -46,7 +46,7 @@ impl Subscriber for Report {
     fn exit(&self, _: &Id) {}
 }
 
-/// From here on it is told, for commands that stay.
+/// From here on it is told, by commands that stay, and by those that may build a bus anew.
 pub(crate) fn begin() {
     // Nobody else in this program sets one.
     let _first = tracing::subscriber::set_global_default(Report);

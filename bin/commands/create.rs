@@ -116,6 +116,7 @@ impl Settings {
 
 impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
+        crate::report::begin();
         let path = tool.path(&self.name)?;
         let bus = match self.settings.apply(options(None)).create_at(&path) {
             Err(error @ OpenError::Exists { .. }) => {

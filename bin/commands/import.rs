@@ -3,7 +3,7 @@
 use crate::error::{Failure, Outcome};
 use crate::output::{object_of, write_json};
 use crate::tool::{Tool, options};
-use membus::{BackendError, SnapshotEntry, Source};
+use membus::{BackendError, SnapshotEntry, Source, limits};
 use serde_json::json;
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,6 +27,17 @@ pub(crate) struct Args {
     who: Option<String>,
 }
 
+/// Refuses what no bus has, while the line is known.
+fn checked(entry: SnapshotEntry) -> Result<SnapshotEntry, String> {
+    match (entry.key.len(), entry.who.len()) {
+        (1..=limits::KEY_MAX, ..=limits::LABEL_MAX) => Ok(entry),
+        (1..=limits::KEY_MAX, label) => {
+            Err(format!("a label of {label} bytes; {} at most", limits::LABEL_MAX))
+        }
+        (key, _) => Err(format!("a key of {key} bytes; 1 to {}", limits::KEY_MAX)),
+    }
+}
+
 /// The lines, as they come.
 struct Lines<'a, R> {
     from: R,
@@ -47,7 +58,8 @@ impl<R: BufRead> Lines<'_, R> {
             self.line += 1;
             if !text.trim_ascii().is_empty() {
                 let wrong = |reason| Failure::Line { line: self.line, reason };
-                return SnapshotEntry::from_json(&text).map(Some).map_err(wrong);
+                let entry = SnapshotEntry::from_json(&text).and_then(checked);
+                return entry.map(Some).map_err(wrong);
             }
         }
     }
@@ -79,6 +91,7 @@ impl Args {
         from: impl BufRead,
         path: &Path,
     ) -> Result<Outcome, Failure> {
+        crate::report::begin();
         let bus = options(self.who.as_deref()).open_at(tool.path(&self.name)?)?;
         let mut lines = Lines { from, path, line: 0, wrong: None };
         let end = bus.import(&mut lines);

@@ -6,12 +6,12 @@ use crate::output::{object_of, say, write_fields, write_json};
 use crate::place::{PLACES, Place};
 use crate::tool::{Tool, options};
 use crate::units::{parse_time, show_measured, show_time};
-use membus::{Backend, Bus, RestoreInfo, Revision, SnapshotOptions};
+use membus::{Backend, Bus, RestoreInfo, Revision, SnapshotError, SnapshotOptions};
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Replace all keys of a bus by those of a backup, at one moment
 ///
@@ -43,6 +43,7 @@ impl Args {
             Some(from) => Some(Place::parse(from, 1)?),
             None => None,
         };
+        crate::report::begin();
         let path = tool.path(&self.name)?;
         // Neither there, nor to be built anew.
         let is_new = !path.join("region").exists() && !options(None).is_kept_at(&path)?;
@@ -60,6 +61,7 @@ impl Args {
         match end {
             Ok(restored) => tell(tool, out, &restored),
             Err(error) => {
+                let error = if self.from.is_none() { self.too_old(&bus, error) } else { error };
                 if is_new && bus.info()?.revision == 0 {
                     drop(bus);
                     // Somebody else uses it by now: then it stays.
@@ -72,6 +74,20 @@ impl Args {
 }
 
 impl Args {
+    /// Nothing is as old as was asked for: what the oldest is.
+    fn too_old(&self, bus: &Bus, error: Failure) -> Failure {
+        let Failure::Bus(of) = &error else { return error };
+        let membus::Error::Snapshot(SnapshotError::Absent { at }) = &**of else { return error };
+        let oldest = bus.as_of_time(SystemTime::now()).ok();
+        let oldest = oldest.and_then(|kept| kept.oldest().ok().flatten()).map(|head| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(head.created);
+            let time = show_time(time).unwrap_or_default();
+            format!("; the oldest is of revision {}, {time}", head.revision)
+        });
+        let oldest = oldest.unwrap_or_default();
+        Failure::Input(format!("no snapshot that is kept goes back to {at}{oldest}"))
+    }
+
     /// The bus as it was.
     fn past(&self, bus: &Bus) -> Result<From, Failure> {
         Ok(match (self.to_revision, self.to_time) {

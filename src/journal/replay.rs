@@ -387,6 +387,10 @@ impl Backend for Past {
         Ok(merge.begun.map(|head| Loaded { head, entries: merge.entries, refused }))
     }
 
+    fn oldest(&self) -> Result<Option<SnapshotHead>, BackendError> {
+        self.snapshots.oldest()
+    }
+
     fn exists(&self) -> Result<bool, BackendError> {
         let segments = segments::sequences(&self.journal);
         let segments = segments.map_err(BackendError::io(&self.journal))?;

@@ -101,7 +101,7 @@ fn what_is_no_backup_is_refused() {
 /// Promise: what `export` writes `import` sets, byte for byte, beside what is there; people may write lines, too;
 /// a wrong line is named.
 /// Plants: an import that does not count; `kind` left out of a line; empty lines taken for entries; a line's
-/// number from 0.
+/// number from 0; a key that only the bus refuses, which knows no lines; serde's own line 1; a time without its bounds.
 #[test]
 fn lines_go_from_bus_to_bus() {
     let place = full();
@@ -125,7 +125,9 @@ fn lines_go_from_bus_to_bus() {
     for (wrong, word) in [
         ("{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\"}", "line 2"),
         ("{\"key\":\"a\",\"value\":1,\"kind\":\"thing\"}", "line 1"),
-        ("{\"key\":\"\",\"value\":1}", "1,024"),
+        ("{\"key\":\"\",\"value\":1}", "line 1: a key of 0 bytes"),
+        ("{\"key\":\"a\",\"value\":1}\n{\"key\":", "line 2: EOF while parsing a value at column 7"),
+        ("{\"key\":\"a\",\"value\":1,\"time\":\"2999-01-01T00:00:00Z\"}", "from 1970 to 2554"),
         ("{\"key\":\"a\",\"value\":1,\"ttl\":5}", "ttl"),
         ("[]", "line 1"),
     ] {
@@ -194,5 +196,27 @@ fn a_failed_restore_takes_nothing_away() {
     {
         place.run(words).failed();
         assert!(!place.bus("new").exists(), "{words:?} leaves a bus");
+    }
+}
+
+/// Promise: where nothing that is kept is as old as was asked for, it says how old the oldest is.
+/// Plant: what any absent snapshot is told as.
+#[test]
+fn how_far_a_bus_goes_back_is_told() {
+    let place = Place::with_bus();
+    for value in ["1", "2", "3"] {
+        place.run(&["set", "b", "k", value]).done();
+    }
+    place.run(&["snapshot", "b"]).done();
+    for (option, past, told) in [
+        ("--to-revision", "2", "goes back to revision 2; the oldest is of revision 3, 2"),
+        (
+            "--to-time",
+            "2001-01-01T00:00:00Z",
+            "goes back to 2001-01-01T00:00:00.000000Z; the oldest is",
+        ),
+    ] {
+        let said = place.run(&["restore", "b", option, past]).failed().to_owned();
+        assert!(said.contains(told), "{said}");
     }
 }

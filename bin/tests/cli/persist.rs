@@ -85,3 +85,27 @@ fn what_is_no_backend_is_refused() {
     }
     assert!(!place.bus("b").join("region").exists() && place.tree("state").is_empty());
 }
+
+/// Promise: a newest snapshot that is damaged is told by each command that builds a bus anew from the one before.
+/// Plant: a report that is not begun.
+#[test]
+fn what_is_not_used_is_told() {
+    let line = br#"{"key":"new","value":1}"#;
+    for words in [&["create", "b"][..], &["import", "b"], &["restore", "b", "--to-revision", "1"]] {
+        let place = Place::new();
+        let images = place.path("tmp/images");
+        place.run(&["create", "b", "--persist", &format!("image:{}", images.display())]).done();
+        for value in ["old", "new"] {
+            place.run(&["set", "b", "k", value]).done();
+            place.run(&["snapshot", "b"]).done();
+        }
+        let images = std::fs::read_dir(&images).unwrap();
+        let newest = images.map(|image| image.unwrap().path()).max().unwrap();
+        std::fs::write(&newest, "damaged").unwrap();
+        std::fs::remove_dir_all(place.bus("b")).unwrap();
+        let ran = place.run_with(words, line);
+        assert!(ran.status.success() && ran.stderr.contains("was not used"), "{ran:?}");
+        assert!(ran.stderr.contains(newest.to_str().unwrap()), "{ran:?}");
+        assert_eq!(place.run(&["get", "b", "k"]).done(), "old\n");
+    }
+}

@@ -237,9 +237,18 @@ fn bytes(text: String, encoding: Option<&Encoding>) -> Result<Vec<u8>, String> {
     }
 }
 
+/// What serde says, without the line: it is the only one.
+fn told(error: &serde_json::Error) -> String {
+    let (text, column) = (error.to_string(), error.column());
+    match text.strip_suffix(&format!(" at line {} column {column}", error.line())) {
+        Some(reason) => format!("{reason} at column {column}"),
+        None => text,
+    }
+}
+
 /// Reads a line that stands by itself; what people may leave out is 0, and a value's kind a structure.
 pub(crate) fn entry_of(line: &[u8]) -> Result<SnapshotEntry, String> {
-    let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let line: Line = serde_json::from_slice(line).map_err(|error| told(&error))?;
     let structure = || "structure".to_owned();
     let (kind, revision, time) = (line.kind.unwrap_or_else(structure), line.revision, line.time);
     let (revision, time) = (revision.unwrap_or(0), time.unwrap_or(Time(0)));
@@ -350,7 +359,12 @@ struct Time(u64);
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let wrong = || Error::invalid_value(Unexpected::Str(&text), &"a time in UTC, RFC 3339");
+        let wrong = || {
+            Error::invalid_value(
+                Unexpected::Str(&text),
+                &"a time in UTC, RFC 3339, from 1970 to 2554",
+            )
+        };
         text::parse_time(&text).map(Self).ok_or_else(wrong)
     }
 }
