@@ -61,7 +61,10 @@ fn main() -> ExitCode {
 fn explain(usage: &clap::Error) -> ExitCode {
     if !usage.use_stderr() {
         return match usage.print() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(2),
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                say(&Failure::Output(error).to_string());
+                ExitCode::from(2)
+            }
             _ => ExitCode::SUCCESS,
         };
     }

@@ -204,7 +204,8 @@ pub(crate) fn store(state: &Path, path: &Path, config: &Config) -> Result<(), Op
     let at = place(state, path)?;
     let fail = |source| failed("writing", &at, source);
     let text = toml::to_string(config).map_err(|error| fail(io::Error::other(error)))?;
-    file::make_directories(state).map_err(fail)?;
+    let what = "making the state directory (XDG_STATE_HOME may name another one)";
+    file::make_directories(state).map_err(|source| failed(what, state, source))?;
     // Somebody may have been faster.
     check_there(state)?;
     let new = unfinished(&at);

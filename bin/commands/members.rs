@@ -48,7 +48,7 @@ impl Args {
             return Ok(Outcome::Done);
         }
         let rows: Vec<_> = members.iter().map(|member| row(tool, member)).collect();
-        write_table(out, &["SLOT", "PID", "LABEL", "JOINED", "KEEPER", "STATE"], &rows)?;
+        write_table(out, &["SLOT:GENERATION", "PID", "LABEL", "JOINED", "KEEPER", "STATE"], &rows)?;
         Ok(Outcome::Done)
     }
 
@@ -114,7 +114,7 @@ fn row(tool: &Tool, member: &MemberInfo) -> Vec<String> {
         paint(tool.colours, Colour::Red, "dead")
     };
     vec![
-        member.slot.to_string(),
+        format!("{}:{}", member.slot, member.generation),
         member.pid.to_string(),
         or_nobody(member.label.as_deref()),
         show_time(member.joined).unwrap_or_else(|| NOBODY.to_owned()),

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const TURN: Duration = Duration::from_millis(50);
 /// Shorter intervals would measure the looks themselves.
 const INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Longer ones come to the same, and to no moment that a clock can tell.
+const INTERVAL_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// Show what goes on in a bus, live; q or Ctrl-C ends it
 ///
@@ -41,7 +43,7 @@ impl Args {
     pub(crate) fn run(&self, tool: &Tool, out: &mut impl Write) -> Result<Outcome, Failure> {
         let bus = tool.reader(&self.name)?;
         let halt = Halt::listen()?;
-        let interval = self.interval.max(INTERVAL_MIN);
+        let interval = self.interval.clamp(INTERVAL_MIN, INTERVAL_MAX);
         if tool.json || self.once || !stdout().is_terminal() {
             return self.write(tool, out, &bus, &halt, interval);
         }

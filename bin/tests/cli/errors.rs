@@ -154,3 +154,25 @@ fn create_leaves_what_is_there() {
         assert!(!place.bus("w").exists(), "{wrong:?}");
     }
 }
+
+/// Promise: a home that is not there is an error that says what to set, and makes nothing.
+/// Plant: the path alone.
+#[test]
+fn a_home_that_is_not_there() {
+    let place = Place::new();
+    let mut create = place.command(&["create", "b"]);
+    let made = create.env_remove("XDG_STATE_HOME").env("HOME", "/proc/nowhere").output().unwrap();
+    let said = String::from_utf8(made.stderr).unwrap();
+    assert!(made.status.code() == Some(2) && said.contains("XDG_STATE_HOME"), "{said}");
+    assert!(!place.bus("b").exists());
+}
+
+/// Promise: help that can't be written is told. Plant: the status alone.
+#[test]
+fn help_that_is_not_written() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let place = Place::new();
+    let ran = place.command(&["help"]).stdout(full).output().unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.code() == Some(2) && said.contains("writing the output"), "{said}");
+}

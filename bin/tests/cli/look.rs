@@ -30,7 +30,11 @@ fn buses_members_and_figures() {
     let object = &place.run(&["members", "b", "--json"]).json()[0];
     assert_eq!((&object["label"], &object["alive"]), (&"feeder".into(), &true.into()));
     assert_eq!(object["pid"], std::process::id());
-    assert!(place.run(&["members", "b"]).done().contains("feeder"));
+    let shown = place.run(&["members", "b"]).done();
+    // As `publish --member` takes it. Plant: the slot alone.
+    let id = format!("{}:{} ", object["slot"], object["generation"]);
+    let row = shown.lines().find(|row| row.starts_with(&id));
+    assert!(row.is_some_and(|row| row.contains("feeder")), "{shown}");
 
     let info = &place.run(&["info", "b", "--json"]).json()[0];
     assert_eq!(

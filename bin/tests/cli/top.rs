@@ -86,3 +86,15 @@ fn the_terminal_is_given_back() {
         eventually("the screen as it was", || has("\x1b[?1049l"));
     }
 }
+
+/// Promise: an interval that no clock can tell the end of is waited out as one that is longer than anybody waits.
+/// Plant: its end computed as it is given: a panic.
+#[test]
+fn the_longest_interval() {
+    let place = Place::with_bus();
+    let longest = u64::MAX.to_string();
+    let mut top = place.spawn(&["top", "b", "--once", "--interval", &longest]);
+    top.says_or_ends("");
+    top.signal(Signal::SIGINT);
+    assert_eq!(top.end().0.code(), Some(130));
+}
