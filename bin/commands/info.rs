@@ -48,6 +48,7 @@ fn object(info: &Info) -> serde_json::Value {
         "old_values": info.old_values,
         "mode": format!("{:04o}", info.mode),
         "persist": info.persist,
+        "state": info.state.display().to_string(),
         "snapshot_every_seconds": info.snapshot_every.as_secs_f64(),
         "snapshot_after_changes": (info.snapshot_after > 0).then_some(info.snapshot_after),
         "snapshot_rate": (info.snapshot_rate > 0).then_some(info.snapshot_rate),
@@ -77,9 +78,9 @@ fn operations(done: &Operations) -> [(String, serde_json::Value); 11] {
 }
 
 /// When snapshots are taken.
-fn snapshots(info: &Info) -> String {
-    if matches!(info.persist.as_str(), "" | "none") {
-        return "none".to_owned();
+pub(super) fn snapshots(info: &Info) -> String {
+    if matches!(info.persist.as_str(), "" | "none" | "unknown") {
+        return info.persist.clone();
     }
     let mut when = format!("every {}", show_duration(info.snapshot_every));
     if info.snapshot_after > 0 {
@@ -89,6 +90,15 @@ fn snapshots(info: &Info) -> String {
         when += &format!(", at most {} a second", show_size(info.snapshot_rate));
     }
     when
+}
+
+/// Where they go.
+fn persist(info: &Info) -> String {
+    match info.persist.as_str() {
+        "" => NOBODY.to_owned(),
+        "unknown" => format!("unknown: nothing is kept of it in {}", info.state.display()),
+        persist => persist.to_owned(),
+    }
 }
 
 fn fields(info: &Info) -> Vec<(&'static str, String)> {
@@ -119,7 +129,7 @@ fn fields(info: &Info) -> Vec<(&'static str, String)> {
         ("log", format!("{}, from revision {}", show_size(info.log_size), info.log_oldest)),
         ("old values", if info.old_values { "told by the log" } else { "not kept" }.to_owned()),
         ("mode", format!("{:04o}", info.mode)),
-        ("persist", if info.persist.is_empty() { NOBODY } else { &info.persist }.to_owned()),
+        ("persist", persist(info)),
         ("snapshots", snapshots(info)),
         ("keeper", keeper),
         ("last snapshot", snapshot),

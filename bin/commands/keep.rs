@@ -17,7 +17,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Host a keeper in the foreground until SIGINT or SIGTERM, then take a last snapshot
 ///
 /// For a unit file. It ends expired keys, buries the dead, grows the file and takes snapshots; what
-/// it does is told on standard error. A bus that is not there is made.
+/// it does is told on standard error. A bus that is not there is made; of one that is there --every, --after, --rate and
+/// --keep become the settings.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The bus: a name, or a path with a `/`
@@ -34,6 +35,9 @@ impl Args {
         crate::report::begin();
         let options = self.settings.apply(options(None)).label("keep").keeper(true);
         let bus = options.open_at(&path)?;
+        // It would wait for ever to become keeper.
+        bus.check_saving()?;
+        options.settle_at(&path)?;
         let mut last = bus.info()?;
         say(&begun(&last));
         loop {
@@ -54,11 +58,12 @@ impl Args {
 
 fn begun(info: &Info) -> String {
     format!(
-        "keeping {}: {} entries, revision {}, snapshots to {}",
+        "keeping {}: {} entries, revision {}, snapshots to {}: {}",
         info.path.display(),
         info.entries,
         info.revision,
-        info.persist
+        info.persist,
+        super::info::snapshots(info)
     )
 }
 
@@ -80,7 +85,11 @@ fn news(before: &Info, now: &Info) -> Vec<String> {
     }
     if done.snapshot_failures > known.snapshot_failures {
         let failed = done.snapshot_failures - known.snapshot_failures;
-        news.push(format!("{failed} snapshots failed; the last good one stays"));
+        let kept = match now.last_snapshot_time {
+            Some(_) => format!("; that of revision {} stays", now.last_snapshot_revision),
+            None => String::new(),
+        };
+        news.push(format!("snapshots that failed: {failed}{kept}"));
     }
     if now.capacity > before.capacity {
         news.push(format!("grown to {} bytes", now.capacity));

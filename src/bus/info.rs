@@ -53,8 +53,10 @@ pub struct Info {
     pub mode: u32,
     /// Whether the log tells old values.
     pub old_values: bool,
-    /// Where snapshots go, as a URL.
+    /// Where snapshots go, as a URL; `unknown` when the bus is saved, and this handle's state directory has nothing of it.
     pub persist: String,
+    /// The state directory of this handle.
+    pub state: PathBuf,
     /// How often the keeper takes a snapshot, by the settings that this handle has.
     pub snapshot_every: Duration,
     /// After how many changes it takes one before that; 0: by time alone.
@@ -129,7 +131,8 @@ impl Inner {
             log_oldest,
             mode: geometry.mode as u32,
             old_values: geometry.tells_old_values(),
-            persist: self.saving.persist.to_string(),
+            persist: self.saved_to(),
+            state: self.saving.state.clone(),
             snapshot_every: self.saving.every,
             snapshot_after: self.saving.after,
             snapshot_rate: self.saving.rate,

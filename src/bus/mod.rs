@@ -36,6 +36,7 @@ mod lost;
 pub(crate) mod marks;
 pub(crate) mod members;
 pub(crate) mod metrics;
+mod office;
 pub(crate) mod open;
 pub(crate) mod options;
 mod pace;

@@ -131,7 +131,7 @@ impl Options {
 }
 
 /// What it is called wherever the process goes.
-fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
     std::path::absolute(path).map_err(io("resolving the path", path))
 }
 
@@ -232,7 +232,7 @@ fn differs(options: &Options, path: &Path, geometry: &Geometry) -> Result<(), Op
 pub(crate) fn attach(options: &Options, path: &Path) -> Result<Bus, OpenError> {
     let (space, region, stat) = map(path, true)?;
     differs(options, path, &space.geometry)?;
-    let saving = Saving::of(options, path)?;
+    let saving = Saving::of(options, path)?.proved(&space);
     let directory = Directory::open(path).map_err(absent_or("opening", path, path))?;
     let bells = Directory::open(&path.join("bell"));
     let bells = bells.map_err(incomplete_or("bell", &directory, path))?;
@@ -291,6 +291,7 @@ pub(crate) fn read_only(options: &Options, path: &Path) -> Result<Inner, OpenErr
         seats: None,
         counting: Counting::of_reader().map_err(io("drawing an id for", path))?,
         // Who may read the bus need not be able to read what its owner keeps of it.
-        saving: Saving::of(options, path).unwrap_or_else(|_| Saving::none()),
+        saving: Saving::of(options, path)
+            .unwrap_or_else(|_| Saving { state: options.state_directory(), ..Saving::none() }),
     })
 }

@@ -55,6 +55,9 @@ pub(crate) struct Saving {
     pub(super) backups: PathBuf,
     pub(crate) failures: AtomicU64,
     pub(crate) journaling: Journaling,
+    /// Directory of what outlives the region, and whether it has the bus's settings.
+    pub(super) state: PathBuf,
+    pub(super) is_kept: bool,
 }
 
 /// What a snapshot was.
@@ -92,6 +95,8 @@ impl Saving {
             backups: PathBuf::new(),
             failures: AtomicU64::new(0),
             journaling: Journaling::none(),
+            state: PathBuf::new(),
+            is_kept: false,
         }
     }
 
@@ -135,8 +140,8 @@ impl Saving {
         let replaced = config::before_restore(&state, path)?;
         let backups = config::backups(&state, path)?;
         let journaling = Journaling::of(options, path, kept.as_ref())?;
-        let none = Self::none();
-        Ok(Self { backend, persist, every, after, rate, replaced, backups, journaling, ..none })
+        let of = Self { state, is_kept: kept.is_some(), ..Self::none() };
+        Ok(Self { backend, persist, every, after, rate, replaced, backups, journaling, ..of })
     }
 }
 
@@ -376,7 +381,7 @@ impl Inner {
         &self,
         going: &mut Going<'_>,
     ) -> Result<SnapshotInfo, SnapshotError> {
-        let Some(backend) = &self.saving.backend else { return Err(SnapshotError::NoBackend) };
+        let Some(backend) = &self.saving.backend else { return Err(self.not_saved_here()) };
         let saved = self.alone(going, |me, going| {
             let held = self.hold_place()?;
             let is_lost = || held.is_none() && self.files_are_gone();
@@ -495,7 +500,7 @@ mod tests {
         assert!(bus.keeper.is_some() && bus.inner.may_keep);
         let other = place.options().keeper(true).open_at(place.bus()).unwrap();
         assert!(other.keeper.is_none() && !other.inner.may_keep);
-        assert!(matches!(other.snapshot(), Err(SnapshotError::NoBackend)));
+        assert!(matches!(other.snapshot(), Err(SnapshotError::NotHere { .. })));
         let elsewhere = place.options().keeper(true).state(place.path().join("another"));
         assert!(elsewhere.open_at(place.bus()).unwrap().keeper.is_none(), "it saves nothing");
         let none = Place::new();

@@ -2,6 +2,7 @@
 
 use super::{ReadError, WriteError};
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why a snapshot was not taken or not read. The last good one stays.
@@ -11,6 +12,26 @@ pub enum SnapshotError {
     /// The bus has no backend.
     #[error("this bus has no backend; create it with one (persist image:DIR)")]
     NoBackend,
+    /// The bus is saved, and where is not known to this handle.
+    #[error(
+        "where {} is saved, the state directory {} does not know: use the one of who made the bus (by its user, XDG_STATE_HOME \
+         or HOME); if what that had of the bus is lost: backup, destroy, create, restore",
+        path.display(), state.display()
+    )]
+    Unknown {
+        /// The bus.
+        path: PathBuf,
+        /// The state directory.
+        state: PathBuf,
+    },
+    /// The bus is saved by a backend that this handle has not.
+    #[error(
+        "the bus is saved to `{backend}`, which this program has not: another program's own, or left out of its build"
+    )]
+    NotHere {
+        /// Which one.
+        backend: String,
+    },
     /// There is nothing to be restored.
     #[error("there is no snapshot in {at}")]
     Absent {
@@ -34,7 +55,7 @@ pub enum SnapshotError {
         reason: String,
     },
     /// Whoever asked for it said to end it.
-    #[error("it was given up, as was asked for; the last good one stays")]
+    #[error("it was given up, as was asked for; what was there before stays")]
     GivenUp,
     /// Somebody ran out of room, and the snapshot gave way.
     #[error("the snapshot gave way to writers who needed room, {tries} times")]

@@ -22,6 +22,8 @@ pub(super) struct Seen {
     name: String,
     path: PathBuf,
     members: Vec<MemberInfo>,
+    /// Snapshots that failed since the last good one.
+    failures: u64,
     pub(super) info: Result<Info, membus::Error>,
 }
 
@@ -46,11 +48,12 @@ fn see(path: PathBuf) -> Seen {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let look = || -> Result<_, membus::Error> {
         let reader = BusReader::open_at(&path)?;
-        Ok((reader.members()?, reader.info()?))
+        let failures = reader.metrics()?.persistence.failures_in_a_row;
+        Ok((reader.members()?, failures, reader.info()?))
     };
     match look() {
-        Ok((members, info)) => Seen { name, path, members, info: Ok(info) },
-        Err(error) => Seen { name, path, members: Vec::new(), info: Err(error) },
+        Ok((members, failures, info)) => Seen { name, path, members, failures, info: Ok(info) },
+        Err(error) => Seen { name, path, members: Vec::new(), failures: 0, info: Err(error) },
     }
 }
 
@@ -214,12 +217,19 @@ fn members(about: &str, host: &Host, bus: &Seen, info: &Info) -> Vec<Finding> {
 
 fn keeping(about: &str, bus: &Seen, info: &Info) -> Vec<Finding> {
     let mut found = Vec::new();
-    let failures = info.operations.snapshot_failures;
+    let is_known = info.persist != "unknown";
+    if !is_known {
+        let what = format!("where it is saved is not known to {}", info.state.display());
+        let advice = "ask as the user, or with the state directory, of who made it";
+        found.push(Finding::note(about, what, advice));
+    }
+    let failures = bus.failures;
     if failures > 0 {
         let last = info.last_snapshot_time.and_then(show_time);
-        let last = last
-            .map_or("none was taken".to_owned(), |time| format!("the last good one is of {time}"));
-        let what = format!("{failures} snapshots to {} failed; {last}", info.persist);
+        let last = last.map_or("none was taken yet".to_owned(), |time| {
+            format!("the last good one is of {time}")
+        });
+        let what = format!("failed snapshots to {}: {failures}; {last}", info.persist);
         let advice = format!("membus snapshot {} says why", bus.name);
         found.push(Finding::danger(about, what, advice));
     }
@@ -230,7 +240,7 @@ fn keeping(about: &str, bus: &Seen, info: &Info) -> Vec<Finding> {
         found.push(Finding::danger(about, what, advice));
     }
     let is_unsaved = info.revision > info.last_snapshot_revision;
-    if info.keeper.is_none() && info.persist != "none" && is_unsaved {
+    if info.keeper.is_none() && is_known && info.persist != "none" && is_unsaved {
         let what = format!(
             "no keeper: revisions after {} are in no snapshot",
             info.last_snapshot_revision

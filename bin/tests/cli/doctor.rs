@@ -109,6 +109,21 @@ fn leftovers_and_failures() {
     let is_told = |begin: &str| {
         found.iter().any(|(state, said)| state == "danger" && said.starts_with(begin))
     };
-    assert!(is_told("1 snapshots to image:/proc/nowhere failed; none was taken"), "{found:?}");
+    assert!(is_told("failed snapshots to image:/proc/nowhere: 1; none was taken"), "{found:?}");
     assert!(found.iter().any(|(_, said)| said.contains("will be refused as Full")), "{found:?}");
+}
+
+/// Promise: a failed snapshot is a danger until one is good again.
+/// Plant: all failures there ever were.
+#[test]
+fn a_failure_that_was_made_good_is_none() {
+    let place = Place::new();
+    let images = place.path("tmp/images");
+    place.run(&["create", "b", "--persist", &format!("image:{}", images.display())]).done();
+    std::fs::write(&images, "in the way").unwrap();
+    place.run(&["snapshot", "b"]).failed();
+    assert_eq!(about(&place, "b")[0].0, "danger");
+    std::fs::remove_file(&images).unwrap();
+    place.run(&["snapshot", "b"]).done();
+    assert_eq!(about(&place, "b")[0].0, "good");
 }

@@ -72,3 +72,17 @@ fn what_is_no_way_to_sync_is_refused() {
     place.run(&["create", "b", "--journal", "none"]).done();
     assert!(place.run(&["sync", "b"]).failed().contains("no journal"));
 }
+
+/// Promise: who waits in vain for a journal whose keeper is stopped is told of the keeper, and not of its disk.
+/// Plant: no look at the keeper's last sign.
+#[test]
+fn a_stopped_keeper_is_named() {
+    let place = Place::new();
+    let keep = place.spawn(&["keep", "b", "--journal", "always"]);
+    keep.says("keeping");
+    place.run(&["set", "b", "k", "v"]).done();
+    keep.signal(Signal::SIGSTOP);
+    let options = place.options().deadline(std::time::Duration::from_secs(2));
+    let refused = options.attach_at(place.bus("b")).unwrap().set("k", "w").unwrap_err();
+    assert!(refused.to_string().contains("gave no sign for"), "{refused}");
+}

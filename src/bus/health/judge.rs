@@ -6,6 +6,7 @@ use super::{
     ReliabilityHealth, Section, Status, Thresholds,
 };
 use crate::bus::metrics::Metrics;
+use crate::bus::office::UNKNOWN;
 use std::time::{Duration, SystemTime};
 
 /// Above this part of the maximum capacity a bus is as good as full.
@@ -17,8 +18,8 @@ const INTERVALS: u32 = 3;
 /// No snapshot is overdue before that.
 const AGE_MIN: Duration = Duration::from_secs(5);
 
-/// The issues that were found.
-struct Issues(Vec<Issue>);
+/// The issues that were found, and the bus's name, for `NAME` in what to do.
+struct Issues<'a>(Vec<Issue>, &'a str);
 
 /// One thing that is looked at: its figure, against its threshold.
 struct Measured {
@@ -29,7 +30,7 @@ struct Measured {
     unit: &'static str,
 }
 
-impl Issues {
+impl Issues<'_> {
     /// Says what is wrong when a figure is above its threshold.
     fn say(
         &mut self,
@@ -49,7 +50,7 @@ impl Issues {
                 figure,
                 threshold,
                 unit,
-                action,
+                action: action.replace("NAME", self.1),
             });
         }
     }
@@ -79,7 +80,7 @@ pub(super) fn judge(
     before: Option<&Metrics>,
     thresholds: &Thresholds,
 ) -> Health {
-    let mut issues = Issues(Vec::new());
+    let mut issues = Issues(Vec::new(), name);
     let time = SystemTime::now();
     let mut health = Health {
         name: name.to_owned(),
@@ -117,7 +118,7 @@ pub(super) fn judge(
     health
 }
 
-fn region(issues: &mut Issues, look: &Look) {
+fn region(issues: &mut Issues<'_>, look: &Look) {
     let gone = measured(("gone", Section::Reliability), f64::from(look.is_gone), 0.0, "buses");
     let what = || "the bus was destroyed, or its files were removed".to_owned();
     issues.say(
@@ -128,12 +129,13 @@ fn region(issues: &mut Issues, look: &Look) {
     );
     if let Err(error) = &look.metrics {
         let damaged = measured(("damaged", Section::Reliability), 1.0, 0.0, "regions");
-        let action = "run `membus check`; stop the members, remove its directory, open it again";
+        let action =
+            "run `membus check NAME`; stop the members, remove its directory, open it again";
         issues.say(damaged, Status::Unhealthy, || error.to_string(), action);
     }
 }
 
-fn memory(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
+fn memory(issues: &mut Issues<'_>, now: &Metrics, thresholds: &Thresholds) {
     let fullness = now.memory.fullness();
     let full = measured(("nearly_full", Section::Memory), fullness, thresholds.fullness, "of 1");
     let what = || {
@@ -151,7 +153,7 @@ fn memory(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
     issues.say(growth, Status::Degraded, what, action);
 }
 
-fn persistence(issues: &mut Issues, now: &Metrics, time: SystemTime, thresholds: &Thresholds) {
+fn persistence(issues: &mut Issues<'_>, now: &Metrics, time: SystemTime, thresholds: &Thresholds) {
     let saved = &now.persistence;
     if saved.backend == "none" {
         return;
@@ -163,15 +165,24 @@ fn persistence(issues: &mut Issues, now: &Metrics, time: SystemTime, thresholds:
         thresholds.snapshot_failures as f64,
         "failures",
     );
-    let what = || format!("the last {failures} snapshots failed; the one before is kept");
+    let what = || {
+        let kept = saved.last_time.map_or_else(
+            || "none was taken since the bus was made or rebuilt".to_owned(),
+            |_| format!("the last good one is of revision {}", saved.last_revision),
+        );
+        format!("snapshots that failed one after another: {failures}; {kept}")
+    };
     let action =
-        "look at the keeper's log for the reason; `membus snapshot` tries it now and says it";
+        "look at the keeper's log for the reason; `membus snapshot NAME` tries it now and says it";
     issues.say(failing, degraded_unless(failures > FAILURES), what, action);
     let since = saved.last_time.unwrap_or(now.created);
     let age = time.duration_since(since).unwrap_or_default();
-    let most = thresholds
-        .snapshot_age
-        .unwrap_or_else(|| saved.every.saturating_mul(INTERVALS).max(AGE_MIN));
+    // Whoever does not know where the bus is saved does not know how often, either.
+    let by_interval = match saved.backend.as_str() {
+        UNKNOWN => Duration::MAX,
+        _ => saved.every.saturating_mul(INTERVALS).max(AGE_MIN),
+    };
+    let most = thresholds.snapshot_age.unwrap_or(by_interval);
     let age_of_unsaved = if saved.unsaved { age.as_secs_f64() } else { 0.0 };
     let overdue = measured(
         ("snapshot_overdue", Section::Persistence),
@@ -180,11 +191,11 @@ fn persistence(issues: &mut Issues, now: &Metrics, time: SystemTime, thresholds:
         "seconds",
     );
     let what = || format!("what changed in the last {} s is in no snapshot", age.as_secs());
-    let action = "see that a keeper runs (`membus keep`), or take one: `membus snapshot`";
+    let action = "see that a keeper runs (`membus keep NAME`), or take one: `membus snapshot NAME`";
     issues.say(overdue, Status::Degraded, what, action);
 }
 
-fn journal(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
+fn journal(issues: &mut Issues<'_>, now: &Metrics, thresholds: &Thresholds) {
     let Some(journal) = &now.persistence.journal else { return };
     let failures = journal.failures_in_a_row;
     let failing = measured(
@@ -204,18 +215,18 @@ fn journal(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
         let behind = journal.behind;
         format!("the journal begins anew with the next snapshot; {behind} changes are not durable")
     };
-    let action = "let the keeper save (`membus snapshot` does it now); a larger log avoids it";
+    let action = "let the keeper save (`membus snapshot NAME` does it now); a larger log avoids it";
     issues.say(rebuilding, Status::Degraded, what, action);
 }
 
-fn keeper(issues: &mut Issues, now: &Metrics, look: &Look, thresholds: &Thresholds) {
+fn keeper(issues: &mut Issues<'_>, now: &Metrics, look: &Look, thresholds: &Thresholds) {
     let kept = &now.recovery;
     let has_none = f64::from(u8::from(kept.keeper.is_none()));
     let none = measured(("no_keeper", Section::Reliability), has_none, 0.0, "buses");
     let journal = if look.has_journal { "nothing is journaled, " } else { "" };
     let what =
         || format!("nobody keeps the bus: {journal}no snapshots, and the dead are buried late");
-    let action = "open it by a program that may keep it, or run `membus keep`";
+    let action = "open it by a program that may keep it, or run `membus keep NAME`";
     issues.say(none, Status::Degraded, what, action);
     let silence = kept.keeper_seen.unwrap_or_default().as_secs_f64();
     let most = thresholds.keeper_silence.as_secs_f64();
@@ -228,11 +239,11 @@ fn keeper(issues: &mut Issues, now: &Metrics, look: &Look, thresholds: &Threshol
     let dead = if kept.keeper.is_none() { f64::from(look.dead) } else { 0.0 };
     let unburied = measured(("unburied", Section::Reliability), dead, 0.0, "members");
     let what = || format!("{dead} members are dead and not buried");
-    let action = "attach to the bus, or run `membus keep`: either buries them";
+    let action = "attach to the bus, or run `membus keep NAME`: either buries them";
     issues.say(unburied, Status::Degraded, what, action);
 }
 
-fn messaging(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
+fn messaging(issues: &mut Issues<'_>, now: &Metrics, thresholds: &Thresholds) {
     let queue = now.messaging.backlog;
     let slowest = now.watching.iter().max_by_key(|one| one.behind);
     let behind = measured(
@@ -254,7 +265,7 @@ fn messaging(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
     issues.say(fell, Status::Degraded, what, action);
 }
 
-fn reliability(issues: &mut Issues, now: &Metrics, look: &Look, thresholds: &Thresholds) {
+fn reliability(issues: &mut Issues<'_>, now: &Metrics, look: &Look, thresholds: &Thresholds) {
     let errors = now.errors.total;
     let many = measured(
         ("errors", Section::Reliability),
@@ -277,7 +288,7 @@ fn reliability(issues: &mut Issues, now: &Metrics, look: &Look, thresholds: &Thr
         let told: Vec<_> = told.map(|(name, count)| format!("{name} {count}")).collect();
         format!("{errors} operations failed: {}", told.join(", "))
     };
-    let action = "look at what the programs log; `membus metrics` says of which sort they are";
+    let action = "look at what the programs log; `membus metrics NAME` says of which sort they are";
     issues.say(many, Status::Degraded, what, action);
     let held = if look.sitting.is_some() { thresholds.lock_held.as_secs_f64() } else { 0.0 };
     let sits = measured(("lock_held", Section::Reliability), held, 0.0, "seconds");
@@ -293,7 +304,7 @@ fn sat(sitting: &Sitting) -> String {
     format!("the member in slot {slot} ({label}, pid {pid}) {how}holds {what}")
 }
 
-fn performance(issues: &mut Issues, now: &Metrics, thresholds: &Thresholds) {
+fn performance(issues: &mut Issues<'_>, now: &Metrics, thresholds: &Thresholds) {
     let (mean, most) = (now.mean_time().as_secs_f64(), thresholds.mean.as_secs_f64());
     let slow = measured(("slow", Section::Performance), mean, most, "seconds");
     let what = || format!("a get or a set takes {mean:.6} s on average");

@@ -128,7 +128,7 @@ pub struct Issue {
     /// Unit of both.
     pub unit: &'static str,
     /// What to do about it.
-    pub action: &'static str,
+    pub action: String,
 }
 
 /// Room, and how it is.

@@ -123,7 +123,8 @@ fn whoever_sits_on_a_lock_is_named() {
 }
 
 /// Promise: snapshots that fail or are overdue are told, with a backend alone.
-/// Plants: an overdue snapshot of a bus that did not change; failures that are not forgotten after a good one.
+/// Plants: an overdue snapshot of a bus that did not change; failures that are not forgotten after a good one; a good one
+/// that is told as kept where there is none; `NAME` left in what to do.
 #[test]
 fn snapshots_that_fail_or_wait_are_told() {
     let place = Place::new();
@@ -139,6 +140,9 @@ fn snapshots_that_fail_or_wait_are_told() {
     assert!(bus.snapshot().is_err());
     let health = bus.health(&Thresholds::default());
     assert_eq!((codes(&health), health.status), (vec!["snapshots_fail"], Status::Degraded));
+    let issue = &health.issues[0];
+    assert!(issue.what.contains("none was taken since"), "{issue:?}");
+    assert!(issue.action.contains("`membus snapshot bus`"), "{issue:?}");
     for _ in 0..3 {
         assert!(bus.snapshot().is_err());
     }

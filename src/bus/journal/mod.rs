@@ -45,6 +45,9 @@ const SLEEP: Duration = Duration::from_millis(100);
 /// How long writers wait without a keeper: several turns of those who may become it.
 const UNKEPT: Duration = Duration::from_secs(1);
 
+/// How long a keeper that goes on gives no sign at the most: many of its turns.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// What a handle knows of its bus's journal.
 #[derive(Debug, Clone)]
 pub(crate) struct Journaling {
@@ -154,10 +157,22 @@ impl Inner {
     fn why_not_journaled(&self) -> Result<String, BadRegion> {
         let region = &self.core.region;
         let failures = region.load(header::JOURNAL_FAILURES, Relaxed)?;
-        Ok(if self.keeper_slot()?.is_none() {
-            "nobody keeps the bus; let a handle with a keeper live, or run `membus keep`".to_owned()
+        let silence =
+            self.core.clock.boot().saturating_sub(region.load(header::HEARTBEAT, Relaxed)?);
+        let (keeper, silence) = (self.keeper_slot()?, Duration::from_nanos(silence));
+        Ok(if keeper.is_none() {
+            let name = &self.name;
+            format!(
+                "nobody keeps the bus; let a handle with a keeper live, or run `membus keep {name}`"
+            )
+        } else if let Some(slot) = keeper.filter(|_| silence > SILENT) {
+            let silence = silence.as_secs_f64();
+            format!(
+                "the keeper, slot {slot}, gave no sign for {silence:.1} s: continue its process, or end it"
+            )
         } else if failures > 0 {
-            format!("writing the journal failed {failures} times; `membus health` says more")
+            let name = &self.name;
+            format!("writing the journal failed {failures} times; `membus health {name}` says more")
         } else if self.journal_waits_for_snapshot()? {
             "the journal begins anew, and the snapshot that it builds on is not saved yet"
                 .to_owned()
@@ -258,7 +273,7 @@ impl Bus {
     /// it goes back: to the oldest snapshot that is kept. Without a journal: the newest snapshot at or before.
     ///
     /// # Errors
-    /// [`SnapshotError::NoBackend`] without a backend.
+    /// [`SnapshotError::NoBackend`] without a backend; others where this handle does not know it.
     pub fn as_of_revision(&self, revision: Revision) -> Result<Arc<dyn Backend>, SnapshotError> {
         self.as_of(Until::Revision(revision.get()))
     }
@@ -278,12 +293,12 @@ impl Bus {
 
     fn as_of(&self, until: Until) -> Result<Arc<dyn Backend>, SnapshotError> {
         let saving = &self.inner.saving;
-        let snapshots = saving.backend.as_ref().ok_or(SnapshotError::NoBackend)?;
+        let snapshots = saving.backend.as_ref().ok_or_else(|| self.inner.not_saved_here())?;
         // Without a journal there are the snapshots alone.
         let journal = saving.journaling.place.as_ref().map(|(directory, _)| directory.clone());
         if journal.is_none() && self.inner.core.geometry.has_journal() {
             // It is kept where this handle does not look: what its snapshots have is not all.
-            return Err(SnapshotError::NoBackend);
+            return Err(self.inner.not_saved_here());
         }
         let (snapshots, journal) = (Arc::clone(snapshots), journal.unwrap_or_default());
         let past = Past { snapshots, journal, until };

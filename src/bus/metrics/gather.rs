@@ -160,7 +160,7 @@ impl Inner {
     fn persistence(&self, sums: &Sums) -> Result<PersistenceMetrics, BadRegion> {
         let saved = self.word(header::SNAPSHOT_TIME)?;
         Ok(PersistenceMetrics {
-            backend: self.saving.persist.to_string(),
+            backend: self.saved_to(),
             every: self.saving.every,
             after: self.saving.after,
             rate: self.saving.rate,

@@ -211,7 +211,7 @@ pub struct RecoveryMetrics {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct PersistenceMetrics {
-    /// Where they go, as a URL; `none`: nowhere.
+    /// Where they go, as a URL; `none`: nowhere; `unknown`: this handle does not know, as [`Info`](crate::Info) has it.
     pub backend: String,
     /// How often the keeper takes one, when something changed.
     #[serde(serialize_with = "seconds")]

@@ -61,7 +61,7 @@ fn a_program_may_bring_its_own() {
     let refused = bus.snapshot().unwrap_err();
     assert!(matches!(&refused, SnapshotError::Refused { reason, .. } if reason.contains("poison")));
     let other = options().open_at(place.bus()).unwrap();
-    assert!(matches!(other.snapshot(), Err(SnapshotError::NoBackend)));
+    assert!(matches!(other.snapshot(), Err(SnapshotError::NotHere { .. })));
     drop((bus, other));
     std::fs::remove_dir_all(place.bus()).unwrap();
     let refused = options().open_at(place.bus()).unwrap_err();
