@@ -372,6 +372,12 @@ impl Backend for Past {
             // No snapshot yet: the journal may go back to where the bus began with nothing.
             merge.reach(Point::default())?;
             if merge.changes.state == Point::default() {
+                if self.until == Until::Newest {
+                    // A bus that is built anew begins with nothing: there is no `Loaded` to tell it by.
+                    for (file, reason) in merge.changes.refused {
+                        tracing::error!(file, reason, "a part of the journal was not used");
+                    }
+                }
                 return Ok(None);
             }
             let header = segments.iter().find_map(|found| found.header.as_ref().ok());

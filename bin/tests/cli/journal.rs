@@ -1,6 +1,6 @@
 //! `create --journal`, `sync`, `set --sync`, `restore --to-revision` and `--to-time`.
 
-use crate::harness::Place;
+use crate::harness::{Place, eventually};
 use nix::sys::signal::Signal;
 
 /// Promise: with a keeper, what `--sync` and `sync` have said is durable comes back when the region is lost, without any
@@ -82,7 +82,36 @@ fn a_stopped_keeper_is_named() {
     keep.says("keeping");
     place.run(&["set", "b", "k", "v"]).done();
     keep.signal(Signal::SIGSTOP);
+    let threads = format!("/proc/{}/task", keep.pid());
+    eventually("the stop of all threads", || {
+        let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            stat.contains(") T ")
+        };
+        std::fs::read_dir(&threads).unwrap().all(is_stopped).then_some(())
+    });
     let options = place.options().deadline(std::time::Duration::from_secs(2));
     let refused = options.attach_at(place.bus("b")).unwrap().set("k", "w").unwrap_err();
     assert!(refused.to_string().contains("gave no sign for"), "{refused}");
+}
+
+/// Promise: a journal of which nothing can be used, and no snapshot below it, is told by who makes the bus anew.
+/// Plant: what was refused is told with what was loaded alone, and nothing was.
+#[test]
+fn a_journal_that_is_not_used_is_told() {
+    let place = Place::new();
+    let keep = place.spawn(&["keep", "b", "--journal", "always"]);
+    keep.says("keeping");
+    place.run(&["set", "b", "k", "v"]).done();
+    keep.signal(Signal::SIGKILL);
+    keep.end();
+    let segments = place.tree("state").into_iter();
+    let segments: Vec<_> = segments.filter(|path| path.is_file()).collect();
+    let is_segment = |path: &&std::path::PathBuf| path.extension().is_some_and(|e| e == "journal");
+    let segment = segments.iter().find(is_segment).unwrap();
+    std::fs::write(segment, "damaged").unwrap();
+    std::fs::remove_dir_all(place.bus("b")).unwrap();
+    let made = place.run(&["create", "b"]);
+    assert!(made.status.success() && made.complaint().contains("was not used"), "{made:?}");
+    assert!(made.stderr.contains(segment.to_str().unwrap()), "{made:?}");
 }
