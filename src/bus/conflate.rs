@@ -297,10 +297,10 @@ impl Conflation {
             let is_news = self.told.get(&key).is_none_or(|told| *told < revision);
             is_news.then_some((key, revision, State::Entry(entry)))
         });
-        for (key, revision, state) in found.chain(gone) {
-            // Not passed over: whether its last change was is no longer known.
-            self.wait(Pending { key, revision, state, is_due: true });
-        }
+        // Not passed over: whether its last change was is no longer known.
+        let pending = |(key, revision, state)| Pending { key, revision, state, is_due: true };
+        let news: Vec<_> = found.chain(gone).map(pending).collect();
+        news.into_iter().for_each(|pending| self.wait(pending));
         Ok(())
     }
 }
@@ -330,7 +330,9 @@ mod tests {
             is_due: false,
         };
         assert_eq!(waiting.passed(100), 100);
-        [(1, 30), (2, 20), (3, 40), (2, 50)].map(|(key, at)| waiting.wait(pending(key, at)));
+        for (key, at) in [(1, 30), (2, 20), (3, 40), (2, 50)] {
+            waiting.wait(pending(key, at));
+        }
         assert_eq!(waiting.passed(100), 19, "20 was replaced: no harm, and no search");
         waiting.begin_round();
         for after in [29, 39, 49, 100] {
