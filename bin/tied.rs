@@ -20,11 +20,17 @@ pub(crate) fn listen() -> Result<Signals, Failure> {
     listened.map_err(Failure::io("listening for", Path::new("signals")))
 }
 
-/// A command that will be tied to this process: this program becomes it, the one that runs, also when another file
-/// has got its name since.
-pub(crate) fn command(words: &[OsString]) -> Command {
+/// This program, the one that runs, also when another file has got its name since.
+pub(crate) fn this_program() -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("membus").args(["tied", &std::process::id().to_string(), "--"]).args(words);
+    command.arg0("membus");
+    command
+}
+
+/// A command that will be tied to this process: this program becomes it.
+pub(crate) fn command(words: &[OsString]) -> Command {
+    let mut command = this_program();
+    command.args(["tied", &std::process::id().to_string(), "--"]).args(words);
     command
 }
 

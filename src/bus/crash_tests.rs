@@ -15,6 +15,7 @@
 use super::Bus;
 use super::options::Options;
 use super::testing::brim;
+use crate::config;
 use crate::hook;
 use crate::region::layout::{header, watch};
 use crate::sync::Ordering::Relaxed;
@@ -45,8 +46,7 @@ impl Workshop {
     }
     fn options(&self, copy: u32) -> Options {
         let state = self.place.path().join(format!("state{copy}"));
-        let images = Persist::Image(self.place.path().join(format!("images{copy}")));
-        tiny().state(state).persist(images).deadline(Duration::from_secs(30))
+        tiny().state(state).persist(self.images(copy)).deadline(Duration::from_secs(30))
     }
     /// A bus with the bytes of the first one.
     fn copy(&mut self) -> u32 {
@@ -60,7 +60,19 @@ impl Workshop {
         for name in ["region", "members"] {
             write_what_is_not_zero(&to.join(name), &std::fs::read(from.join(name)).unwrap(), 0o600);
         }
+        self.keep(self.copies);
         self.copies
+    }
+    /// What is kept of the first bus is kept of a copy.
+    fn keep(&self, copy: u32) {
+        let state = |copy| self.options(copy).state_directory();
+        let mut kept = config::load(&state(0), &self.bus(0)).unwrap().unwrap();
+        kept.path = self.bus(copy).display().to_string();
+        kept.persist = self.images(copy).to_string();
+        config::store(&state(copy), &self.bus(copy), &kept).unwrap();
+    }
+    fn images(&self, copy: u32) -> Persist {
+        Persist::Image(self.place.path().join(format!("images{copy}")))
     }
     fn attach(&self, copy: u32) -> Bus {
         self.options(copy).attach_at(self.bus(copy)).unwrap()

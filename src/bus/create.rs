@@ -172,7 +172,7 @@ impl NewRegion {
         if let Some(space) = &self.space {
             // On a real disk the name may outlive a power cut that the bytes do not: by its header a region of another boot is
             // known for one, and set aside.
-            file::sync_mapped(&self.file, &space.region, HEADER_SIZE)
+            file::sync_mapped(&self.file, || space.region.sync(HEADER_SIZE))
                 .map_err(io("writing the header of", &new))?;
         }
         file::rename(&new, &self.directory.join("region")).map_err(io("renaming", &new))?;

@@ -87,7 +87,7 @@ mod tests {
     }
 
     /// Promise: a bus that was built in the place of a lost one keeps what it saved, whatever is done with a handle of that.
-    /// Plants: no look for the files before a snapshot; none after its last entry.
+    /// Plant: no look for the files, neither before a snapshot nor after its last entry.
     #[test]
     fn a_lost_bus_saves_nothing_over_the_next_one() {
         for journal in [None, Some(JournalSync::Always)] {
@@ -115,6 +115,7 @@ mod tests {
     }
 
     /// Promise: one that is replaced while it is saved does not come after what replaced it.
+    /// Plant: no look for the files after the last entry.
     #[test]
     fn a_snapshot_of_a_bus_that_is_lost_meanwhile_is_none() {
         let place = Place::new();
@@ -139,6 +140,7 @@ mod tests {
     }
 
     /// Promise: as long as there is no other one, a lost bus is saved, and nothing is left where it was.
+    /// Plant: its place not held: what is gone is not saved.
     #[test]
     fn a_lost_bus_is_saved_where_there_is_no_other_one() {
         let place = Place::new();

@@ -321,10 +321,10 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the first `len` bytes of a region that `file` is mapped as to the disk, and the file's size.
-pub(crate) fn sync_mapped(file: &File, region: &crate::region::Region, len: u64) -> io::Result<()> {
+/// Writes what `sync` does of a file that is mapped to the disk, and the file's size.
+pub(crate) fn sync_mapped(file: &File, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     gate(Call::Sync)?;
-    region.sync(len)?;
+    sync()?;
     #[cfg(test)]
     note(|| Deed::Sync { inode: inode(file) });
     #[cfg(not(test))]

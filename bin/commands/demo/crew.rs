@@ -6,7 +6,6 @@ use super::watcher::Latency;
 use crate::error::Failure;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -19,13 +18,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// This program, as a process of the demo.
-fn command(verb: &str, site: &Site) -> Result<Command, Failure> {
-    let own = std::env::current_exe();
-    let own: PathBuf = own.map_err(Failure::io("finding", "this program".as_ref()))?;
-    let mut command = Command::new(own);
+fn command(verb: &str, site: &Site) -> Command {
+    let mut command = crate::tied::this_program();
     command.arg(verb).arg("--bus").arg(&site.bus).arg("--store").arg(&site.store);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    Ok(command)
+    command
 }
 
 fn spawn(command: &mut Command, label: &str) -> Result<Child, Failure> {
@@ -105,7 +102,7 @@ impl Crew {
     pub(super) fn hire(&mut self) -> Result<(), Failure> {
         self.hired += 1;
         let label = format!("worker-{}", self.hired);
-        let mut command = command("demo-worker", &self.site)?;
+        let mut command = command("demo-worker", &self.site);
         command.arg("--label").arg(&label);
         command.arg("--begin").arg(fastrand::u16(0..1000).to_string());
         command.arg("--pace").arg(self.pace.as_millis().to_string());
@@ -166,7 +163,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn start(site: &Site, bytes: u64, pieces: usize) -> Result<Self, Failure> {
-        let mut command = command("demo-watcher", site)?;
+        let mut command = command("demo-watcher", site);
         command.arg("--bytes").arg(bytes.to_string());
         command.arg("--pieces").arg(pieces.to_string());
         let label = "the watcher".to_owned();

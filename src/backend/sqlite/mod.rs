@@ -20,7 +20,8 @@ use crate::sys::file;
 use nix::fcntl::OFlag;
 use row::{COLUMNS, Columns, entry};
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi,
+    params,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -99,6 +100,10 @@ impl SqliteFile {
             Failure::Sql(error) => error,
         };
         let (code, reason) = (error.sqlite_error_code(), error.to_string());
+        // No room for the index of the write-ahead log is told as a failed call.
+        let is_full = error.sqlite_error().is_some_and(|error| {
+            matches!(error.extended_code, ffi::SQLITE_FULL | ffi::SQLITE_IOERR_SHMSIZE)
+        });
         match code {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => self.refused(format!(
                 "another program has it locked, for {:?} and longer; its snapshot stays as it is \
@@ -108,7 +113,7 @@ impl SqliteFile {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 BackendError::Damaged { at: self.at(), reason }
             }
-            Some(ErrorCode::DiskFull) => {
+            _ if is_full => {
                 BackendError::io(&self.path)(io::Error::new(io::ErrorKind::StorageFull, reason))
             }
             _ => self.refused(reason),
