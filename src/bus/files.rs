@@ -264,6 +264,12 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
         // Its destroyer died before the file was gone.
         return Err(OpenError::Absent { path: path.to_owned() });
     }
+    // Before the length: after a power cut a file may be shorter than its header says.
+    let (found, expected) = (geometry.boot_id, clock::boot_id());
+    let expected = expected.map_err(io("asking for the boot id for", &at))?;
+    if found != expected {
+        return Err(OpenError::OtherBoot { path: at, found, expected });
+    }
     // ORDERING: [header.size] Acquire; pairs with the Release store of who grew the file. Not for loom
     // to show: what comes after it is a system call.
     let size = peek.load(header::SIZE, Acquire).unwrap_or_default();
@@ -278,11 +284,6 @@ pub(crate) fn map(path: &Path, writable: bool) -> Result<(Space, File, file::Sta
         return Err(OpenError::Mode { path: at, found: stat.mode, expected: mode });
     }
     check_directory(path, Some(mode))?;
-    let (found, expected) = (geometry.boot_id, clock::boot_id());
-    let expected = expected.map_err(io("asking for the boot id for", &at))?;
-    if found != expected {
-        return Err(OpenError::OtherBoot { path: at, found, expected });
-    }
     let map = Mapping::new(&region, geometry.max_capacity, writable).map_err(io("mapping", &at))?;
     let whole = Region::new(Memory::map(map, writable, Box::new(extent(&region)?)));
     Ok((Space::new(whole, geometry), region, stat))

@@ -212,6 +212,11 @@ impl Inner {
             }
             turn.keeper = true;
             turn.saved = self.last_saved();
+            // What fails is not tried the sooner since somebody else is keeper.
+            let failed = region.load(header::SNAPSHOT_FAILURES, Relaxed)?;
+            if failed > 0 {
+                (turn.failed, turn.saved) = (failed.try_into().unwrap_or(u32::MAX), Instant::now());
+            }
         }
         region.store(header::KEEPER, u64::from(seat.slot) + 1, Release)?;
         region.store(header::HEARTBEAT, self.core.clock.boot(), Release)?;
@@ -354,6 +359,8 @@ impl Inner {
         }
         turn.files = Instant::now();
         if self.files_are_gone() {
+            // The last turn of the journal takes what there is, as long as nobody is told: who builds the next bus waits for it.
+            drop(turn.journal.take());
             // The state is still mapped: it is saved before anybody is told.
             if self.saving.backend.is_some() && self.unsaved() > 0 {
                 self.save_lost();

@@ -11,22 +11,32 @@ use super::Inner;
 use super::destroy::tidy;
 use super::files::{exists, lock_directory};
 use super::going::Going;
-use crate::error::{ReadError, SnapshotError};
+use crate::error::{OpenError, ReadError, SnapshotError};
 use crate::sys::fork::Private;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The place of a lost bus: nobody builds one there as long as this lives.
+/// The place of a lost bus, in which there is no other one.
 #[derive(Debug)]
-pub(super) struct HeldPlace {
+pub(super) struct FreePlace {
     path: PathBuf,
-    _lock: Private,
+    /// Nobody builds one there as long as this lives. Nothing, where the directory can't be made any more.
+    lock: Option<Private>,
 }
 
-impl Drop for HeldPlace {
+impl FreePlace {
+    /// Whether somebody has built one there meanwhile.
+    pub(super) fn is_taken(&self) -> bool {
+        self.lock.is_none() && !matches!(exists(&self.path), Ok(false))
+    }
+}
+
+impl Drop for FreePlace {
     fn drop(&mut self) {
         // The directory was removed once.
-        tidy(&self.path);
+        if self.lock.is_some() {
+            tidy(&self.path);
+        }
     }
 }
 
@@ -35,11 +45,11 @@ impl Inner {
         ReadError::Gone { path: self.path.clone() }.into()
     }
 
-    /// Where this bus is lost, its place, which no other one has; nothing as long as it has its files.
+    /// Where this bus is lost, its place, if no other one has it; nothing as long as it has its files.
     ///
     /// # Errors
     /// [`ReadError::Gone`] when another bus is there, or somebody is building it.
-    pub(super) fn hold_place(&self) -> Result<Option<HeldPlace>, SnapshotError> {
+    pub(super) fn free_place(&self) -> Result<Option<FreePlace>, SnapshotError> {
         if !self.files_are_gone() {
             return Ok(None);
         }
@@ -48,10 +58,13 @@ impl Inner {
             return Err(self.lost());
         }
         let mode = self.core.geometry.mode as u32;
-        let lock = lock_directory(&self.path, mode, Duration::ZERO).map_err(|_| self.lost())?;
-        let held = HeldPlace { path: self.path.clone(), _lock: lock };
+        let lock = match lock_directory(&self.path, mode, Duration::ZERO) {
+            Err(OpenError::Busy { .. }) => return Err(self.lost()),
+            lock => lock.ok(),
+        };
+        let place = FreePlace { path: self.path.clone(), lock };
         match exists(&self.path) {
-            Ok(false) => Ok(Some(held)),
+            Ok(false) => Ok(Some(place)),
             _ => Err(self.lost()),
         }
     }
@@ -63,7 +76,7 @@ impl Inner {
         let bus = self.path.display();
         match self.save_replaced(&mut going) {
             Ok(saved) => {
-                self.prune_replaced();
+                self.prune_replaced(&saved);
                 tracing::warn!(%bus, ?saved.path, "the bus was removed; what was not saved is there");
             }
             Err(_) => tracing::error!(%bus, %error, "the bus was removed, and could not be saved"),
@@ -137,6 +150,40 @@ mod tests {
         drop(old);
         let back = place.options().open_at(place.bus()).unwrap();
         assert_eq!(back.get::<String>("k").unwrap().as_deref(), Some("new"));
+    }
+
+    /// Promise: and where its place can't be made any more, since more was removed than the bus.
+    /// Plant: whatever keeps the place from being locked taken for another bus.
+    #[test]
+    fn a_lost_bus_is_saved_where_its_place_is_gone() {
+        let place = Place::new();
+        let at = place.path().join("a/b/bus");
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        let old = place.options().create_at(&at).unwrap();
+        old.set("k", &1).unwrap();
+        file::remove_all(&place.path().join("a")).unwrap();
+        old.snapshot().unwrap();
+        drop(old);
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        assert_eq!(place.options().open_at(&at).unwrap().get::<i32>("k").unwrap(), Some(1));
+    }
+
+    /// Promise: a journal of a lost bus has all that was changed, also where the next one is being built before anybody has
+    /// noticed: that waits for its writer.
+    /// Plant: the bus is said to be gone before its journal has come to its end.
+    #[test]
+    fn a_lost_bus_is_journaled_to_its_end() {
+        let place = Place::new();
+        let slow = JournalSync::Every(Duration::from_secs(60));
+        let options = place.options().keeper(true).journal(slow);
+        let old = options.create_at(place.bus()).unwrap();
+        old.set("k", &1).unwrap();
+        old.snapshot().unwrap();
+        old.sync().unwrap();
+        old.set("k", &2).unwrap();
+        file::remove_all(&place.bus()).unwrap();
+        let new = place.options().open_at(place.bus()).unwrap();
+        assert_eq!(new.get::<i32>("k").unwrap(), Some(2));
     }
 
     /// Promise: as long as there is no other one, a lost bus is saved, and nothing is left where it was.

@@ -8,7 +8,7 @@ use crate::doorbell::Sort;
 use crate::error::ReadError;
 use crate::lock::{GLANCE, LockError, Patience, Probe};
 use crate::region::layout::{header, member};
-use crate::sync::Ordering::{Acquire, Release};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::table::wish::WriteFailure;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -128,17 +128,18 @@ impl Inner {
     }
 
     fn tend(&self) -> Result<(), WriteFailure> {
-        let Some(me) = self.seat().map(|seat| seat.slot) else { return Ok(()) };
+        let Some(seat) = self.seat() else { return Ok(()) };
+        let me = seat.slot;
         if self.is_gone() {
             return Ok(());
         }
-        let begun = Instant::now();
         // One that has to wait is no reason to leave what expired.
         let buried = self.bury_all(me);
-        let core = &self.core;
-        // One stripe at least, however slow all else was.
+        let (core, begun) = (&self.core, Instant::now());
+        // One stripe at least, however slow all else was, and each time another one first: somebody may stand still in it.
         let (mut gone, is_over) = (0, || begun.elapsed() > TEND_MAX);
-        let round = core.in_each_stripe((0, GLANCE), &is_over, |index, most| {
+        let from = seat.tended.fetch_add(1, Relaxed);
+        let round = core.in_each_stripe((from, GLANCE), &is_over, |index, most| {
             core.sweep_cleared(me, index, most)?;
             core.expire_stripe(me, index, most, &is_over, &mut gone)
         });

@@ -116,6 +116,8 @@ impl Saving {
         let (persist, every, keep) = match &kept {
             Some(kept) => {
                 let found = kept.persist().map_err(|error| setting(&error, path))?;
+                // What is kept of earlier versions may have a relative file of authorities.
+                let found = found.absolute().map_err(io("resolving the backend of", path))?;
                 if let Some(asked) = asked.as_ref().filter(|asked| **asked != found) {
                     let (asked, found) = (asked.to_string(), found.to_string());
                     return Err(OpenError::Differs { setting: "persist", asked, found });
@@ -383,8 +385,11 @@ impl Inner {
     ) -> Result<SnapshotInfo, SnapshotError> {
         let Some(backend) = &self.saving.backend else { return Err(self.not_saved_here()) };
         let saved = self.alone(going, |me, going| {
-            let held = self.hold_place()?;
-            let is_lost = || held.is_none() && self.files_are_gone();
+            let free = self.free_place()?;
+            let is_lost = || match &free {
+                Some(place) => place.is_taken(),
+                None => self.files_are_gone(),
+            };
             let saved = self.save(&**backend, me, going, &is_lost)?;
             self.note(&saved).map_err(ReadError::from)?;
             Ok(saved)

@@ -24,6 +24,7 @@ use crate::table::restore::{RestoreFailure, Restoring};
 use crate::table::wish::{Done, WriteFailure};
 use crate::types::Revision;
 use crate::word::Name;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Images of what restores replaced that stay, each in a directory of its own.
@@ -132,14 +133,24 @@ impl Inner {
         self.alone(going, |me, going| self.save(&images, me, going, &|| false))
     }
 
-    /// Removes all but the newest of what restores replaced. What can't be removed stays.
-    pub(super) fn prune_replaced(&self) {
+    /// Removes all but the newest of what restores replaced; not what was just saved. What can't be removed stays. Only when
+    /// that is replaced: what is restored may be one of them.
+    pub(super) fn prune_replaced(&self, saved: &SnapshotInfo) {
         let Ok(mut names) = file::names(&self.saving.replaced) else { return };
         // Beside them stands what others are restoring.
         names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
         names.sort_unstable();
-        for name in names.iter().rev().skip(KEPT) {
-            let _removed = file::remove_all(&self.saving.replaced.join(name));
+        let others = names.iter().rev().map(|name| self.saving.replaced.join(name));
+        let is_saved = |path: &PathBuf| saved.path.as_ref().is_some_and(|at| at.starts_with(path));
+        for path in others.filter(|path| !is_saved(path)).skip(KEPT - 1) {
+            let _removed = file::remove_all(&path);
+        }
+    }
+
+    /// Of a restore that failed: nothing was replaced, and who tries again saves it again.
+    fn forget_replaced(&self, saved: &SnapshotInfo) {
+        if let Some(directory) = saved.path.as_ref().and_then(|path| path.parent()) {
+            let _removed = file::remove_all(directory);
         }
     }
 
@@ -161,6 +172,44 @@ impl Inner {
                 // The restore itself will tell.
                 Err(_) => return Ok(()),
             }
+        }
+    }
+
+    /// Puts what was staged in place of what is there.
+    fn fill(
+        &self,
+        me: u32,
+        (staged, name): (&Staged, &str),
+        (count, bytes): (u64, u64),
+        going: &mut Going<'_>,
+    ) -> Result<Try, SnapshotError> {
+        self.make_room(me, count, bytes)?;
+        if !going.begin(Stage::Filling, Some(count)) {
+            return Err(SnapshotError::GivenUp);
+        }
+        let (mut restored, mut ended) = (None, None);
+        let done = self.with_room(
+            me,
+            || self.ring_watches(Sort::Keys, None),
+            || match self.try_restore(me, staged, name) {
+                Ok(end) => {
+                    let revision = end.revision;
+                    restored = Some(end);
+                    Ok(Done { revision, count: 1, ..Done::default() })
+                }
+                Err(Tried::Failed(failure)) => Err(failure),
+                Err(Tried::Ended(error)) => {
+                    ended = Some(error);
+                    Ok(Done::default())
+                }
+            },
+        );
+        let full = |refused: Refused| self.explain(refused, b"", bytes);
+        let _: Done = done.map_err(full)?;
+        let gone = || WriteError::Gone { path: self.path.clone() };
+        match ended {
+            Some(error) => Err(error),
+            None => Ok(restored.ok_or_else(gone)?),
         }
     }
 
@@ -297,39 +346,13 @@ impl Bus {
         };
         let (count, bytes) = (measure.count, measure.bytes);
         let before = inner.save_replaced(going)?;
-        // Now, since a restore may end in many ways.
-        inner.prune_replaced();
-        inner.make_room(me, count, bytes)?;
-        if !going.begin(Stage::Filling, Some(count)) {
-            return Err(SnapshotError::GivenUp);
-        }
-        let (mut restored, mut ended) = (None, None);
-        let done = inner.with_room(
-            me,
-            || inner.ring_watches(Sort::Keys, None),
-            || match inner.try_restore(me, &staged, name) {
-                Ok(end) => {
-                    let revision = end.revision;
-                    restored = Some(end);
-                    Ok(Done { revision, count: 1, ..Done::default() })
-                }
-                Err(Tried::Failed(failure)) => Err(failure),
-                Err(Tried::Ended(error)) => {
-                    ended = Some(error);
-                    Ok(Done::default())
-                }
-            },
-        );
-        let full = |refused: Refused| inner.explain(refused, b"", bytes);
-        let _: Done = done.map_err(full)?;
-        if let Some(error) = ended {
-            return Err(error);
-        }
-        let gone = || WriteError::Gone { path: inner.path.clone() };
-        let Try { revision, entries } = restored.ok_or_else(gone)?;
+        let filled = inner.fill(me, (&staged, name), (count, bytes), going);
+        let Try { revision, entries } = filled.inspect_err(|_| inner.forget_replaced(&before))?;
         inner.count(Counter::Restores);
+        inner.prune_replaced(&before);
         // The journal begins anew behind it: this waits for the snapshot that it builds on.
         inner.make_durable(revision, inner.durability())?;
+        let gone = || WriteError::Gone { path: inner.path.clone() };
         let revision = Revision::new(revision).ok_or_else(gone)?;
         let Loaded { head: from, refused, .. } = staged.loaded;
         Ok(RestoreInfo { revision, entries, from, refused, before, took: begun.elapsed() })
@@ -338,30 +361,47 @@ impl Bus {
 
 #[cfg(test)]
 mod tests {
+    use super::super::read::ReadBus as _;
     use super::super::testing::Place;
     use super::*;
     use crate::{Persist, Progress};
     use std::ops::ControlFlow;
 
-    /// Promise: the newest three of what restores replaced stay, however these end.
-    /// Plant: the others removed when a restore is done.
+    /// Promise: the newest three of what restores replaced stay; one that fails leaves none, and takes none away, not even the one
+    /// that it was to bring back.
+    /// Plants: the others removed before a restore is done; what was saved for one that failed stays.
     #[test]
-    fn restores_that_fail_leave_no_more_than_others() {
+    fn restores_that_fail_take_nothing_away() {
         let place = Place::new();
         let bus = place.make();
-        let backup = Persist::Image(place.path().join("backup")).backend(1).unwrap().unwrap();
+        let images = |path| Persist::Image(path).backend(1).unwrap().unwrap();
+        let backup = images(place.path().join("backup"));
         bus.backup(&*backup).unwrap();
+        let kept = || {
+            let mut names = file::names(&bus.inner.saving.replaced).unwrap();
+            names.sort_unstable();
+            names
+        };
         for number in 1..=5 {
             bus.set("k", &number).unwrap();
+            bus.restore(&*backup, "backup").unwrap();
+            assert_eq!(kept().len(), number.min(KEPT));
+        }
+        let before = kept();
+        let oldest = images(bus.inner.saving.replaced.join(&before[0]));
+        for _ in 0..4 {
+            bus.set("k", &0).unwrap();
             let mut told = |progress: &Progress| match progress.stage {
                 Stage::Filling => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             };
             let options = SnapshotOptions::new().progress(&mut told);
-            let end = bus.restore_with(&*backup, "backup", options);
+            let end = bus.restore_with(&*oldest, "oldest", options);
             assert!(matches!(end, Err(SnapshotError::GivenUp)), "{end:?}");
-            let kept = std::fs::read_dir(&bus.inner.saving.replaced).unwrap();
-            assert_eq!(kept.count(), number.min(KEPT));
+            assert_eq!(kept(), before);
         }
+        bus.restore(&*oldest, "oldest").unwrap();
+        assert_eq!(bus.get::<usize>("k").unwrap(), Some(3));
+        assert_eq!((kept().len(), &kept()[..2]), (KEPT, &before[1..]));
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Seat {
     pub(super) one: Mutex<()>,
     /// Whose burials have begun to wait, by slot: that they did is rung once.
     stalled: Mutex<HashMap<u32, u64>>,
+    /// The stripe in which expiry begins, where nobody keeps the bus; at first any of them.
+    pub(super) tended: AtomicU64,
     /// How many threads wait for it.
     pub(super) awaited: AtomicU64,
     /// Hazard slots of the member that are in use, a bit each.
@@ -141,6 +143,7 @@ impl Seat {
             callbacks: Callbacks::default(),
             one: Mutex::default(),
             stalled: Mutex::default(),
+            tended: AtomicU64::new(clock::wall_ns()),
             awaited: AtomicU64::new(0),
             pins: AtomicU64::new(0),
             lanes_at: space.geometry.member(slot) + member::LANES,

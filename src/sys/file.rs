@@ -195,7 +195,8 @@ pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
     match sync_directory(parent.unwrap_or(Path::new("."))) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             if is_new {
-                sync_all(path)
+                // Who finds it takes it for one whose name is on the disk.
+                sync_all(path).inspect_err(|_| drop(std::fs::remove_dir(path)))
             } else {
                 Ok(())
             }

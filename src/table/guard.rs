@@ -77,7 +77,7 @@ impl Core {
         Patience::new(self.patience)
     }
 
-    /// Does something in every stripe from one on, until it is over; in one at least. One in which a lock is not to be had
+    /// Does something in every stripe, beginning with one of them, until it is over; in one at least. One in which a lock is not to be had
     /// within `most` is passed over: who stands still must not hold up what there is to do in the others, which are waited for
     /// less from then on.
     pub(crate) fn in_each_stripe<T>(
@@ -87,8 +87,10 @@ impl Core {
         mut work: impl FnMut(u64, Duration) -> Result<T, WriteFailure>,
     ) -> Result<Round, WriteFailure> {
         let mut round = Round::default();
-        for index in from..self.geometry.stripes {
-            if index > from && is_over() {
+        let stripes = self.geometry.stripes;
+        for step in 0..stripes {
+            let index = (from % stripes + step) % stripes;
+            if step > 0 && is_over() {
                 round.next = Some(index);
                 break;
             }

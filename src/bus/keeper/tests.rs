@@ -67,14 +67,13 @@ fn a_round_ends_in_time_and_the_next_goes_on() {
         bus.inner.expire_in_time(me, &mut turn, &Stop::default()).unwrap();
         assert!(core.region.load(header::HEARTBEAT, Relaxed).unwrap() > 1);
     }
-    assert_eq!(counts(), full.iter().map(|count| count - 64).collect::<Vec<_>>());
-    let mut rounds = 0;
+    let now = counts();
+    assert!(now.iter().zip(&full).all(|(now, full)| *now <= full - 64), "{now:?} of {full:?}");
+    assert!(now.iter().any(|count| *count > 0), "{now:?} of {full:?}");
     while counts().iter().any(|count| *count > 0) {
         turn.expiry = Instant::now();
         bus.inner.expire_in_time(me, &mut turn, &Stop::default()).unwrap();
-        rounds += 1;
     }
-    assert!(rounds >= 1000 / 64 - 4, "{rounds}");
 }
 
 /// Runs `work` of the other handle while the stopped one holds this stripe's lock.
@@ -275,8 +274,42 @@ fn a_keeper_that_ends_gives_its_office_up() {
     drop(watch);
 }
 
+/// Promise: where nobody keeps the bus, a stopped member holds up what is behind its lock, and nothing else: neither by the
+/// burial that waits for it, nor by its stripe, whichever that is.
+/// Plants: the time of the burial counts; the first stripe first each time.
+#[test]
+fn who_attaches_tends_beside_who_stands_still() {
+    let (place, stopped, bus) = stalled();
+    let core = &bus.inner.core;
+    let timed = |index| {
+        core.region.load(core.geometry.stripe(index) + stripe::DEADLINE, Relaxed).unwrap() != 0
+    };
+    let all = 0..core.geometry.stripes;
+    assert!(all.clone().all(timed));
+    for held in all.clone() {
+        let dying = place.options().attach_at(place.bus()).unwrap();
+        let key = (0..).map(|number| format!("mine{number}")).find(|key| {
+            Hash::of(Name::from(key.as_bytes()), core.geometry.seed).stripe(all.end) == held
+        });
+        dying.put(key.unwrap()).ephemeral().set(&1).unwrap();
+        for number in 0..200 {
+            stopped.put(format!("k{number}")).ttl(Duration::from_millis(1)).set(&number).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+        dying.inner.seat().unwrap().die();
+        beside(&stopped, held, || {
+            for _ in 0..2 * all.end {
+                drop(bus.inner.tend_unkept());
+            }
+        });
+        let left: Vec<_> = all.clone().filter(|index| timed(*index)).collect();
+        assert_eq!(left, [held]);
+    }
+}
+
 /// Promise: what changed is saved in the interval, whoever keeps the bus meanwhile, and for how short.
-/// Plants: an interval that begins with each handle; a clock that was set back, after which nothing is due.
+/// Plants: an interval that begins with each handle; a clock that was set back, after which nothing is due; failures that the
+/// next keeper does not know of.
 #[test]
 fn the_interval_of_snapshots_outlives_its_keepers() {
     let place = Place::new();
@@ -301,4 +334,7 @@ fn the_interval_of_snapshots_outlives_its_keepers() {
     assert!(!due && age >= Duration::from_secs(200) && age < every, "{age:?}");
     assert!(keep(wall - 300 * second).0);
     assert!(keep(wall + 3600 * second).0, "it was set back by an hour");
+    // What has failed is tried later, whoever is keeper.
+    inner.core.region.store(header::SNAPSHOT_FAILURES, 10, Relaxed).unwrap();
+    assert!(!keep(wall - 300 * second).0);
 }
