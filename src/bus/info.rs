@@ -106,7 +106,7 @@ impl Inner {
         }
         let (blocks, (free, _)) = (core.blocks()?, core.free_blocks()?);
         let keeper = self.keeper_slot()?;
-        let seen = core.clock.boot().saturating_sub(word(header::HEARTBEAT)?);
+        let seen = self.keeper_silence()?;
         let saved = word(header::SNAPSHOT_TIME)?;
         let first = geometry.first_revision + 1;
         let log_oldest = match core.log_find(first)? {
@@ -137,7 +137,7 @@ impl Inner {
             snapshot_after: self.saving.after,
             snapshot_rate: self.saving.rate,
             keeper,
-            keeper_seen: keeper.map(|_| Duration::from_nanos(seen)),
+            keeper_seen: keeper.map(|_| seen),
             last_snapshot_revision: word(header::SNAPSHOT_REVISION)?,
             last_snapshot_time: (saved != 0).then(|| time_of(saved)),
             operations: Operations::from(&self.sums(high)?),

@@ -219,7 +219,7 @@ impl Inner {
             }
         }
         region.store(header::KEEPER, u64::from(seat.slot) + 1, Release)?;
-        region.store(header::HEARTBEAT, self.core.clock.boot(), Release)?;
+        self.core.beat(seat.slot)?;
         // What a stopped member holds up in one of them is no reason to leave the others.
         let ends = [
             self.bury_all(seat.slot).map(drop).map_err(WriteFailure::from),
@@ -249,7 +249,8 @@ impl Inner {
         if let Some(saver) = turn.saver.take_if(|saver| saver.is_finished()) {
             turn.failed = match saver.join() {
                 Ok(Ok(())) => 0,
-                _ => turn.failed + 1,
+                // What it begins with is read from the region.
+                _ => turn.failed.saturating_add(1),
             };
         }
         let every = self.saving.every;
@@ -277,7 +278,7 @@ impl Inner {
         };
         match std::thread::Builder::new().name("membus-snapshot".into()).spawn(save) {
             Ok(saver) => turn.saver = Some(saver),
-            Err(_) => turn.failed += 1,
+            Err(_) => turn.failed = turn.failed.saturating_add(1),
         }
     }
 

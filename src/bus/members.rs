@@ -7,6 +7,7 @@ use super::{Bus, Inner};
 use crate::doorbell::Sort;
 use crate::error::ReadError;
 use crate::lock::{GLANCE, LockError, Patience, Probe};
+use crate::region::BadRegion;
 use crate::region::layout::{header, member};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::table::wish::WriteFailure;
@@ -14,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long a handle that is not the keeper does the keeper's work at a time.
 const TEND_MAX: Duration = Duration::from_millis(5);
-/// How long a keeper may give no sign before others do its work.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How long a keeper that goes on gives no sign at the most, many of its turns: then others do its work, and name it.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// One attached member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,9 +123,14 @@ impl Inner {
     /// The same for who waits for what the dead have: also where a keeper lives that gives no sign, since
     /// it is stopped.
     pub(crate) fn tend_silent(&self) -> Result<(), WriteFailure> {
+        let is_kept = self.is_locked(KEEPER_BYTE) && self.keeper_silence()? <= SILENCE_MAX;
+        if is_kept { Ok(()) } else { self.tend() }
+    }
+
+    /// For how long the keeper has given no sign.
+    pub(crate) fn keeper_silence(&self) -> Result<Duration, BadRegion> {
         let seen = self.core.region.load(header::HEARTBEAT, Acquire)?;
-        let silent = Duration::from_nanos(self.core.clock.boot().saturating_sub(seen));
-        if self.is_locked(KEEPER_BYTE) && silent <= SILENCE_MAX { Ok(()) } else { self.tend() }
+        Ok(Duration::from_nanos(self.core.clock.boot().saturating_sub(seen)))
     }
 
     fn tend(&self) -> Result<(), WriteFailure> {

@@ -138,8 +138,8 @@ impl Core {
         self.write_chunks(me, &owned, action, (most, &|| false), gone)
     }
 
-    /// A sign of the keeper's life, where this member is it: what it deletes may be much.
-    fn beat(&self, me: u32) -> Result<(), BadRegion> {
+    /// A sign of the keeper's life, where this member is it: in each turn, and amid one, since what it deletes may be much.
+    pub(crate) fn beat(&self, me: u32) -> Result<(), BadRegion> {
         if self.region.load(header::KEEPER, Relaxed)? == u64::from(me) + 1 {
             self.region.store(header::HEARTBEAT, self.clock.boot(), Release)?;
         }

@@ -77,9 +77,9 @@ impl Core {
         Patience::new(self.patience)
     }
 
-    /// Does something in every stripe, beginning with one of them, until it is over; in one at least. One in which a lock is not to be had
-    /// within `most` is passed over: who stands still must not hold up what there is to do in the others, which are waited for
-    /// less from then on.
+    /// Does something in every stripe, beginning with one of them, until it is over; in one at least. One in which a lock is
+    /// not to be had within `most` is passed over: who stands still must not hold up what there is to do in the others, which
+    /// are waited for less from then on.
     pub(crate) fn in_each_stripe<T>(
         &self,
         (from, mut most): (u64, Duration),

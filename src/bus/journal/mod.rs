@@ -18,6 +18,7 @@ mod tests;
 mod time_tests;
 
 use super::files::{CREATE_PATIENCE, io};
+use super::members::SILENCE_MAX;
 use super::options::Options;
 use super::persist::setting;
 use super::write::Refused;
@@ -44,9 +45,6 @@ use std::time::Duration;
 const SLEEP: Duration = Duration::from_millis(100);
 /// How long writers wait without a keeper: several turns of those who may become it.
 const UNKEPT: Duration = Duration::from_secs(1);
-
-/// How long a keeper that goes on gives no sign at the most: many of its turns.
-const SILENT: Duration = Duration::from_secs(1);
 
 /// What a handle knows of its bus's journal.
 #[derive(Debug, Clone)]
@@ -157,15 +155,13 @@ impl Inner {
     fn why_not_journaled(&self) -> Result<String, BadRegion> {
         let region = &self.core.region;
         let failures = region.load(header::JOURNAL_FAILURES, Relaxed)?;
-        let silence =
-            self.core.clock.boot().saturating_sub(region.load(header::HEARTBEAT, Relaxed)?);
-        let (keeper, silence) = (self.keeper_slot()?, Duration::from_nanos(silence));
+        let (keeper, silence) = (self.keeper_slot()?, self.keeper_silence()?);
         Ok(if keeper.is_none() {
             let name = &self.name;
             format!(
                 "nobody keeps the bus; let a handle with a keeper live, or run `membus keep {name}`"
             )
-        } else if let Some(slot) = keeper.filter(|_| silence > SILENT) {
+        } else if let Some(slot) = keeper.filter(|_| silence > SILENCE_MAX) {
             let silence = silence.as_secs_f64();
             format!(
                 "the keeper, slot {slot}, gave no sign for {silence:.1} s: continue its process, or end it"

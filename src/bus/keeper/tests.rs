@@ -295,9 +295,8 @@ fn who_attaches_tends_beside_who_stands_still() {
     assert!(all.clone().all(timed));
     for held in all.clone() {
         let dying = place.options().attach_at(place.bus()).unwrap();
-        let key = (0..).map(|number| format!("mine{number}")).find(|key| {
-            Hash::of(Name::from(key.as_bytes()), core.geometry.seed).stripe(all.end) == held
-        });
+        let mut keys = (0..).map(|number| format!("mine{number}"));
+        let key = keys.find(|key| stripe_of(&bus, key.as_bytes()) == held);
         dying.put(key.unwrap()).ephemeral().set(&1).unwrap();
         for number in 0..200 {
             stopped.put(format!("k{number}")).ttl(Duration::from_millis(1)).set(&number).unwrap();
@@ -344,4 +343,14 @@ fn the_interval_of_snapshots_outlives_its_keepers() {
     // What has failed is tried later, whoever is keeper.
     inner.core.region.store(header::SNAPSHOT_FAILURES, 10, Relaxed).unwrap();
     assert!(!keep(wall - 300 * second).0);
+    // However often the region says; plant: a sum that overflows.
+    inner.core.region.store(header::SNAPSHOT_FAILURES, u64::MAX, Relaxed).unwrap();
+    let (mut turn, failing) = (Turn::first(), std::thread::spawn(|| Err(())));
+    inner.keeper_turn(&mut turn, &stop).unwrap();
+    while !failing.is_finished() {
+        std::thread::yield_now();
+    }
+    turn.saver = Some(failing);
+    inner.save_in_time(&mut turn, &stop);
+    assert!(turn.saver.is_none() && turn.failed == u32::MAX);
 }

@@ -145,7 +145,7 @@ impl Inner {
 
     fn recovery(&self, sums: &Sums, members: u32) -> Result<RecoveryMetrics, BadRegion> {
         let keeper = self.keeper_slot()?;
-        let seen = self.core.clock.boot().saturating_sub(self.word(header::HEARTBEAT)?);
+        let seen = self.keeper_silence()?;
         Ok(RecoveryMetrics {
             burials: sums.of(Counter::Burials),
             takeovers: sums.of(Counter::Takeovers),
@@ -153,7 +153,7 @@ impl Inner {
             restores: sums.of(Counter::Restores),
             members,
             keeper,
-            keeper_seen: keeper.map(|_| Duration::from_nanos(seen)),
+            keeper_seen: keeper.map(|_| seen),
         })
     }
 
